@@ -1,0 +1,72 @@
+// What an engine needs of a device: memory, copies, and groups of nodes turned into launches. The backend
+// knows nothing of training; the executor knows nothing of devices.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "engine/graph/graph.h"
+#include "engine/graph/group.h"
+
+namespace residuum {
+
+/// What changes from step to step besides the inputs.
+struct StepParams {
+  uint64_t seed = 0;
+  uint64_t step = 0;        ///< optimizer steps done before this one
+  uint32_t micro_step = 0;  ///< 0 .. accumulation - 1
+  float learning_rate = 0;
+};
+
+/// Device memory owned by its holder; the base address is aligned to 256 bytes and the content starts as
+/// zeros.
+class Memory {
+ public:
+  virtual ~Memory() = default;
+  virtual std::byte* data() = 0;
+  virtual size_t bytes() const = 0;
+};
+
+/// One group, compiled for fixed shapes. Life: prepared by a backend, bound once to addresses, run once per
+/// step.
+class Launch {
+ public:
+  virtual ~Launch() = default;
+  /// Bytes of temporary memory wanted while the launch runs (256-byte aligned).
+  virtual size_t scratch_bytes() const = 0;
+  /// `addresses[id]` is the device address of value id (null for internal and unused ones).
+  virtual void bind(std::span<std::byte* const> addresses, std::byte* scratch) = 0;
+  virtual void run(const StepParams& params) = 0;
+};
+
+struct BackendOptions {
+  int threads = 0;  ///< CPU worker threads; 0: every core this process may use
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  /// "cpu" or "cuda".
+  virtual std::string name() const = 0;
+  /// One line for people: chip, threads, libraries and versions.
+  virtual std::string describe() const = 0;
+  /// Throws Error(kDevice) naming the bytes asked for and what the device has.
+  virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
+  virtual void copy_to_device(std::byte* dst, const void* src, size_t bytes) = 0;
+  virtual void copy_to_host(void* dst, const std::byte* src, size_t bytes) = 0;
+  /// The rule by which nodes join into one launch (form_groups).
+  virtual bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const = 0;
+  /// Compiles a group. Throws Error(kDevice) naming node and shapes this backend cannot run.
+  virtual std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) = 0;
+  /// Waits for everything launched.
+  virtual void synchronize() = 0;
+};
+
+/// The backend called "cpu", "cuda" or, with "auto", the best one present.
+/// Throws Error(kDevice) saying what this build and machine offer.
+std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOptions& options);
+
+}  // namespace residuum

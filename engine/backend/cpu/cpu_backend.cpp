@@ -1,0 +1,108 @@
+#include "engine/backend/cpu/cpu_backend.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+
+#include "engine/backend/cpu/launch.h"
+#include "engine/backend/cpu/onednn.h"
+#include "engine/backend/cpu/simd.h"
+#include "engine/core/check.h"
+
+namespace residuum::cpu {
+namespace {
+
+/// Pages straight from the kernel (zeroed, page aligned), large ones where it has them.
+class PageMemory : public Memory {
+ public:
+  explicit PageMemory(size_t bytes) : bytes_(bytes) {
+    if (bytes == 0) return;
+    void* const pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(pages != MAP_FAILED, ErrorKind::kDevice, "the CPU cannot give {} bytes of memory: {}", bytes,
+          std::strerror(errno));
+    madvise(pages, bytes, MADV_HUGEPAGE);
+    data_ = static_cast<std::byte*>(pages);
+  }
+  ~PageMemory() override {
+    if (data_ != nullptr) munmap(data_, bytes_);
+  }
+  PageMemory(const PageMemory&) = delete;
+  PageMemory& operator=(const PageMemory&) = delete;
+
+  std::byte* data() override { return data_; }
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_;
+};
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown processor";
+}
+
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(int threads) : pool_(threads) {}
+
+  std::string name() const override { return "cpu"; }
+  std::string describe() const override {
+    return fmt::format("{}, {} threads, {} loops, {}", processor_name(), pool_.threads(), simd_level(),
+                       onednn::version());
+  }
+  std::unique_ptr<Memory> allocate(size_t bytes) override { return std::make_unique<PageMemory>(bytes); }
+  void copy_to_device(std::byte* dst, const void* src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(dst, src, bytes);
+  }
+  void copy_to_host(void* dst, const std::byte* src, size_t bytes) override {
+    if (bytes > 0) std::memcpy(dst, src, bytes);
+  }
+  bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const override;
+  std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
+    return std::make_unique<CpuLaunch>(graph, group, pool_);
+  }
+  void synchronize() override {}
+
+ private:
+  ThreadPool pool_;
+};
+
+// A shard may run through nodes one after another as long as none needs a sum over the other shards.
+bool CpuBackend::joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const {
+  const Node& node = graph.node(next);
+  const auto shardable = [&](const Node& n) {
+    return op_domain(n.op) != OpDomain::kWhole && pieces_of(graph, n) == shard_count(batch_of(graph, n));
+  };
+  const Node& first = graph.node(group.front());
+  if (!shardable(first) || !shardable(node) || batch_of(graph, first) != batch_of(graph, node)) return false;
+  for (ValueId input : node.inputs) {
+    const NodeId producer = graph.value(input).producer;
+    const bool inside = std::find(group.begin(), group.end(), producer) != group.end();
+    if (producer != kNone && inside && op_domain(graph.node(producer).op) == OpDomain::kBatchReduce)
+      return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  check(options.threads >= 0, ErrorKind::kUsage, "threads is {}, must be >= 0 (0: every core)",
+        options.threads);
+  return std::make_unique<CpuBackend>(options.threads > 0 ? options.threads : usable_cores());
+}
+
+}  // namespace residuum::cpu

@@ -1,0 +1,16 @@
+// The CPU's loops compiled for AVX-512 F, BW, DQ, VL and BF16 (flags: cmake/cpu_backend.cmake).
+#include <immintrin.h>
+
+#include "engine/backend/cpu/simd_levels.h"
+
+namespace residuum::cpu {
+namespace {
+
+constexpr int kVectorBytes = 64;
+#include "engine/backend/cpu/simd_loops.inc"
+
+}  // namespace
+
+constexpr SimdTables kSimdAvx512Bf16 = {make_table<F32>(), make_table<BF16>()};
+
+}  // namespace residuum::cpu

@@ -1,0 +1,50 @@
+#include "engine/exec/executor.h"
+
+#include "engine/core/check.h"
+
+namespace residuum {
+
+Executor::Executor(Graph graph, Backend& backend, State& state, const ExecutorOptions& options)
+    : backend_(backend), plan_(make_plan(std::move(graph), backend, options.plan)) {
+  state.add(plan_.graph, options.seed);
+  arena_ = backend.allocate(plan_.memory.arena_bytes);
+  addresses_.assign(plan_.graph.values.size(), nullptr);
+  for (size_t i = 0; i < plan_.placed.size(); ++i) {
+    addresses_[static_cast<size_t>(plan_.placed[i])] = arena_->data() + plan_.memory.offsets[i];
+  }
+  for (size_t id = 0; id < addresses_.size(); ++id) {
+    const Value& value = plan_.graph.values[id];
+    if (!value.persistent() || value.kind == ValueKind::kInput) continue;
+    addresses_[id] = state.entry(options.state_name ? options.state_name(value.name) : value.name).data;
+  }
+  for (size_t g = 0; g < plan_.launches.size(); ++g) {
+    plan_.launches[g]->bind(addresses_, arena_->data() + plan_.memory.offsets[plan_.placed.size() + g]);
+  }
+}
+
+void Executor::write(const std::string& name, std::span<const std::byte> bytes) {
+  const auto id = graph().find(name);
+  check(id && graph().value(*id).kind == ValueKind::kInput, ErrorKind::kInternal,
+        "the graph has no input '{}'", name);
+  check(bytes.size() == graph().desc(*id).bytes(), ErrorKind::kInternal,
+        "input '{}' is {} ({} bytes), {} bytes were given", name, to_string(graph().desc(*id)),
+        graph().desc(*id).bytes(), bytes.size());
+  backend_.copy_to_device(addresses_[static_cast<size_t>(*id)], bytes.data(), bytes.size());
+}
+
+void Executor::run_micro_step(const StepParams& params) {
+  for (size_t g = 0; g < plan_.update_begin; ++g) plan_.launches[g]->run(params);
+}
+
+void Executor::run_update(const StepParams& params) {
+  for (size_t g = plan_.update_begin; g < plan_.launches.size(); ++g) plan_.launches[g]->run(params);
+}
+
+void Executor::read_bytes(ValueId id, void* out, size_t bytes) {
+  check(bytes == graph().desc(id).bytes(), ErrorKind::kInternal, "'{}' is {}, its element size does not fit",
+        graph().value(id).name, to_string(graph().desc(id)));
+  backend_.synchronize();
+  backend_.copy_to_host(out, addresses_[static_cast<size_t>(id)], bytes);
+}
+
+}  // namespace residuum

@@ -1,0 +1,73 @@
+#include "engine/exec/plan.h"
+
+#include <algorithm>
+
+namespace residuum {
+namespace {
+
+/// When each value that lives in the arena is needed, in steps of groups.
+void find_lifetimes(Plan& plan) {
+  const Graph& graph = plan.graph;
+  const int last_group = static_cast<int>(plan.groups.size()) - 1;
+  std::vector<Lifetime> lives(graph.values.size(), {0, -1, -1});
+  const auto touch = [&](ValueId id, int group) {
+    Lifetime& life = lives[static_cast<size_t>(id)];
+    if (life.first < 0) life.first = group;
+    life.last = std::max(life.last, group);
+  };
+  for (size_t id = 0; id < graph.values.size(); ++id) {
+    if (graph.values[id].kind != ValueKind::kInput) continue;
+    touch(static_cast<ValueId>(id), 0);
+    touch(static_cast<ValueId>(id), last_group);
+  }
+  for (int g = 0; g <= last_group; ++g) {
+    for (NodeId node : plan.groups[static_cast<size_t>(g)].nodes) {
+      for (ValueId id : graph.node(node).inputs) touch(id, g);
+      for (ValueId id : graph.node(node).outputs) touch(id, g);
+    }
+  }
+  for (const auto& [name, id] : graph.outputs) touch(id, last_group);
+  for (const Group& group : plan.groups) {
+    for (ValueId id : group.internal) lives[static_cast<size_t>(id)].first = -1;
+  }
+  for (size_t id = 0; id < lives.size(); ++id) {
+    const Value& value = graph.values[id];
+    const bool in_arena = value.kind == ValueKind::kTensor || value.kind == ValueKind::kInput;
+    if (!in_arena || lives[id].first < 0) continue;
+    plan.placed.push_back(static_cast<ValueId>(id));
+    plan.lifetimes.push_back({value.desc.bytes(), lives[id].first, lives[id].last});
+  }
+  for (int g = 0; g <= last_group; ++g) {
+    plan.lifetimes.push_back({plan.launches[static_cast<size_t>(g)]->scratch_bytes(), g, g});
+  }
+}
+
+}  // namespace
+
+Cost Plan::cost() const {
+  Cost total;
+  for (const Group& group : groups) total += group_cost(graph, group);
+  return total;
+}
+
+Plan make_plan(Graph graph, Backend& backend, const PlanOptions& options) {
+  Plan plan;
+  plan.graph = std::move(graph);
+  plan.groups = form_groups(plan.graph, [&](const Graph& g, std::span<const NodeId> group, NodeId next) {
+    return options.group && backend.joins(g, group, next);
+  });
+  const auto is_update = [&](const Group& group) {
+    return plan.graph.node(group.nodes.front()).phase == Phase::kUpdate;
+  };
+  plan.update_begin = static_cast<size_t>(std::find_if(plan.groups.begin(), plan.groups.end(), is_update) -
+                                          plan.groups.begin());
+  for (const Group& group : plan.groups) plan.launches.push_back(backend.prepare(plan.graph, group));
+  find_lifetimes(plan);
+  plan.memory = plan_memory(plan.lifetimes, options.reuse);
+  for (const Value& value : plan.graph.values) {
+    if (value.persistent() && value.kind != ValueKind::kInput) plan.persistent_bytes += value.desc.bytes();
+  }
+  return plan;
+}
+
+}  // namespace residuum

@@ -1,0 +1,39 @@
+// A plan: the graph cut into launches with every address fixed. It can be printed, costed and run.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "engine/graph/cost.h"
+#include "engine/graph/graph.h"
+#include "engine/graph/group.h"
+#include "engine/graph/memory_plan.h"
+
+namespace residuum {
+
+struct PlanOptions {
+  bool group = true;  ///< off: one launch per node
+  bool reuse = true;  ///< off: every value has memory of its own
+};
+
+struct Plan {
+  Graph graph;
+  std::vector<Group> groups;
+  std::vector<std::unique_ptr<Launch>> launches;  ///< one per group
+  size_t update_begin = 0;          ///< groups [0, update_begin) are a micro-step, the rest the update
+  std::vector<ValueId> placed;      ///< values with a place in the arena; lifetime i is placed[i]'s ...
+  std::vector<Lifetime> lifetimes;  ///< ... and after those come the launches' scratch, one per group
+  MemoryPlan memory;
+  size_t persistent_bytes = 0;  ///< parameters, running statistics, optimizer state
+
+  /// Bytes one step needs: arena and persistent values.
+  size_t peak_bytes() const { return memory.arena_bytes + persistent_bytes; }
+  Cost cost() const;
+};
+
+/// Groups, prepares and places `graph` for a backend. Graph inputs live in the arena for the whole step,
+/// graph outputs until its end.
+Plan make_plan(Graph graph, Backend& backend, const PlanOptions& options = {});
+
+}  // namespace residuum

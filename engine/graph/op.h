@@ -1,0 +1,213 @@
+// The closed set of operations: one small attribute struct each, in one variant.
+// Adding an operation = one struct here, its shape rule (shape_rule.cpp), its gradient rule (autodiff.cpp),
+// its cost (cost.cpp), one function per backend, one naive reference in tests/reference.h. Notation of the
+// comments: (inputs) -> (outputs), activations N,H,W,C, vectors C. "d_x" is the loss gradient of x.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "engine/core/tensor.h"
+#include "kernels/shapes.h"
+
+namespace residuum {
+
+// ---- forward
+// -------------------------------------------------------------------------------------------------------
+
+/// (images u8 N,H,W,C) -> (dst): (images / 255 - mean[c]) / std[c].
+struct Normalize {
+  std::vector<float> mean, std;
+  DType dtype = DType::kF32;
+};
+/// (src, weight K,R,S,C/groups) -> (dst N,P,Q,K); zero padding, no bias.
+struct Conv {
+  int64_t out_channels = 0, kernel_h = 1, kernel_w = 1, stride = 1, pad = 0, groups = 1;
+};
+/// (src, bias C) -> (dst): src + bias per channel.
+struct Bias {};
+/// (src) -> (mean C, variance C), f32, over N,H,W; the variance is biased (divided by N*H*W).
+struct BatchNormStats {};
+/// (src, mean C, variance C, gamma C, beta C) -> (dst): gamma * (src - mean) / sqrt(variance + epsilon) +
+/// beta.
+struct BatchNormApply {
+  float epsilon = 1e-5f;
+};
+enum class ActivationKind : uint8_t { kRelu, kSigmoid, kTanh };
+/// (src) -> (dst), element by element.
+struct Activation {
+  ActivationKind kind = ActivationKind::kRelu;
+};
+/// (a, b) -> (a + b), equal shapes.
+struct Add {};
+/// (a, b) -> (a * b), element by element, equal shapes.
+struct Multiply {};
+/// (src) -> (factor * src + offset).
+struct Scale {
+  float factor = 1, offset = 0;
+};
+/// Where the option-A shortcut puts the new zero channels: half on each side (akamaster) or all at the end
+/// (fb.resnet.torch).
+enum class ZeroChannels : uint8_t { kBothSides, kEnd };
+/// (src) -> (dst N,ceil(H/stride),ceil(W/stride),out_channels): every stride-th pixel, new channels zero (He
+/// 2015, option A).
+struct ShortcutA {
+  int64_t stride = 1, out_channels = 0;
+  ZeroChannels zeros = ZeroChannels::kBothSides;
+};
+/// (a, b, ...) -> (dst): along channels.
+struct Concat {};
+/// (src) -> (dst N,H,W,channels): the channels [first, first + channels).
+struct Slice {
+  int64_t first = 0, channels = 0;
+};
+/// (src) -> (dst, argmax u8): padding never wins; argmax is the position r * window + s inside the window.
+struct MaxPool {
+  int64_t window = 1, stride = 1, pad = 0;
+};
+/// (src) -> (dst): the mean over the window, padding counted as zeros (torch's default).
+struct AvgPool {
+  int64_t window = 1, stride = 1, pad = 0;
+};
+/// (src) -> (dst N,1,1,C): the mean over H,W.
+struct GlobalAvgPool {};
+/// (src N,..., weight K,C) -> (dst N,K) with C the product of the other extents of src; no bias (see Bias).
+struct Linear {
+  int64_t out_features = 0;
+  DType dtype = DType::kF32;
+};
+/// (src) -> (dst): zero with probability p, else src / (1 - p). The mask is Philox(seed, step, stream): it is
+/// never stored, so the same operation applied to d_dst is the gradient.
+struct Dropout {
+  float probability = 0.5f;
+  uint32_t stream = 0;
+};
+/// (logits f32 N,K; labels i32 N) -> (loss f32 1, counts i32 3): mean cross-entropy over the rows whose label
+/// is not negative, and how many rows are {valid, right in the top 1, right in the top 5}. Smoothing as in
+/// torch.
+struct SoftmaxCrossEntropy {
+  float smoothing = 0;
+};
+
+// ---- backward
+// ------------------------------------------------------------------------------------------------------
+
+/// (d_dst, weight) -> (d_src).
+struct ConvBackwardData {
+  ConvShape shape;
+};
+/// (d_dst, src) -> (d_weight f32 K,R,S,C/groups).
+struct ConvBackwardFilter {
+  ConvShape shape;
+};
+/// (d_dst) -> (d_bias f32 C): the sum over all but the last extent.
+struct BiasBackward {};
+/// (d_dst, src, mean, variance) -> (d_gamma C, d_beta C), f32.
+struct BatchNormBackwardReduce {
+  float epsilon = 1e-5f;
+};
+/// (d_dst, src, mean, variance, gamma, d_gamma, d_beta) -> (d_src) where mean and variance came from src
+/// itself.
+struct BatchNormBackwardApply {
+  float epsilon = 1e-5f;
+};
+/// (d_dst, mean, variance, gamma) -> (d_src) where mean and variance are constants (running statistics);
+/// `mean` is unused but keeps the input list aligned with the forward one.
+struct BatchNormFrozenBackward {
+  float epsilon = 1e-5f;
+};
+/// (d_dst, dst) -> (d_src).
+struct ActivationBackward {
+  ActivationKind kind = ActivationKind::kRelu;
+};
+/// (d_dst) -> (d_src), the adjoint of ShortcutA; `src` is the forward input's shape.
+struct ShortcutABackward {
+  ShortcutA forward;
+  Shape src;
+};
+/// (d_dst N,H,W,channels) -> (d_src N,H,W,C), zero outside the slice.
+struct SliceBackward {
+  Slice forward;
+  Shape src;
+};
+/// (d_dst, argmax) -> (d_src).
+struct MaxPoolBackward {
+  PoolShape shape;
+};
+/// (d_dst) -> (d_src).
+struct AvgPoolBackward {
+  PoolShape shape;
+};
+/// (d_dst N,1,1,C) -> (d_src N,H,W,C).
+struct GlobalAvgPoolBackward {
+  Shape src;
+};
+/// (d_dst N,K; weight K,C) -> (d_src).
+struct LinearBackwardData {
+  TensorDesc src;
+};
+/// (d_dst N,K; src) -> (d_weight f32 K,C).
+struct LinearBackwardFilter {};
+/// (logits, labels) -> (d_logits): (softmax - target) / valid rows; zero for rows with a negative label.
+struct SoftmaxCrossEntropyBackward {
+  float smoothing = 0;
+};
+
+// ---- update: the last nodes of a training step; they change persistent values in place
+// -------------------------------
+
+/// (d_0, d_1, ...) -> (norm f32 2): {L2 norm over all gradients, 1 if every gradient is finite else 0}.
+struct GradientNorm {};
+/// (g_i..., acc_i...) -> (): acc = g on the first micro-step of a step, acc += g on the others.
+struct AccumulateGradient {};
+/// (norm, w_i..., m_i..., g_i...) -> (): g = g * gradient_scale * min(1, clip_norm / (norm * gradient_scale))
+/// + weight_decay_i w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m); nothing changes when
+/// norm[1] is 0. The learning rate is a step parameter (torch's SGD, not Caffe's).
+struct SgdUpdate {
+  float momentum = 0.9f;
+  bool nesterov = false;
+  float clip_norm = 0;       ///< 0: no clipping
+  float gradient_scale = 1;  ///< 1 / accumulation steps
+  std::vector<float> weight_decay;
+};
+/// (norm, w_i..., e_i...) -> (): e = decay e + (1 - decay) w, when norm[1] is not 0.
+struct EmaUpdate {
+  float decay = 0.999f;
+};
+/// (norm, mean_i..., variance_i..., running_mean_i..., running_variance_i...) -> (): running = (1 - momentum)
+/// running + momentum batch, the variance unbiased by counts_i / (counts_i - 1); nothing changes when norm[1]
+/// is 0.
+struct BatchNormCommit {
+  float momentum = 0.1f;
+  std::vector<int64_t> counts;
+};
+
+using Op =
+    std::variant<Normalize, Conv, Bias, BatchNormStats, BatchNormApply, Activation, Add, Multiply, Scale,
+                 ShortcutA, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Linear, Dropout,
+                 SoftmaxCrossEntropy, ConvBackwardData, ConvBackwardFilter, BiasBackward,
+                 BatchNormBackwardReduce, BatchNormBackwardApply, BatchNormFrozenBackward, ActivationBackward,
+                 ShortcutABackward, SliceBackward, MaxPoolBackward, AvgPoolBackward, GlobalAvgPoolBackward,
+                 LinearBackwardData, LinearBackwardFilter, SoftmaxCrossEntropyBackward, GradientNorm,
+                 AccumulateGradient, SgdUpdate, EmaUpdate, BatchNormCommit>;
+
+/// "conv", "batch_norm_apply", "relu", "conv_backward_data", ...: the one name of an operation everywhere.
+std::string_view op_name(const Op& op);
+
+/// How an operation can be cut into shards of the batch.
+enum class OpDomain : uint8_t {
+  kBatchMap,     ///< row n of every output depends on row n of the batch inputs alone
+  kBatchReduce,  ///< some outputs are ordered sums over the batch
+  kWhole,        ///< no batch: updates over parameters
+};
+OpDomain op_domain(const Op& op);
+/// True when input `i` is a batch (its first extent is N) and not a weight, a vector or a whole tensor.
+/// Outputs are batches exactly for kBatchMap.
+bool reads_batch(const Op& op, size_t i);
+
+/// True for element-wise operations so cheap that repeating them beats storing their result.
+bool is_cheap(const Op& op);
+
+}  // namespace residuum

@@ -1,0 +1,63 @@
+#include "engine/graph/passes.h"
+
+#include <algorithm>
+
+#include "engine/core/check.h"
+#include "engine/graph/autodiff.h"
+
+namespace residuum {
+
+Graph prune(Graph graph) {
+  std::vector<bool> used(graph.values.size());
+  for (const auto& [name, id] : graph.outputs) used[static_cast<size_t>(id)] = true;
+  std::vector<Node> kept;
+  for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
+    const bool effect = node->outputs.empty();  // updates change persistent values
+    const bool wanted = std::any_of(node->outputs.begin(), node->outputs.end(),
+                                    [&](ValueId id) { return used[static_cast<size_t>(id)]; });
+    if (!effect && !wanted) continue;
+    for (ValueId id : node->inputs) used[static_cast<size_t>(id)] = true;
+    kept.push_back(std::move(*node));
+  }
+  std::reverse(kept.begin(), kept.end());
+  graph.set_nodes(std::move(kept));
+  std::erase_if(graph.gradients, [&](const auto& entry) {
+    const Value& gradient = graph.value(entry.second);
+    return !gradient.persistent() && gradient.producer == kNone;
+  });
+  return graph;
+}
+
+Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<std::string>& off) {
+  for (const std::string& name : off) {
+    const bool known =
+        std::any_of(passes.begin(), passes.end(), [&](const Pass& pass) { return pass.name == name; });
+    if (known) continue;
+    std::string names;
+    for (const Pass& pass : passes) names += (names.empty() ? "" : ", ") + pass.name;
+    fail(ErrorKind::kUsage, "there is no pass '{}' to switch off; the passes are: {}", name, names);
+  }
+  for (const Pass& pass : passes) {
+    if (off.contains(pass.name)) continue;
+    graph = pass.run(std::move(graph));
+    graph.validate(pass.name);
+  }
+  return graph;
+}
+
+std::vector<Pass> training_passes(const TrainingPassOptions& options) {
+  std::vector<Pass> passes;
+  passes.push_back(
+      {"autodiff", "append the backward nodes", [](Graph g) { return differentiate(std::move(g)); }});
+  passes.push_back({"update", "append optimizer and running statistics",
+                    [update = options.update](Graph g) { return append_update(std::move(g), update); }});
+  if (options.recompute) {
+    passes.push_back(
+        {"recompute", "keep one tensor per block, repeat the rest in the backward pass", recompute_blocks});
+  }
+  passes.push_back({"rematerialize", "repeat cheap nodes in the backward pass", rematerialize});
+  passes.push_back({"prune", "drop unused nodes", prune});
+  return passes;
+}
+
+}  // namespace residuum

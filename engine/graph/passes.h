@@ -1,0 +1,60 @@
+// The passes that turn a forward graph into a training step: pure functions Graph -> Graph, in one ordered
+// list, each with a name and an off switch, the graph validated after each.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/graph/graph.h"
+
+namespace residuum {
+
+struct UpdateOptions {
+  float momentum = 0.9f;
+  bool nesterov = false;
+  float weight_decay = 0;
+  bool decay_norm_and_bias = true;  ///< false: rank-1 parameters (BN gamma and beta, biases) do not decay
+  float clip_norm = 0;              ///< 0: no clipping
+  float ema_decay = 0;              ///< 0: no averaged weights
+  float batch_norm_momentum = 0.1f;
+  int accumulation = 1;  ///< micro-steps per optimizer step
+};
+
+/// Appends gradient norm, SGD, EMA and the commit of the running statistics. Adds the persistent values
+/// "momentum.NAME", "ema.NAME" and, for accumulation > 1, "accumulated.NAME"; the output "norm" is {gradient
+/// norm, all finite}. With accumulation the running statistics follow each micro-step (as torch's do), unless
+/// its loss is not finite.
+Graph append_update(Graph graph, const UpdateOptions& options);
+
+/// Activation checkpointing (Chen et al. 2016, 1604.06174): of each block only the output is kept; the nodes
+/// before it are repeated just before the block's backward nodes. Batch statistics are kept, so they are not
+/// computed twice.
+Graph recompute_blocks(Graph graph);
+
+/// Repeats cheap element-wise forward nodes (batch norm apply, ReLU, ...) next to the backward nodes that
+/// want their result, when their inputs are kept for the backward pass anyway: less memory, and the result
+/// stays in cache.
+Graph rematerialize(Graph graph);
+
+/// Drops nodes whose results nobody uses.
+Graph prune(Graph graph);
+
+struct Pass {
+  std::string name, help;
+  std::function<Graph(Graph)> run;
+};
+
+/// Runs the passes in order, skipping those named in `off`, and validates the graph after each.
+/// Throws Error(kUsage) for a name in `off` that no pass has.
+Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<std::string>& off = {});
+
+struct TrainingPassOptions {
+  UpdateOptions update;
+  bool recompute = false;
+};
+/// autodiff, update, recompute (when asked for), rematerialize, prune.
+std::vector<Pass> training_passes(const TrainingPassOptions& options);
+
+}  // namespace residuum

@@ -1,0 +1,49 @@
+// Exact evaluation of a model on a data set: integer counts, padded rows never counted.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/data/loader.h"
+#include "engine/exec/executor.h"
+#include "engine/train/model_builder.h"
+#include "engine/train/recipe.h"
+
+namespace residuum {
+
+struct Evaluation {
+  int64_t samples = 0, top1 = 0, top5 = 0;
+  double loss = 0;  ///< mean over the samples
+
+  double top1_accuracy() const {
+    return samples == 0 ? 0 : static_cast<double>(top1) / static_cast<double>(samples);
+  }
+  double top5_accuracy() const {
+    return samples == 0 ? 0 : static_cast<double>(top5) / static_cast<double>(samples);
+  }
+};
+
+class Evaluator {
+ public:
+  /// `state` must hold the model's parameters or gets fresh ones. With `averaged` the weights are "ema.NAME"
+  /// where the state has them.
+  Evaluator(const ModelBuilder& build, const Dataset& dataset, const Recipe& recipe, Backend& backend,
+            State& state, bool averaged = false);
+
+  /// Called after each batch: the batch and its logits f32 [batch, classes] (rows past batch.valid are
+  /// padding when the batch is the last one; masked rows have label -1).
+  using BatchCallback = std::function<void(const Batch&, const std::vector<float>& logits)>;
+
+  /// The whole data set once. `on_batch` may be empty.
+  Evaluation run(const BatchCallback& on_batch = {});
+  int64_t batches() const { return loader_.batches(); }
+  int64_t classes() const { return classes_; }
+
+ private:
+  Loader loader_;
+  int64_t classes_;
+  Executor executor_;
+};
+
+}  // namespace residuum

@@ -1,0 +1,34 @@
+#include "engine/train/metrics_observer.h"
+
+namespace residuum {
+
+void MetricsObserver::on_start(const RunInfo& info) {
+  log_.emplace(info.out, info.resumed_step);
+}
+
+void MetricsObserver::on_step(const StepReport& report) {
+  average_.add(report);
+  if (!report.logged) return;
+  log_->write(report.step, report.epoch,
+              {{"train/loss", average_.loss()},
+               {"train/top1", average_.top1_accuracy()},
+               {"train/lr", report.learning_rate},
+               {"train/gradient_norm", average_.gradient_norm()},
+               {"train/images_per_second", average_.images_per_second()},
+               {"train/data_share", average_.data_share()}});
+  average_ = {};
+}
+
+void MetricsObserver::on_evaluation(const EvaluationReport& report) {
+  const std::string prefix = report.averaged ? "test_ema/" : "test/";
+  log_->write(report.step, report.epoch,
+              {{prefix + "loss", report.test.loss},
+               {prefix + "top1", report.test.top1_accuracy()},
+               {prefix + "top5", report.test.top5_accuracy()}});
+}
+
+void MetricsObserver::on_save(int64_t /*step*/) {
+  log_->sync();
+}
+
+}  // namespace residuum

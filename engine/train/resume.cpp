@@ -1,0 +1,80 @@
+#include "engine/train/resume.h"
+
+#include <set>
+#include <sstream>
+
+#include "engine/core/check.h"
+
+namespace residuum {
+namespace {
+
+constexpr int kFormat = 1;
+
+nlohmann::json to_json(const Evaluation& e) {
+  return {{"samples", e.samples}, {"top1", e.top1}, {"top5", e.top5}, {"loss", e.loss}};
+}
+
+Evaluation evaluation_from_json(const nlohmann::json& json) {
+  return {json.at("samples").get<int64_t>(), json.at("top1").get<int64_t>(), json.at("top5").get<int64_t>(),
+          json.at("loss").is_null() ? 0.0 : json.at("loss").get<double>()};
+}
+
+/// "train.batch" -> "128" for every line of a recipe's TOML.
+std::map<std::string, std::string> flat_keys(const std::string& toml) {
+  std::map<std::string, std::string> keys;
+  std::istringstream lines(toml);
+  std::string section;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('[')) section = line.substr(1, line.find(']') - 1) + ".";
+    const size_t equals = line.find(" = ");
+    if (equals != std::string::npos && !line.starts_with('#'))
+      keys[section + line.substr(0, equals)] = line.substr(equals + 3);
+  }
+  return keys;
+}
+
+const std::set<std::string>& free_keys() {
+  static const std::set<std::string> keys = {"train.threads",    "train.log_every", "train.eval_batch",
+                                             "data.threads",     "data.prefetch",   "data.path",
+                                             "checkpoint.every", "checkpoint.keep"};
+  return keys;
+}
+
+}  // namespace
+
+nlohmann::json to_json(const Progress& progress, const Recipe& recipe) {
+  return {{"format", kFormat},
+          {"step", progress.step},
+          {"best_step", progress.best_step},
+          {"last", to_json(progress.last)},
+          {"best", to_json(progress.best)},
+          {"recipe", to_toml(recipe)}};
+}
+
+Progress progress_from_json(const nlohmann::json& meta) {
+  try {
+    check(meta.at("format").get<int>() == kFormat, ErrorKind::kCheckpoint,
+          "training state has format {}, this program reads {}", meta.at("format").get<int>(), kFormat);
+    return {meta.at("step").get<int64_t>(), meta.at("best_step").get<int64_t>(),
+            evaluation_from_json(meta.at("last")), evaluation_from_json(meta.at("best"))};
+  } catch (const nlohmann::json::exception& error) {
+    fail(ErrorKind::kCheckpoint, "training state: {}", error.what());
+  }
+}
+
+void check_resumable(const nlohmann::json& meta, const Recipe& now) {
+  const auto saved = flat_keys(meta.value("recipe", std::string()));
+  const auto given = flat_keys(to_toml(now));
+  std::string differences;
+  for (const auto& [key, value] : given) {
+    const auto found = saved.find(key);
+    const std::string before = found == saved.end() ? "absent" : found->second;
+    if (before != value && !free_keys().contains(key)) {
+      differences += fmt::format("\n  {}: saved {}, now {}", key, before, value);
+    }
+  }
+  check(differences.empty(), ErrorKind::kConfig,
+        "the run cannot be resumed with a recipe that would change its numbers:{}", differences);
+}
+
+}  // namespace residuum

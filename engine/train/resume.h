@@ -1,0 +1,30 @@
+// The saved state of a run: what goes into it, and when a run may continue from it.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "engine/train/evaluator.h"
+#include "engine/train/recipe.h"
+
+namespace residuum {
+
+/// Where a run stands between two steps; with the values of State this is everything.
+struct Progress {
+  int64_t step = 0;        ///< optimizer steps done
+  int64_t best_step = -1;  ///< -1: not evaluated yet
+  Evaluation last, best;
+
+
+};
+
+nlohmann::json to_json(const Progress& progress, const Recipe& recipe);
+/// Throws Error(kCheckpoint) naming the entry that is missing or wrong.
+Progress progress_from_json(const nlohmann::json& meta);
+
+/// Throws Error(kConfig) listing every key that decides the numbers of a run and differs between the saved
+/// recipe and the one given now. Free to change: threads, prefetch, data.path, logging, checkpoint keys,
+/// evaluation batch.
+void check_resumable(const nlohmann::json& meta, const Recipe& now);
+
+}  // namespace residuum

@@ -1,0 +1,109 @@
+#include "engine/train/weights.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/checkpoint/state_dict.h"
+#include "engine/checkpoint/tensor_values.h"
+#include "engine/core/check.h"
+
+namespace residuum {
+namespace {
+
+constexpr std::string_view kVariance = ".running_var";
+
+bool is_model_value(const State::Entry& entry) {
+  return entry.kind == ValueKind::kParameter || entry.kind == ValueKind::kBuffer;
+}
+
+std::vector<int64_t> extents(const Shape& shape) {
+  std::vector<int64_t> result;
+  for (int i = 0; i < shape.rank(); ++i) result.push_back(shape[i]);
+  return result;
+}
+
+/// The shape a value has in a torch-style file: convolution weights K,R,S,C become O,I,H,W.
+std::vector<int64_t> file_shape(const Shape& shape) {
+  if (shape.rank() != 4) return extents(shape);
+  return {shape[0], shape[3], shape[1], shape[2]};
+}
+
+std::vector<float> floats_of(const std::vector<std::byte>& bytes) {
+  std::vector<float> values(bytes.size() / sizeof(float));
+  if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+template <typename T>
+std::vector<std::byte> bytes_of_values(const std::vector<T>& values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  return {bytes.begin(), bytes.end()};
+}
+
+void append(TensorFileContent& content, std::string name, std::string dtype, std::vector<int64_t> shape,
+            std::vector<std::byte> bytes) {
+  content.storage.push_back(std::move(bytes));
+  content.tensors.push_back({std::move(name), std::move(dtype), std::move(shape), content.storage.back()});
+}
+
+/// "bn1.num_batches_tracked" for "bn1.running_var".
+std::string counter_name(const std::string& variance) {
+  return variance.substr(0, variance.size() - kVariance.size()) + ".num_batches_tracked";
+}
+
+}  // namespace
+
+TensorFileContent export_weights(const State& state, const std::string& prefix, int64_t batches_tracked) {
+  TensorFileContent content;
+  for (const State::Entry& entry : state.entries()) {
+    if (!is_model_value(entry)) continue;
+    const bool copy = !prefix.empty() && state.contains(prefix + entry.name);
+    std::vector<float> values = floats_of(state.read(copy ? prefix + entry.name : entry.name));
+    const Shape& shape = entry.desc.shape;
+    if (shape.rank() == 4) values = krsc_to_oihw(values, {shape[0], shape[1], shape[2], shape[3]});
+    append(content, entry.name, "F32", file_shape(shape), bytes_of_values(values));
+    if (entry.name.ends_with(kVariance)) {
+      append(content, counter_name(entry.name), "I64", {},
+             bytes_of_values(std::vector<int64_t>{batches_tracked}));
+    }
+  }
+  return content;
+}
+
+void import_weights(State& state, const SafetensorsFile& file) {
+  std::vector<ExpectedTensor> expected;
+  std::vector<const State::Entry*> entries;
+  for (const State::Entry& entry : state.entries()) {
+    if (!is_model_value(entry)) continue;
+    expected.push_back({entry.name, file_shape(entry.desc.shape)});
+    entries.push_back(&entry);
+  }
+  const std::vector<const StoredTensor*> found = match_state_dict(expected, file);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    std::vector<float> values = to_floats(*found[i]);
+    const std::vector<int64_t>& s = expected[i].shape;
+    if (s.size() == 4) values = oihw_to_krsc(values, {s[0], s[1], s[2], s[3]});
+    state.write(entries[i]->name, std::as_bytes(std::span(values)));
+  }
+}
+
+TensorFileContent export_state(const State& state) {
+  TensorFileContent content;
+  for (const State::Entry& entry : state.entries()) {
+    check(entry.desc.dtype == DType::kF32, ErrorKind::kInternal, "state '{}' is {}, not f32", entry.name,
+          to_string(entry.desc));
+    append(content, entry.name, "F32", extents(entry.desc.shape), state.read(entry.name));
+  }
+  return content;
+}
+
+void import_state(State& state, const SafetensorsFile& file) {
+  std::vector<ExpectedTensor> expected;
+  for (const State::Entry& entry : state.entries())
+    expected.push_back({entry.name, extents(entry.desc.shape)});
+  const std::vector<const StoredTensor*> found =
+      match_state_dict(expected, file, {.strip_module_prefix = false, .optional_num_batches_tracked = false});
+  for (size_t i = 0; i < found.size(); ++i) state.write(expected[i].name, found[i]->data);
+}
+
+}  // namespace residuum

@@ -1,0 +1,36 @@
+// A model's state as the tensors of a file: torch's names and layouts for weights, the engine's own for
+// training states.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "engine/checkpoint/safetensors.h"
+#include "engine/exec/state.h"
+
+namespace residuum {
+
+/// Tensors together with the memory their data points into.
+struct TensorFileContent {
+  std::vector<StoredTensor> tensors;
+  std::deque<std::vector<std::byte>> storage;
+};
+
+/// Parameters and running statistics with torch's names, shapes (O,I,H,W) and order, each batch norm's
+/// "num_batches_tracked" (0-d I64) set to `batches_tracked`. `prefix` names the copy to export: "" or "ema.";
+/// values without such a copy (running statistics) are always the plain ones.
+TensorFileContent export_weights(const State& state, const std::string& prefix, int64_t batches_tracked);
+
+/// The inverse for `prefix` "": every parameter and buffer of `state` from a torch-style file (an optional
+/// "module." prefix is accepted). Throws Error(kCheckpoint) listing every missing, extra, mis-shaped and
+/// mis-typed tensor; loads nothing then.
+void import_weights(State& state, const SafetensorsFile& file);
+
+/// Every value of `state` as it lies in memory.
+TensorFileContent export_state(const State& state);
+/// The inverse; throws Error(kCheckpoint) as import_weights.
+void import_state(State& state, const SafetensorsFile& file);
+
+}  // namespace residuum

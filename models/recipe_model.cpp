@@ -1,0 +1,68 @@
+#include "models/recipe_model.h"
+
+#include "engine/core/check.h"
+#include "models/zoo.h"
+
+#include "engine/core/check.h"
+#include "models/zoo.h"
+
+namespace residuum {
+namespace {
+
+std::optional<BlockKind> block_kind(BlockChoice choice) {
+  switch (choice) {
+    case BlockChoice::kAuto:
+      return std::nullopt;
+    case BlockChoice::kBasic:
+      return BlockKind::kBasic;
+    case BlockChoice::kBottleneck:
+      return BlockKind::kBottleneck;
+  }
+  return std::nullopt;
+}
+
+std::optional<ShortcutKind> shortcut_kind(ShortcutChoice choice) {
+  switch (choice) {
+    case ShortcutChoice::kAuto:
+      return std::nullopt;
+    case ShortcutChoice::kA:
+      return ShortcutKind::kZeros;
+    case ShortcutChoice::kB:
+      return ShortcutKind::kProjection;
+    case ShortcutChoice::kC:
+      return ShortcutKind::kProjectionEverywhere;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
+  check(request.image.height == request.image.width, ErrorKind::kConfig,
+        "model {} needs square images, found {}", recipe.model.name, to_string(request.image));
+  ModelOptions options;
+  options.mode = request.mode;
+  options.activation = recipe.train.precision == Precision::kBF16 ? DType::kBF16 : DType::kF32;
+  options.batch = request.batch;
+  options.image_size = request.image.height;
+  options.channels = request.image.channels;
+  options.classes = request.classes;
+  options.mean.assign(recipe.data.mean.begin(), recipe.data.mean.end());
+  options.std.assign(recipe.data.std.begin(), recipe.data.std.end());
+  if (request.mode == Mode::kTrain)
+    options.label_smoothing = static_cast<float>(recipe.train.label_smoothing);
+  options.zero_init_gamma = recipe.model.zero_init_gamma;
+  options.v1 = recipe.model.v1;
+  options.block = block_kind(recipe.model.block);
+  options.shortcut = shortcut_kind(recipe.model.shortcut);
+  options.zeros = recipe.model.zeros;
+  return options;
+}
+
+ModelBuilder model_builder(const Recipe& recipe) {
+  return [recipe](const GraphRequest& request) {
+    return build_model(recipe.model.name, model_options(recipe, request));
+  };
+}
+
+}  // namespace residuum

@@ -1,0 +1,105 @@
+#include "models/zoo.h"
+
+#include <fmt/ranges.h>
+
+#include "engine/core/check.h"
+#include "engine/core/nearest.h"
+
+namespace residuum {
+namespace {
+
+constexpr auto kFamilies = {find_resnet, find_preactivation_resnet, find_cifar_resnet};
+constexpr auto kFamilyNames = {resnet_names, preactivation_resnet_names, cifar_resnet_names};
+
+Model find_model(std::string_view name) {
+  for (const auto find : kFamilies) {
+    if (std::optional<Model> model = find(name)) return *std::move(model);
+  }
+  fail(ErrorKind::kConfig, "unknown model '{}', nearest are {}; any depth: {}", name,
+       fmt::join(nearest(name, model_names(), 3), ", "), model_patterns());
+}
+
+void check_range(const Model& model, std::string_view option, int64_t value, int64_t largest) {
+  check(value >= 1 && value <= largest, ErrorKind::kConfig, "model {}: option {} is {}, allowed is 1 to {}",
+        model.name, option, value, largest);
+}
+
+/// Per-channel statistics: those given, else the model's for RGB, else `neutral`.
+std::vector<float> statistics(const Model& model, std::string_view option, std::vector<float> given,
+                              const std::vector<float>& own, int64_t channels) {
+  constexpr float kNeutral = 0.5f;  // maps [0, 1] to [-1, 1] when both mean and std are neutral
+  const size_t count = static_cast<size_t>(channels);
+  if (given.empty()) given = count == own.size() ? own : std::vector<float>(count, kNeutral);
+  check(given.size() == count, ErrorKind::kConfig,
+        "model {}: option {} has {} values, allowed is one for each of {} channels", model.name, option,
+        given.size(), channels);
+  return given;
+}
+
+/// The options with the model's own values in place of zeros.
+ModelOptions resolve(const Model& model, ModelOptions options) {
+  const ModelDefaults& own = model.defaults;
+  if (options.image_size == 0) options.image_size = own.image_size;
+  if (options.channels == 0) options.channels = static_cast<int64_t>(own.mean.size());
+  if (options.classes == 0) options.classes = own.classes;
+  check_range(model, "batch", options.batch, 1 << 20);
+  check_range(model, "image_size", options.image_size, 1 << 14);
+  check_range(model, "channels", options.channels, 1 << 10);
+  check_range(model, "classes", options.classes, 1 << 20);
+  options.mean = statistics(model, "mean", std::move(options.mean), own.mean, options.channels);
+  options.std = statistics(model, "std", std::move(options.std), own.std, options.channels);
+  for (const float value : options.std) {
+    check(value > 0, ErrorKind::kConfig, "model {}: option std holds {}, allowed is above 0", model.name,
+          value);
+  }
+  check(options.label_smoothing >= 0 && options.label_smoothing < 1, ErrorKind::kConfig,
+        "model {}: option label_smoothing is {}, allowed is 0 to below 1", model.name,
+        options.label_smoothing);
+  check(options.activation == DType::kF32 || options.activation == DType::kBF16 ||
+            options.activation == DType::kF16,
+        ErrorKind::kConfig, "model {}: option activation is {}, allowed are f32, bf16 and f16", model.name,
+        to_string(options.activation));
+  return options;
+}
+
+}  // namespace
+
+ModelDefaults imagenet_defaults() {
+  return {
+      .image_size = 224, .classes = 1000, .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+}
+
+ModelDefaults cifar_defaults() {
+  return {.image_size = 32,
+          .classes = 10,
+          .mean = {0.4914f, 0.4822f, 0.4465f},
+          .std = {0.2470f, 0.2435f, 0.2616f}};
+}
+
+Graph build_model(std::string_view name, const ModelOptions& options) {
+  const Model model = find_model(name);
+  const ModelOptions resolved = resolve(model, options);
+  GraphBuilder builder(resolved.mode, resolved.activation);
+  const ValueId images = builder.images(resolved.batch, resolved.image_size, resolved.image_size,
+                                        resolved.channels, resolved.mean, resolved.std);
+  builder.classification_loss(model.net(builder, resolved, images), resolved.label_smoothing);
+  return builder.take();
+}
+
+ModelDefaults model_defaults(std::string_view name) {
+  return find_model(name).defaults;
+}
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const auto family : kFamilyNames) {
+    for (std::string& name : family()) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+std::string model_patterns() {
+  return "cifar_resnetN, cifar_plainN, cifar_preresnetN (N = 6n+2 or 9n+2)";
+}
+
+}  // namespace residuum

@@ -1,0 +1,252 @@
+"""The command line without training: help, exit codes, refusals, and the shapes of what programs read."""
+import json
+import subprocess
+import unittest
+
+from cli_program import PROGRAM, SOURCE, ProgramTest, idx_images, run, write_idx
+
+VERBS = ("train", "eval", "predict", "summary", "plan", "data", "version")
+USAGE, CONFIG, DATA, CHECKPOINT, IO, DEVICE = 2, 3, 4, 5, 6, 7
+
+
+class Help(ProgramTest):
+    def test_program_lists_verbs_and_exit_codes(self):
+        text = run("--help").stdout
+        for word in (*VERBS, "Exit codes", "75"):
+            self.assertIn(word, text)
+
+    def test_every_verb_has_examples(self):
+        for verb in VERBS:
+            process = run(verb, "--help")
+            self.assert_ok(process)
+            self.assertIn("Example", process.stdout, verb)
+            self.assertIn(f"residuum {verb}", process.stdout, verb)
+
+    def test_recipe_keys_are_listed(self):
+        process = run("train", "--help-keys")
+        self.assert_ok(process)
+        for key in ("train.batch", "optimizer.lr", "schedule.kind", "data.path", "checkpoint.keep"):
+            self.assertIn(key, process.stdout)
+
+
+class Usage(ProgramTest):
+    def test_no_verb(self):
+        self.assert_refused(run(), USAGE)
+
+    def test_unknown_verb(self):
+        self.assert_refused(run("fly"), USAGE, "fly")
+
+    def test_unknown_flag_names_the_help(self):
+        self.assert_refused(run("summary", "resnet18", "--fly"), USAGE, "--fly", "residuum summary --help")
+
+    def test_unknown_device(self):
+        self.assert_refused(run("plan", "resnet18", "--device", "abacus"), USAGE, "abacus")
+
+    def test_epochs_and_steps_exclude_each_other(self):
+        self.assert_refused(run("train", "--model", "cifar_resnet20", "--data", "x", "--epochs", 1, "--steps", 1),
+                            USAGE, "--epochs", "--steps")
+
+    def test_resume_needs_a_directory(self):
+        self.assert_refused(run("train", "--resume"), USAGE, "--out")
+
+    def test_train_needs_something(self):
+        self.assert_refused(run("train"), USAGE, "--model")
+
+    def test_eval_needs_a_model(self):
+        self.assert_refused(run("eval"), USAGE, "--run")
+
+    def test_unknown_pass(self):
+        self.assert_refused(run("plan", "cifar_resnet20", "--disable-pass", "magic"), USAGE, "magic", "autodiff")
+
+
+class Refusals(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.data = write_idx(self.folder / "data")
+
+    def train(self, *arguments):
+        return run("train", *arguments, "--out", self.folder / "out")
+
+    def assert_nothing_started(self):
+        self.assertFalse((self.folder / "out").exists())
+
+    def test_unknown_key_names_the_nearest(self):
+        process = self.train("--model", "cifar_resnet20", "--data", self.data, "--epochs", 1, "--set", "train.bach=3")
+        self.assert_refused(process, CONFIG, "train.bach", "train.batch")
+        self.assert_nothing_started()
+
+    def test_value_out_of_range_names_the_range(self):
+        recipe = self.folder / "recipe.toml"
+        recipe.write_text('[model]\nname = "cifar_resnet20"\n[train]\nepochs = 1\nbatch = 0\n')
+        self.assert_refused(self.train(recipe), CONFIG, "train.batch", "1 to")
+        self.assert_nothing_started()
+
+    def test_unknown_model_names_the_nearest(self):
+        process = self.train("--model", "resnet51", "--data", self.data, "--epochs", 1)
+        self.assert_refused(process, CONFIG, "resnet51", "resnet50")
+        self.assert_nothing_started()
+
+    def test_absent_recipe(self):
+        self.assert_refused(self.train("absent.toml"), IO, "absent.toml")
+
+    def test_absent_data(self):
+        process = self.train("--model", "cifar_resnet20", "--data", self.folder / "absent", "--epochs", 1)
+        self.assertIn(process.returncode, (DATA, IO), process.stderr)
+        self.assertIn("absent", process.stderr)
+        self.assert_nothing_started()
+
+    def test_no_data(self):
+        self.assert_refused(self.train("--model", "cifar_resnet20", "--epochs", 1), CONFIG, "data.path")
+
+    def test_batch_larger_than_the_data(self):
+        process = self.train("--model", "cifar_resnet8", "--data", self.data, "--epochs", 1, "--batch", 100000)
+        self.assert_refused(process, CONFIG, "train.batch")
+
+    def test_absent_weights(self):
+        process = run("eval", "--model", "cifar_resnet8", "--weights", "absent.safetensors", "--data", self.data)
+        self.assert_refused(process, IO, "absent.safetensors")
+
+    def test_damaged_weights(self):
+        weights = self.folder / "weights.safetensors"
+        weights.write_bytes(b"not a safetensors file, but longer than a header")
+        process = run("eval", "--model", "cifar_resnet8", "--weights", weights, "--data", self.data)
+        self.assert_refused(process, CHECKPOINT, "weights.safetensors")
+
+    def test_absent_device(self):
+        backends = json.loads(run("version", "--json").stdout)["backends"]
+        if backends["cuda"] is not None:
+            self.skipTest("this machine has a CUDA device")
+        self.assert_refused(run("plan", "cifar_resnet8", "--device", "cuda"), DEVICE, "cuda")
+
+
+class Summary(ProgramTest):
+    # conventions: torchvision's ResNets, He 2015 table 6 with option A and B.
+    PARAMETERS = {
+        ("resnet18",): 11689512, ("resnet34",): 21797672, ("resnet50",): 25557032, ("resnet50", "--v1"): 25557032,
+        ("resnet101",): 44549160, ("resnet152",): 60192808, ("wide_resnet50_2",): 68883240,
+        ("resnext50_32x4d",): 25028904, ("cifar_resnet20",): 269722, ("cifar_resnet110",): 1727962,
+        ("cifar_resnet20", "--shortcut", "B"): 272474, ("cifar_resnet110", "--shortcut", "B"): 1730714,
+    }
+
+    def test_parameter_counts(self):
+        for arguments, parameters in self.PARAMETERS.items():
+            summary = self.json_of(run("summary", *arguments, "--json"))
+            self.assertEqual(summary["parameters"], parameters, arguments)
+
+    def test_json_adds_up(self):
+        summary = self.json_of(run("summary", "resnet18", "--json"))
+        self.assertEqual(summary["model"], "resnet18")
+        for key in ("parameters", "macs", "activation_bytes"):
+            self.assertEqual(sum(layer[key] for layer in summary["layers"]), summary[key], key)
+        self.assertEqual(summary["layers"][-1 if summary["layers"][-1]["output"] else -2]["output"][0], 1)
+
+    def test_options_change_the_shapes(self):
+        summary = self.json_of(run("summary", "resnet18", "--json", "--batch", 3, "--image-size", 64, "--channels", 1,
+                                   "--classes", 7))
+        first = next(layer for layer in summary["layers"] if layer["name"] == "conv1")
+        self.assertEqual(first["output"], [3, 32, 32, 64])
+        self.assertEqual(first["parameters"], 64 * 49)
+        self.assertIn([3, 7], [layer["output"] for layer in summary["layers"]])
+
+    def test_text_names_layers_and_totals(self):
+        text = run("summary", "cifar_resnet20").stdout
+        for word in ("conv1", "layer3.2.bn2", "269722"):
+            self.assertIn(word, text)
+
+    def test_option_the_model_lacks(self):
+        self.assert_refused(run("summary", "resnet18", "--zeros", "end"), CONFIG, "zeros")
+
+
+class Plan(ProgramTest):
+    def test_json_totals(self):
+        plan = self.json_of(run("plan", "cifar_resnet8", "--batch", 4, "--json"))
+        self.assertEqual(plan["launches"], len(plan["groups"]))
+        self.assertEqual(plan["peak_bytes"], plan["arena_bytes"] + plan["persistent_bytes"])
+        self.assertLess(plan["arena_bytes"], plan["unshared_bytes"])
+        for key in ("bytes_read", "bytes_written", "flops"):
+            self.assertEqual(sum(group[key] for group in plan["groups"]), plan[key], key)
+        self.assertAlmostEqual(plan["gflop_per_image"] * 4e9, plan["flops"], delta=1)
+        self.assertAlmostEqual(plan["mb_per_image"] * 4e6, plan["bytes_read"] + plan["bytes_written"], delta=1)
+        phases = {node["phase"] for node in plan["nodes"]}
+        self.assertEqual(phases, {"forward", "recompute", "backward", "update"} & phases | {"forward", "backward"})
+        self.assertEqual({node["launch"] for node in plan["nodes"]}, set(range(plan["launches"])))
+
+    def test_grouping_and_reuse_can_be_switched_off(self):
+        grouped = self.json_of(run("plan", "cifar_resnet8", "--batch", 4, "--json"))
+        single = self.json_of(run("plan", "cifar_resnet8", "--batch", 4, "--json", "--disable-pass", "group",
+                                  "--disable-pass", "memory_reuse"))
+        self.assertEqual(single["launches"], len(single["nodes"]))
+        self.assertLess(grouped["launches"], single["launches"])
+        self.assertGreaterEqual(single["arena_bytes"], single["unshared_bytes"])
+
+    def test_recompute_needs_less_memory(self):
+        kept = self.json_of(run("plan", "cifar_resnet32", "--batch", 8, "--json"))
+        recomputed = self.json_of(run("plan", "cifar_resnet32", "--batch", 8, "--json", "--recompute"))
+        self.assertLess(recomputed["peak_bytes"], kept["peak_bytes"])
+        self.assertGreater(recomputed["flops"], kept["flops"])
+
+    def test_inference_is_forward_only(self):
+        plan = self.json_of(run("plan", "cifar_resnet8", "--inference", "--json"))
+        self.assertEqual({node["phase"] for node in plan["nodes"]}, {"forward"})
+
+    def test_text_names_launches_and_peak(self):
+        text = run("plan", "cifar_resnet8", "--batch", 4).stdout
+        for word in ("conv1 conv", "peak", "launches", "GFLOP"):
+            self.assertIn(word, text)
+
+
+class DataVerify(ProgramTest):
+    def test_good_data_set(self):
+        data = write_idx(self.folder)
+        report = self.json_of(run("data", "verify", data, "--json"))
+        self.assertEqual(report["bad"], 0)
+        self.assertEqual([split["samples"] for split in report["splits"]], [64, 40])
+        self.assertEqual(sum(c["samples"] for c in report["splits"][1]["classes"]), 40)
+
+    def test_truncated_file(self):
+        data = write_idx(self.folder)
+        (data / "t10k-images-idx3-ubyte.gz").unlink()
+        (data / "t10k-images-idx3-ubyte").write_bytes(idx_images([bytes(64)] * 40, 8)[:-10])
+        self.assert_refused(run("data", "verify", data), DATA, "t10k-images-idx3-ubyte")
+
+    def test_bad_image_is_listed(self):
+        for name in ("cat", "dog"):
+            (self.folder / name).mkdir()
+            (self.folder / name / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+        process = run("data", "verify", self.folder, "--json")
+        self.assertEqual(process.returncode, DATA, process.stderr)
+        report = json.loads(process.stdout)
+        self.assertEqual(report["bad"], 2)
+        self.assertIn("bad.png", report["splits"][0]["bad"][0]["name"])
+
+
+class Output(ProgramTest):
+    def test_version(self):
+        version = self.json_of(run("version", "--json"))
+        for key in ("version", "commit", "compiler", "libraries", "backends"):
+            self.assertTrue(version[key], key)
+        self.assertIn("cpu", version["backends"])
+        self.assertIn(version["version"], run("version").stdout)
+
+    def test_closed_reader_is_no_error(self):
+        with subprocess.Popen([PROGRAM, "summary", "resnet152"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            p.stdout.close()
+            self.assertEqual(p.stderr.read(), b"")
+            self.assertEqual(p.wait(60), 0)
+
+    def test_full_disk_is_an_error(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            process = subprocess.run([PROGRAM, "summary", "resnet18"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                     check=False)
+        self.assertEqual(process.returncode, IO)
+        self.assertIn("standard output", process.stderr)
+
+    def test_recipes_of_the_tree_are_valid(self):
+        # A recipe that is read and checked fails only when its data is opened.
+        for recipe in sorted((SOURCE / "models" / "recipes").glob("*.toml")):
+            process = run("train", recipe, "--data", self.folder / "absent", "--out", self.folder / "out")
+            self.assertIn(process.returncode, (DATA, IO), f"{recipe.name}: {process.stderr}")
+
+
+if __name__ == "__main__":
+    unittest.main()

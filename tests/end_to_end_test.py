@@ -1,0 +1,267 @@
+"""Whole runs on a small made-up data set: training, evaluation, prediction, and every way to be interrupted.
+
+Interruptions are steered by what the program has written, never by time: a run is signalled after a certain line.
+"""
+import json
+import math
+import os
+import pty
+import signal
+import struct
+import unittest
+
+from cli_program import (SMALL_RECIPE, ProgramTest, made_up_images, metric_lines, read_safetensors, run, start,
+                         write_idx, write_png)
+
+NOTHING_LEFT, CONFIG, IO, INTERRUPTED = 0, 3, 6, 75
+
+
+class SmallRun(ProgramTest):
+    """One data set and one recipe; the uninterrupted run is what the others are compared with."""
+
+    def setUp(self):
+        super().setUp()
+        self.data = write_idx(self.folder / "data")
+        self.recipe = self.folder / "small.toml"
+        self.recipe.write_text(SMALL_RECIPE)
+
+    def command(self, out, *arguments):
+        return ("train", self.recipe, "--data", self.data, "--out", self.folder / out, *arguments)
+
+    def train(self, out, *arguments, **options):
+        return run(*self.command(out, *arguments), **options)
+
+    def weights(self, out):
+        return (self.folder / out / "checkpoints" / "last.safetensors").read_bytes()
+
+    def assert_same_run(self, a, b):
+        self.assertEqual(self.weights(a), self.weights(b))
+        self.assertEqual(metric_lines(self.folder / a)[-1], metric_lines(self.folder / b)[-1])
+
+    def stop_after(self, process, line_start, number):
+        """Sends a signal once the program has printed a line that begins so."""
+        for line in process.stdout:
+            if line.startswith(line_start):
+                process.send_signal(number)
+                break
+        rest, errors = process.communicate(timeout=120)
+        return rest, errors
+
+
+class Train(SmallRun):
+    def test_files_and_result(self):
+        process = self.train("run", "--json")
+        result = self.json_of(process)
+        self.assertEqual(len(process.stdout.splitlines()), 1)
+        self.assertEqual((result["steps"], result["interrupted"]), (8, False))
+        self.assertEqual(result["test"]["samples"], 40)
+        out = self.folder / "run"
+        for name in ("recipe.toml", "environment.json", "metrics.jsonl", "metrics.csv", "checkpoints/last.safetensors",
+                     "checkpoints/best.safetensors"):
+            self.assertTrue((out / name).is_file(), name)
+        self.assertEqual(len(list(out.glob("events.out.tfevents.*"))), 1)
+        environment = json.loads((out / "environment.json").read_text())
+        for key in ("commit", "device", "compiler", "libraries", "host", "command_line", "date"):
+            self.assertTrue(environment[key], key)
+        lines = metric_lines(out)
+        self.assertEqual([line["step"] for line in lines if "train/loss" in line], [2, 4, 6, 8])
+        self.assertEqual([line["step"] for line in lines if "test/top1" in line], [4, 8])
+        self.assertTrue(all(math.isfinite(line["train/loss"]) for line in lines if "train/loss" in line))
+
+    def test_report_before_and_during(self):
+        text = self.train("run").stdout
+        for word in ("device", "269" if False else "parameters", "64 training images", "peak", "without reuse",
+                     "launches", "step 2/8", "step 8/8", "test  step 4", "images/s", "data "):
+            self.assertIn(word, text)
+        self.assertLess(text.index("peak"), text.index("step 2/8"))
+
+    def test_threads_change_nothing(self):
+        self.assert_ok(self.train("one", "--threads", 1))
+        self.assert_ok(self.train("three", "--threads", 3))
+        self.assertEqual(self.weights("one"), self.weights("three"))
+
+    def test_seed_changes_the_weights(self):
+        self.assert_ok(self.train("one", "--seed", 1))
+        self.assert_ok(self.train("two", "--seed", 2))
+        self.assertNotEqual(self.weights("one"), self.weights("two"))
+
+    def test_without_a_recipe(self):
+        process = run("train", "--model", "cifar_resnet8", "--data", self.data, "--steps", 2, "--batch", 8, "--lr",
+                      0.01, "--out", self.folder / "run", "--json")
+        self.assertEqual(self.json_of(process)["steps"], 2)
+        recipe = (self.folder / "run" / "recipe.toml").read_text()
+        for line in ("steps = 2", "batch = 8", "lr = 0.01", f'path = "{self.data}"'):
+            self.assertIn(line, recipe)
+
+    def test_default_directory_is_named_after_the_model(self):
+        process = run("train", self.recipe, "--data", self.data, "--steps", 1, "--json", cwd=self.folder)
+        out = self.json_of(process)["out"]
+        self.assertTrue(out.startswith("runs/cifar_resnet8-"), out)
+        self.assertTrue((self.folder / out / "recipe.toml").is_file())
+
+    def test_terminal_shows_a_bar(self):
+        leader, follower = pty.openpty()
+        process = start(*self.command("run"), **{})
+        process.communicate(timeout=120)  # plain first: the pipe is no terminal
+        self.assertEqual(process.returncode, 0)
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(follower, 1)
+            os.execv(process.args[0], [process.args[0], *map(str, self.command("bar"))])
+        os.close(follower)
+        text = b""
+        try:
+            while chunk := os.read(leader, 4096):
+                text += chunk
+        except OSError:  # how a pseudo-terminal ends
+            pass
+        _, status = os.waitpid(pid, 0)
+        os.close(leader)
+        self.assertEqual(status, 0)
+        self.assertIn(b"epoch 2/2 [", text)
+        self.assertIn(b"\r\x1b[K", text)
+        self.assertIn(b"test  step 8", text)
+
+    def test_closed_output_does_not_stop_training(self):
+        process = start(*self.command("run"))
+        process.stdout.close()
+        process.stdout = None
+        process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 0)
+        self.assert_ok(self.train("other"))
+        self.assertEqual(self.weights("run"), self.weights("other"))
+
+
+class EvalAndPredict(SmallRun):
+    def setUp(self):
+        super().setUp()
+        self.assert_ok(self.train("run", "--epochs", 6))
+        self.out = self.folder / "run"
+
+    def test_eval_agrees_with_the_run(self):
+        last = metric_lines(self.out)[-1]
+        found = self.json_of(run("eval", "--run", self.out, "--json"))
+        self.assertEqual((found["samples"], found["classes"]), (40, 10))
+        self.assertEqual(found["top1"] / found["samples"], last["test/top1"])
+        self.assertEqual(found["top5"] / found["samples"], last["test/top5"])
+        self.assertEqual(found["loss"], last["test/loss"])
+
+    def test_weights_file_of_a_run_is_evaluated_as_in_the_run(self):
+        weights = self.out / "checkpoints" / "last.safetensors"
+        by_run = self.json_of(run("eval", "--run", self.out, "--json"))
+        by_file = self.json_of(run("eval", "--model", "cifar_resnet8", "--weights", weights, "--data", self.data,
+                                   "--batch", 7, "--json"))
+        self.assertEqual([by_run[key] for key in ("top1", "top5", "samples")],
+                         [by_file[key] for key in ("top1", "top5", "samples")])
+        self.assertAlmostEqual(by_run["loss"], by_file["loss"], places=5)
+
+    def test_logits_give_the_counts(self):
+        logits_file = self.folder / "logits.safetensors"
+        found = self.json_of(run("eval", "--run", self.out, "--logits", logits_file, "--batch", 7, "--json"))
+        tensors = read_safetensors(logits_file)
+        self.assertEqual((tensors["logits"][0], tensors["logits"][1]), ("F32", [40, 10]))
+        values = struct.unpack("<400f", tensors["logits"][2])
+        labels = struct.unpack("<40q", tensors["labels"][2])
+        self.assertEqual(list(labels), [i % 10 for i in range(40)])
+        rows = [values[i * 10:(i + 1) * 10] for i in range(40)]
+        self.assertEqual(sum(max(range(10), key=row.__getitem__) == label for row, label in zip(rows, labels)),
+                         found["top1"])
+
+    def test_train_split(self):
+        found = self.json_of(run("eval", "--run", self.out, "--split", "train", "--json"))
+        self.assertEqual(found["samples"], 64)
+
+    def test_wrong_model_names_the_tensors(self):
+        weights = self.out / "checkpoints" / "last.safetensors"
+        process = run("eval", "--model", "cifar_resnet14", "--weights", weights, "--data", self.data)
+        self.assert_refused(process, 5, "layer1.1")
+
+    def test_predict_agrees_with_the_logits(self):
+        logits_file = self.folder / "logits.safetensors"
+        self.assert_ok(run("eval", "--run", self.out, "--logits", logits_file))
+        values = struct.unpack("<400f", read_safetensors(logits_file)["logits"][2])
+        images, _ = made_up_images(40, 8, 10, 2)
+        paths = []
+        for i in (3, 14):
+            paths.append(self.folder / f"{i}.png")
+            write_png(paths[-1], images[i], 8)
+        # Grey by --set: without a normalisation in the recipe, the weights say that images have one channel.
+        found = self.json_of(run("predict", "--run", self.out, *paths, "--json"))
+        for entry, i in zip(found["images"], (3, 14)):
+            row = values[i * 10:(i + 1) * 10]
+            order = sorted(range(10), key=lambda c: -row[c])[:5]
+            total = sum(math.exp(v - max(row)) for v in row)
+            self.assertEqual([c["index"] for c in entry["classes"]], order)
+            for predicted in entry["classes"]:
+                expected = math.exp(row[predicted["index"]] - max(row)) / total
+                self.assertAlmostEqual(predicted["probability"], expected, places=4)
+
+    def test_predict_refuses_what_is_no_image(self):
+        path = self.folder / "text.png"
+        path.write_text("no image")
+        self.assert_refused(run("predict", "--run", self.out, path), 4, "text.png")
+
+
+class Interruptions(SmallRun):
+    def setUp(self):
+        super().setUp()
+        self.assert_ok(self.train("whole"))
+
+    def test_killed_run_resumes_to_the_same_bits(self):
+        for line in ("step 2/8", "step 4/8", "test  step 4", "step 6/8"):
+            out = f"killed after {line.replace('/', ' of ')}"
+            process = start(*self.command(out))
+            self.stop_after(process, line, signal.SIGKILL)
+            self.assertEqual(process.returncode, -signal.SIGKILL)
+            self.assert_ok(run("train", "--resume", "--out", self.folder / out))
+            self.assert_same_run(out, "whole")
+
+    def test_terminated_run_saves_and_resumes(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            out = f"stopped by {number.name}"
+            # Saved by the signal alone: no checkpoint is due before the end of an epoch.
+            process = start(*self.command(out, "--set", "checkpoint.every=0", "--epochs", 200))
+            text, _ = self.stop_after(process, "step 2/", number)
+            self.assertEqual(process.returncode, INTERRUPTED)
+            self.assertIn("--resume", text)
+
+    def test_interrupted_run_resumes_to_the_same_bits(self):
+        process = start(*self.command("stopped", "--set", "train.log_every=1"))
+        self.stop_after(process, "step 1/", signal.SIGTERM)
+        # A very fast run may have ended before the signal came.
+        self.assertIn(process.returncode, (INTERRUPTED, 0))
+        self.assert_ok(run("train", "--resume", "--out", self.folder / "stopped", "--set", "train.log_every=2"))
+        self.assertEqual(self.weights("stopped"), self.weights("whole"))
+
+    def test_killed_while_saving_resumes_to_the_same_bits(self):
+        for fault in ("write:9:KILL", "fsync:5:KILL", "rename:6:KILL", "rename:11:KILL"):
+            out = "killed at " + fault.replace(":", " ")
+            process = self.train(out, env={**os.environ, "RESIDUUM_FAULT": fault})
+            self.assertNotEqual(process.returncode, 0, fault)
+            self.assert_ok(self.train(out, "--resume"))
+            self.assert_same_run(out, "whole")
+
+    def test_finished_run_resumes_to_nothing(self):
+        before = self.weights("whole")
+        process = run("train", "--resume", "--out", self.folder / "whole", "--json")
+        self.assertEqual(self.json_of(process)["steps"], 8)
+        self.assertEqual(self.weights("whole"), before)
+
+    def test_other_numbers_are_refused(self):
+        process = run("train", "--resume", "--out", self.folder / "whole", "--batch", 8)
+        self.assert_refused(process, CONFIG, "train.batch")
+
+    def test_second_job_is_refused(self):
+        first = start(*self.command("shared", "--epochs", 100000))
+        next(line for line in first.stdout if line.startswith("step 2/"))
+        second = self.train("shared", "--resume")
+        first.kill()
+        first.communicate()
+        self.assert_refused(second, IO, str(first.pid))
+
+    def test_run_is_not_overwritten(self):
+        self.assert_refused(self.train("whole"), CONFIG, "resume")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+#include "tests/op_case.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace residuum {
+namespace {
+
+using reference::Tensor;
+using reference::Tensors;
+
+/// A graph of the case's node alone.
+Graph graph_of(const OpCase& test) {
+  Graph graph;
+  std::vector<ValueId> inputs;
+  for (size_t i = 0; i < test.inputs.size(); ++i) {
+    const OpInput& input = test.inputs[i];
+    inputs.push_back(
+        graph.add_persistent(fmt::format("input{}", i), {input.dtype, input.value.shape}, ValueKind::kInput));
+  }
+  graph.add_node("node", test.op, inputs);
+  return graph;
+}
+
+/// What the backend left in every value, after one run.
+std::vector<std::vector<std::byte>> run_once(const OpCase& test, const Graph& graph, GraphRun& run) {
+  for (size_t i = 0; i < test.inputs.size(); ++i) run.write(static_cast<ValueId>(i), test.inputs[i].value);
+  run.run(test.params);
+  std::vector<std::vector<std::byte>> bytes;
+  for (size_t id = 0; id < graph.values.size(); ++id) bytes.push_back(run.bytes(static_cast<ValueId>(id)));
+  return bytes;
+}
+
+void expect_reference(const OpCase& test, const Graph& graph,
+                      const std::vector<std::vector<std::byte>>& found) {
+  Tensors expected(graph.values.size());
+  for (size_t i = 0; i < test.inputs.size(); ++i) expected[i] = test.inputs[i].value;
+  run_reference(graph, expected, test.params);
+  for (size_t id = 0; id < graph.values.size(); ++id) {
+    const bool output = id >= test.inputs.size();
+    const size_t index = output ? id - test.inputs.size() : test.tolerances.size() - 1;
+    const bool changed = output || op_domain(test.op) == OpDomain::kWhole;
+    const Tolerance& tolerance =
+        changed ? test.tolerances[std::min(index, test.tolerances.size() - 1)] : kExact;
+    EXPECT_TRUE(matches(decode(found[id], graph.values[id].desc), expected[id], tolerance, test.scale))
+        << graph.values[id].name;
+  }
+}
+
+}  // namespace
+
+OpCase& OpCase::input(DType dtype, const Tensor& value) {
+  inputs.push_back({dtype, rounded_to(dtype, value)});
+  return *this;
+}
+
+void expect_case(const OpCase& test) {
+  SCOPED_TRACE(fmt::format("{} {} {}", op_name(test.op), test.name, to_string(test.inputs[0].dtype)));
+  const Graph graph = graph_of(test);
+  std::vector<std::vector<std::byte>> first;
+  for (const int threads : {1, 2, 3, 5}) {
+    GraphRun run(graph, cpu_backend(threads), Grouping::kSeparate);
+    for (const char* turn : {"first", "second"}) {
+      const auto bytes = run_once(test, graph, run);
+      if (first.empty()) {
+        first = bytes;
+        expect_reference(test, graph, first);
+      }
+      EXPECT_EQ(bytes, first) << "other bits with " << threads << " threads, " << turn << " run";
+    }
+    EXPECT_EQ(run.overruns(), std::vector<std::string>{}) << threads << " threads";
+  }
+}
+
+Tolerance rounded_tolerance(DType type) {
+  return type == DType::kF32 ? kRoundedF32 : kRoundedBF16;
+}
+
+Tolerance summed_tolerance(DType type, int64_t terms) {
+  return type == DType::kF32 ? summed_f32(terms) : summed_bf16(terms);
+}
+
+}  // namespace residuum

@@ -1,0 +1,136 @@
+// Element-wise operations, the bias and dropout on the CPU against the references.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/op_case.h"
+#include "tests/op_shapes.h"
+#include "tests/random_tensor.h"
+
+namespace residuum {
+namespace {
+
+/// Runs one case for every shape and activation type; `make(shape, type)` builds it.
+template <typename Make>
+void expect_for_all(const Make& make) {
+  for (const Shape& shape : kActivationShapes) {
+    for (const DType type : kActivationTypes) expect_case(make(shape, type));
+  }
+}
+
+Tolerance activation_tolerance(ActivationKind kind, DType type) {
+  if (kind == ActivationKind::kRelu) return kExact;
+  return type == DType::kF32 ? kFunctionF32 : kRoundedBF16;
+}
+
+TEST(OpElementwise, Normalize) {
+  for (const Shape& shape : kActivationShapes) {
+    for (const DType type : kActivationTypes) {
+      Normalize op{.mean = {}, .std = {}, .dtype = type};
+      for (int64_t c = 0; c < shape[3]; ++c) {
+        op.mean.push_back(0.4f + 0.01f * static_cast<float>(c % 7));
+        op.std.push_back(0.2f + 0.01f * static_cast<float>(c % 5));
+      }
+      OpCase test{to_string(shape), op, {}, {rounded_tolerance(type)}};
+      test.scale = 2;  // a pixel near the mean is the difference of values near 2
+      expect_case(test.input(DType::kU8, integer_tensor(shape, 1, 256)));
+    }
+  }
+}
+
+TEST(OpElementwise, Activation) {
+  for (const ActivationKind kind : {ActivationKind::kRelu, ActivationKind::kSigmoid, ActivationKind::kTanh}) {
+    expect_for_all([&](const Shape& shape, DType type) {
+      OpCase test{to_string(shape), Activation{kind}, {}, {activation_tolerance(kind, type)}};
+      return test.input(type, uniform_tensor(shape, 1, -4, 4));
+    });
+  }
+}
+
+TEST(OpElementwise, ActivationOfExtremeValues) {
+  const reference::Tensor extremes({1, 1, 4, 4}, {-1e30, -100, -88.5, -40, -17, -9, -1e-30, 0,  //
+                                                  1e-30, 1e-4, 0.3, 9, 17, 40, 88.5, 1e30});
+  for (const ActivationKind kind : {ActivationKind::kRelu, ActivationKind::kSigmoid, ActivationKind::kTanh}) {
+    for (const DType type : kActivationTypes) {
+      OpCase test{"extremes", Activation{kind}, {}, {activation_tolerance(kind, type)}};
+      expect_case(test.input(type, extremes));
+    }
+  }
+}
+
+TEST(OpElementwise, ActivationBackward) {
+  for (const ActivationKind kind : {ActivationKind::kRelu, ActivationKind::kSigmoid, ActivationKind::kTanh}) {
+    expect_for_all([&](const Shape& shape, DType type) {
+      OpCase test{to_string(shape), ActivationBackward{kind}, {}, {rounded_tolerance(type)}};
+      const reference::Tensor dst = reference::activation(kind, uniform_tensor(shape, 1, -4, 4));
+      return test.input(type, uniform_tensor(shape, 2)).input(type, dst);
+    });
+  }
+}
+
+TEST(OpElementwise, AddMultiplyScale) {
+  expect_for_all([](const Shape& shape, DType type) {
+    OpCase test{to_string(shape), Add{}, {}, {rounded_tolerance(type)}};
+    return test.input(type, uniform_tensor(shape, 1)).input(type, uniform_tensor(shape, 2));
+  });
+  expect_for_all([](const Shape& shape, DType type) {
+    OpCase test{to_string(shape), Multiply{}, {}, {rounded_tolerance(type)}};
+    return test.input(type, uniform_tensor(shape, 1)).input(type, uniform_tensor(shape, 2));
+  });
+  expect_for_all([](const Shape& shape, DType type) {
+    OpCase test{to_string(shape), Scale{-1.75f, 0.5f}, {}, {rounded_tolerance(type)}};
+    test.scale = 1;  // -1.75 x + 0.5 may cancel
+    return test.input(type, uniform_tensor(shape, 1));
+  });
+}
+
+TEST(OpElementwise, Bias) {
+  expect_for_all([](const Shape& shape, DType type) {
+    OpCase test{to_string(shape), Bias{}, {}, {rounded_tolerance(type)}};
+    return test.input(type, uniform_tensor(shape, 1)).input(DType::kF32, uniform_tensor({shape[3]}, 2));
+  });
+  expect_for_all([](const Shape& shape, DType type) {
+    OpCase test{to_string(shape), BiasBackward{}, {}, {summed_f32(shape.elements() / shape[3])}};
+    return test.input(type, uniform_tensor(shape, 1));
+  });
+}
+
+TEST(OpElementwise, BiasOfRowsOfFeatures) {
+  for (const Shape& shape : {Shape{1, 1}, Shape{3, 10}, Shape{37, 17}, Shape{70, 1000}}) {
+    for (const DType type : kActivationTypes) {
+      OpCase forward{to_string(shape), Bias{}, {}, {rounded_tolerance(type)}};
+      expect_case(
+          forward.input(type, uniform_tensor(shape, 1)).input(DType::kF32, uniform_tensor({shape[1]}, 2)));
+      OpCase backward{to_string(shape), BiasBackward{}, {}, {summed_f32(shape[0])}};
+      expect_case(backward.input(type, uniform_tensor(shape, 1)));
+    }
+  }
+}
+
+TEST(OpElementwise, Dropout) {
+  expect_for_all([](const Shape& shape, DType type) {
+    OpCase test{to_string(shape), Dropout{0.3f, 5}, {}, {rounded_tolerance(type)}};
+    test.params = {.seed = 0x123456789abcdef0, .step = 41, .micro_step = 3};
+    return test.input(type, uniform_tensor(shape, 1));
+  });
+}
+
+TEST(OpElementwise, DropoutMaskDependsOnEverything) {
+  const reference::Tensor ones({4, 8, 8, 16}, std::vector<double>(4096, 1.0));
+  const auto mask = [&](const Dropout& op, const StepParams& params) {
+    return reference::dropout(op, ones, params).data;
+  };
+  const StepParams base{.seed = 1, .step = 2, .micro_step = 0};
+  const auto kept = mask({0.25f, 0}, base);
+  EXPECT_NE(mask({0.25f, 1}, base), kept);
+  EXPECT_NE(mask({0.25f, 0}, {.seed = 3, .step = 2, .micro_step = 0}), kept);
+  EXPECT_NE(mask({0.25f, 0}, {.seed = 1, .step = 3, .micro_step = 0}), kept);
+  EXPECT_NE(mask({0.25f, 0}, {.seed = 1, .step = 2, .micro_step = 1}), kept);
+  const auto zeros = std::count(kept.begin(), kept.end(), 0.0);
+  EXPECT_NEAR(static_cast<double>(zeros), 1024,
+              5 * std::sqrt(4096 * 0.25 * 0.75));  // five standard deviations
+}
+
+}  // namespace
+}  // namespace residuum

@@ -1,0 +1,153 @@
+// Several nodes in one launch compute the same bits as one launch each, with any number of threads.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/op_case.h"
+#include "tests/random_tensor.h"
+
+namespace residuum {
+namespace {
+
+using reference::Tensor;
+
+/// A small graph, its input data and the values to compare.
+struct Chain {
+  Graph graph;
+  std::vector<std::pair<ValueId, Tensor>> inputs;
+  std::vector<ValueId> results;
+
+  ValueId input(const std::string& name, DType type, const Tensor& value) {
+    const ValueId id = graph.add_persistent(name, {type, value.shape}, ValueKind::kInput);
+    inputs.emplace_back(id, rounded_to(type, value));
+    return id;
+  }
+  ValueId vector(const std::string& name, int64_t channels, double low, double high) {
+    return input(name, DType::kF32, uniform_tensor({channels}, inputs.size() + 1, low, high));
+  }
+};
+
+/// batch_norm_apply -> relu -> conv -> batch_norm_stats.
+Chain forward_chain(int64_t batch, DType type) {
+  Chain chain;
+  Graph& g = chain.graph;
+  const ValueId src = chain.input("src", type, uniform_tensor({batch, 7, 5, 16}, 1));
+  const ValueId mean = chain.vector("mean", 16, -0.1, 0.1), variance = chain.vector("variance", 16, 0.2, 0.4),
+                gamma = chain.vector("gamma", 16, 0.5, 1.5), beta = chain.vector("beta", 16, -1, 1);
+  const ValueId weight = chain.input("weight", DType::kF32, uniform_tensor({24, 3, 3, 16}, 2));
+  const ValueId normalised = g.add_node("bn", BatchNormApply{}, {src, mean, variance, gamma, beta})[0];
+  const ValueId active = g.add_node("relu", Activation{}, {normalised})[0];
+  const ValueId dst = g.add_node("conv", Conv{24, 3, 3, 1, 1, 1}, {active, weight})[0];
+  chain.results = g.add_node("bn2", BatchNormStats{}, {dst});
+  g.outputs["dst"] = dst;
+  chain.results.push_back(dst);
+  return chain;
+}
+
+/// conv_backward_filter and conv_backward_data -> relu_backward -> batch_norm_backward_reduce.
+Chain backward_chain(int64_t batch, DType type) {
+  Chain chain;
+  Graph& g = chain.graph;
+  const ConvShape shape{batch, 7, 5, 16, 24, 3, 3, 2, 1, 1};
+  const ValueId d_dst = chain.input("d_dst", type, uniform_tensor({batch, shape.p(), shape.q(), 24}, 1));
+  const ValueId active = chain.input(
+      "active", type, reference::activation(ActivationKind::kRelu, uniform_tensor({batch, 7, 5, 16}, 2)));
+  const ValueId src = chain.input("src", type, uniform_tensor({batch, 7, 5, 16}, 3));
+  const ValueId weight = chain.input("weight", DType::kF32, uniform_tensor({24, 3, 3, 16}, 4));
+  const ValueId mean = chain.vector("mean", 16, -0.1, 0.1), variance = chain.vector("variance", 16, 0.2, 0.4);
+  const ValueId d_weight = g.add_node("conv", ConvBackwardFilter{shape}, {d_dst, active})[0];
+  const ValueId d_active = g.add_node("conv", ConvBackwardData{shape}, {d_dst, weight})[0];
+  const ValueId d_normalised = g.add_node("relu", ActivationBackward{}, {d_active, active})[0];
+  chain.results = g.add_node("bn", BatchNormBackwardReduce{}, {d_normalised, src, mean, variance});
+  g.outputs["d_normalised"] = d_normalised;
+  chain.results.push_back(d_normalised);
+  chain.results.push_back(d_weight);
+  return chain;
+}
+
+/// Element-wise operations, pools and the shortcut in a row, ending in the loss.
+Chain head_chain(int64_t batch, DType type) {
+  Chain chain;
+  Graph& g = chain.graph;
+  const ValueId images = chain.input("images", DType::kU8, integer_tensor({batch, 9, 9, 3}, 1, 256));
+  const ValueId weight = chain.input("weight", DType::kF32, uniform_tensor({10, 12}, 2));
+  const ValueId labels = chain.input("labels", DType::kI32, integer_tensor({batch}, 3, 10));
+  const ValueId src =
+      g.add_node("norm", Normalize{{0.4f, 0.5f, 0.6f}, {0.2f, 0.2f, 0.2f}, type}, {images})[0];
+  const ValueId pooled = g.add_node("pool", MaxPool{3, 2, 1}, {src})[0];
+  const ValueId wide = g.add_node("shortcut", ShortcutA{2, 6, ZeroChannels::kBothSides}, {pooled})[0];
+  const ValueId dropped = g.add_node("drop", Dropout{0.25f, 1}, {wide})[0];
+  const ValueId both = g.add_node("concat", Concat{}, {dropped, wide})[0];
+  const ValueId mean = g.add_node("average", GlobalAvgPool{}, {both})[0];
+  const ValueId logits = g.add_node("fc", Linear{10, DType::kF32}, {mean, weight})[0];
+  chain.results = g.add_node("loss", SoftmaxCrossEntropy{}, {logits, labels});
+  g.outputs["logits"] = logits;
+  chain.results.push_back(logits);
+  return chain;
+}
+
+using Bytes = std::vector<std::vector<std::byte>>;
+
+Bytes results_of(const Chain& chain, GraphRun& run) {
+  for (const auto& [id, value] : chain.inputs) run.write(id, value);
+  run.run({.seed = 5, .step = 3});
+  Bytes bytes;
+  for (const ValueId id : chain.results) bytes.push_back(run.bytes(id));
+  return bytes;
+}
+
+void expect_grouping_changes_nothing(const Chain& chain) {
+  GraphRun separate(chain.graph, cpu_backend(1), Grouping::kSeparate);
+  ASSERT_EQ(separate.launches(), chain.graph.nodes.size());
+  const Bytes expected = results_of(chain, separate);
+  for (const int threads : {1, 2, 3, 5}) {
+    GraphRun joined(chain.graph, cpu_backend(threads), Grouping::kJoined);
+    ASSERT_EQ(joined.launches(), 1u) << "the backend did not join the chain";
+    for (const char* turn : {"first", "second"}) {
+      EXPECT_EQ(results_of(chain, joined), expected) << threads << " threads, " << turn << " run";
+    }
+    EXPECT_EQ(joined.overruns(), std::vector<std::string>{}) << threads << " threads";
+  }
+}
+
+template <typename Make>
+void expect_for_all(const Make& make) {
+  for (const int64_t batch : {1, 3, 8, 37, 70}) {
+    for (const DType type : kActivationTypes) {
+      SCOPED_TRACE(fmt::format("batch {} {}", batch, to_string(type)));
+      expect_grouping_changes_nothing(make(batch, type));
+    }
+  }
+}
+
+TEST(OpGroup, Forward) {
+  expect_for_all(forward_chain);
+}
+TEST(OpGroup, Backward) {
+  expect_for_all(backward_chain);
+}
+TEST(OpGroup, Head) {
+  expect_for_all(head_chain);
+}
+
+TEST(OpGroup, ChainsHaveInternalValues) {
+  const Chain chain = forward_chain(8, DType::kF32);
+  GraphRun joined(chain.graph, cpu_backend(2), Grouping::kJoined);
+  EXPECT_EQ(joined.groups()[0].internal.size(), 2u);  // normalised and active stay in the thread's cache
+}
+
+TEST(OpGroup, ResultsFollowTheReference) {
+  for (const auto make : {forward_chain, backward_chain, head_chain}) {
+    const Chain chain = make(11, DType::kF32);
+    reference::Tensors values(chain.graph.values.size());
+    for (const auto& [id, value] : chain.inputs) values[static_cast<size_t>(id)] = value;
+    run_reference(chain.graph, values, {.seed = 5, .step = 3});
+    GraphRun joined(chain.graph, cpu_backend(2), Grouping::kJoined);
+    results_of(chain, joined);
+    for (const ValueId id : chain.results)
+      EXPECT_TRUE(matches(joined.read(id), values[static_cast<size_t>(id)], summed_f32(400)))
+          << chain.graph.value(id).name;
+  }
+}
+
+}  // namespace
+}  // namespace residuum

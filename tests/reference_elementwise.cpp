@@ -1,0 +1,100 @@
+// References of the operations that work element by element, and of the per-channel bias.
+#include <cmath>
+
+#include "engine/core/random.h"
+#include "tests/reference.h"
+
+namespace residuum::reference {
+namespace {
+
+template <typename Function>
+Tensor map(const Tensor& src, const Function& function) {
+  Tensor dst(src.shape);
+  for (int64_t i = 0; i < src.elements(); ++i) dst[i] = function(src[i]);
+  return dst;
+}
+
+template <typename Function>
+Tensor map(const Tensor& a, const Tensor& b, const Function& function) {
+  Tensor dst(a.shape);
+  for (int64_t i = 0; i < a.elements(); ++i) dst[i] = function(a[i], b[i]);
+  return dst;
+}
+
+/// Element i uses word i % 4 of Philox block i / 4; 24 of its bits make a uniform number.
+bool dropout_keeps(const Dropout& op, int64_t i, const StepParams& params) {
+  const auto block = static_cast<uint64_t>(i / 4);
+  const auto words = philox(
+      {static_cast<uint32_t>(block), params.micro_step ^ (static_cast<uint32_t>(block >> 32) << 16),
+       static_cast<uint32_t>(params.step), (op.stream << 8) | static_cast<uint32_t>(RandomPurpose::kDropout)},
+      {static_cast<uint32_t>(params.seed), static_cast<uint32_t>(params.seed >> 32)});
+  return static_cast<float>(words[static_cast<size_t>(i % 4)] >> 8) * 0x1p-24f >= op.probability;
+}
+
+}  // namespace
+
+Tensor normalize(const Normalize& op, const Tensor& images) {
+  Tensor dst(images.shape);
+  for (int64_t i = 0; i < images.elements(); ++i) {
+    const auto c = static_cast<size_t>(i % images.channels());
+    dst[i] = (images[i] / 255.0 - op.mean[c]) / op.std[c];
+  }
+  return dst;
+}
+
+Tensor bias(const Tensor& src, const Tensor& bias_values) {
+  Tensor dst(src.shape);
+  for (int64_t i = 0; i < src.elements(); ++i) dst[i] = src[i] + bias_values[i % src.channels()];
+  return dst;
+}
+
+Tensor bias_backward(const Tensor& d_dst) {
+  Tensor d_bias({d_dst.channels()});
+  for (int64_t i = 0; i < d_dst.elements(); ++i) d_bias[i % d_dst.channels()] += d_dst[i];
+  return d_bias;
+}
+
+Tensor activation(ActivationKind kind, const Tensor& src) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return map(src, [](double x) { return x > 0 ? x : 0.0; });
+    case ActivationKind::kSigmoid:
+      return map(src, [](double x) { return 1 / (1 + std::exp(-x)); });
+    case ActivationKind::kTanh:
+      return map(src, [](double x) { return std::tanh(x); });
+  }
+  return {};
+}
+
+Tensor activation_backward(ActivationKind kind, const Tensor& d_dst, const Tensor& dst) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return map(d_dst, dst, [](double d, double y) { return y > 0 ? d : 0.0; });
+    case ActivationKind::kSigmoid:
+      return map(d_dst, dst, [](double d, double y) { return d * y * (1 - y); });
+    case ActivationKind::kTanh:
+      return map(d_dst, dst, [](double d, double y) { return d * (1 - y * y); });
+  }
+  return {};
+}
+
+Tensor add(const Tensor& a, const Tensor& b) {
+  return map(a, b, [](double x, double y) { return x + y; });
+}
+
+Tensor multiply(const Tensor& a, const Tensor& b) {
+  return map(a, b, [](double x, double y) { return x * y; });
+}
+
+Tensor scale(const Scale& op, const Tensor& src) {
+  return map(src, [&](double x) { return double{op.factor} * x + double{op.offset}; });
+}
+
+Tensor dropout(const Dropout& op, const Tensor& src, const StepParams& params) {
+  Tensor dst(src.shape);
+  for (int64_t i = 0; i < src.elements(); ++i)
+    dst[i] = dropout_keeps(op, i, params) ? src[i] / (1.0 - op.probability) : 0.0;
+  return dst;
+}
+
+}  // namespace residuum::reference

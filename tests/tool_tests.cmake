@@ -1,0 +1,30 @@
+# Tests of what users touch: the program (driven by Python's standard library), the public headers, the package.
+find_package(Python3 COMPONENTS Interpreter)
+set(python_tests cli_test.Help cli_test.Usage cli_test.Refusals cli_test.Summary cli_test.Plan cli_test.DataVerify
+  cli_test.Output end_to_end_test.Train end_to_end_test.EvalAndPredict end_to_end_test.Interruptions
+  fashion_mnist_test.FashionMnist)
+foreach(test ${python_tests})
+  if(NOT Python3_FOUND)
+    add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "skipped: python3 is not installed")
+    set_tests_properties(${test} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped: ")
+    continue()
+  endif()
+  add_test(NAME ${test} COMMAND ${Python3_EXECUTABLE} -B -m unittest -v ${test}
+           WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+  set_tests_properties(${test} PROPERTIES LABELS program TIMEOUT 900 SKIP_REGULAR_EXPRESSION "OK \\(skipped=1\\)"
+    ENVIRONMENT "RESIDUUM_PROGRAM=$<TARGET_FILE:residuum>;RESIDUUM_SOURCE=${CMAKE_SOURCE_DIR}")
+endforeach()
+set_tests_properties(fashion_mnist_test.FashionMnist PROPERTIES LABELS slow TIMEOUT 1800)
+
+add_test(NAME headers.compile_alone
+         COMMAND ${CMAKE_COMMAND} --build ${CMAKE_BINARY_DIR} --target all_verify_interface_header_sets)
+# The consumer is built without this build's sanitizers, so it cannot link against them.
+if(NOT RESIDUUM_SANITIZE)
+  add_test(NAME package.install_and_use
+           COMMAND ${CMAKE_COMMAND} -D BUILD_DIR=${CMAKE_BINARY_DIR} -D WORK_DIR=${CMAKE_BINARY_DIR}/package
+                   -D CXX_COMPILER=${CMAKE_CXX_COMPILER} -D C_COMPILER=${CMAKE_C_COMPILER}
+                   -D LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER}
+                   -P ${CMAKE_CURRENT_SOURCE_DIR}/package/install_and_use.cmake)
+  set_tests_properties(package.install_and_use PROPERTIES LABELS package TIMEOUT 600)
+endif()
+set_tests_properties(headers.compile_alone PROPERTIES LABELS package TIMEOUT 900)

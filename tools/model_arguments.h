@@ -1,0 +1,25 @@
+// A model without a recipe on the command line: the options of summary and plan.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "models/model.h"
+
+namespace residuum {
+
+struct ModelArguments {
+  std::string name, block = "auto", shortcut = "auto", zeros = "both_sides";
+  int64_t batch = 1, image_size = 0, channels = 0, classes = 0;
+  bool v1 = false;
+};
+
+void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+
+/// As build_model wants them.
+ModelOptions model_options(const ModelArguments& arguments);
+
+/// The models there are, for help texts.
+std::string describe_models();
+
+}  // namespace residuum

@@ -1,0 +1,63 @@
+#include "tools/model_source.h"
+
+#include <spdlog/spdlog.h>
+
+#include "engine/core/check.h"
+#include "models/zoo.h"
+
+namespace residuum {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRecipeFile = "recipe.toml";
+
+fs::path weights_path(const ModelSourceArguments& arguments) {
+  if (!arguments.weights.empty()) return arguments.weights;
+  return fs::path(arguments.run) / "checkpoints" / (arguments.best ? "best.safetensors" : "last.safetensors");
+}
+
+/// RUN/recipe.toml for RUN/checkpoints/NAME.safetensors, empty if there is none.
+fs::path recipe_of_run_around(const fs::path& weights) {
+  const fs::path folder = fs::absolute(weights).parent_path();
+  const fs::path recipe = folder.parent_path() / kRecipeFile;
+  return folder.filename() == "checkpoints" && fs::exists(recipe) ? recipe : fs::path();
+}
+
+Recipe find_recipe(const ModelSourceArguments& arguments) {
+  const std::vector<std::string> overrides = arguments.keys.overrides();
+  if (!arguments.run.empty()) return load_recipe(fs::path(arguments.run) / kRecipeFile, overrides);
+  if (!arguments.recipe.empty()) return load_recipe(arguments.recipe, overrides);
+  check(arguments.keys.value("--model").has_value() && !arguments.weights.empty(), ErrorKind::kUsage,
+        "--run DIR, or --model NAME and --weights FILE, must say what is to be used");
+  const fs::path around = recipe_of_run_around(arguments.weights);
+  if (!around.empty() && load_recipe(around).model.name == arguments.keys.value("--model")) {
+    spdlog::info("normalisation and model options are those of {}", around.string());
+    return load_recipe(around, overrides);
+  }
+  return parse_recipe("[train]\nepochs = 1\n", "command line", overrides);
+}
+
+}  // namespace
+
+void add_model_source(CLI::App& command, ModelSourceArguments& arguments) {
+  command.add_option("--run", arguments.run, "A run of train: its recipe, data and last weights")
+      ->type_name("DIR");
+  command.add_flag("--best", arguments.best, "With --run: the best weights instead of the last ones");
+  command.add_option("--weights", arguments.weights, "safetensors file with torchvision's names")
+      ->type_name("FILE");
+  command.add_option("--recipe", arguments.recipe, "Normalisation and model options from a recipe")
+      ->type_name("RECIPE.toml");
+}
+
+ModelSource find_model_source(const ModelSourceArguments& arguments) {
+  check(!arguments.best || !arguments.run.empty(), ErrorKind::kUsage, "--best needs --run DIR");
+  check(!arguments.best || arguments.weights.empty(), ErrorKind::kUsage,
+        "--best and --weights are both given, allowed is one of them");
+  ModelSource source{find_recipe(arguments), weights_path(arguments)};
+  check(!arguments.run.empty() || !arguments.weights.empty(), ErrorKind::kUsage, "--weights FILE is missing");
+  model_defaults(source.recipe.model.name);  // throws for an unknown name
+  return source;
+}
+
+}  // namespace residuum

@@ -1,0 +1,31 @@
+// Which trained model eval and predict use: the one of a run, or a weights file with a model's name.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+
+#include "engine/train/recipe.h"
+#include "tools/recipe_arguments.h"
+
+namespace residuum {
+
+struct ModelSourceArguments {
+  std::string run, weights, recipe;
+  bool best = false;
+  RecipeArguments keys;
+};
+
+void add_model_source(CLI::App& command, ModelSourceArguments& arguments);
+
+struct ModelSource {
+  Recipe recipe;  ///< model, normalisation and evaluation transform
+  std::filesystem::path weights;
+};
+
+/// The recipe is, in this order: that of --run, --recipe, the recipe.toml of the run whose checkpoints/ holds
+/// the weights (named on standard error), or the defaults of --model. --set and the flags change it.
+/// Throws Error(kUsage) when neither --run nor --model with --weights is given, and Error(kConfig, kIo).
+ModelSource find_model_source(const ModelSourceArguments& arguments);
+
+}  // namespace residuum

@@ -1,0 +1,22 @@
+#include "tools/output.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "engine/core/check.h"
+
+namespace residuum {
+
+void print_result(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  const bool flushed = written && std::fflush(stdout) == 0;
+  check(flushed || errno == EPIPE, ErrorKind::kIo, "standard output: {}", std::strerror(errno));
+}
+
+void print_result(const nlohmann::ordered_json& json) {
+  // Paths and class names need not be UTF-8.
+  print_result(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace residuum

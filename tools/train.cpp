@@ -1,0 +1,152 @@
+// residuum train: a recipe, the command line's changes to it, and a training run in a directory of its own.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "engine/core/check.h"
+#include "engine/train/metrics_observer.h"
+#include "engine/train/progress.h"
+#include "engine/train/trainer.h"
+#include "engine/train/units.h"
+#include "models/recipe_model.h"
+#include "models/zoo.h"
+#include "tools/data_source.h"
+#include "tools/device.h"
+#include "tools/environment.h"
+#include "tools/evaluation_json.h"
+#include "tools/exit_codes.h"
+#include "tools/output.h"
+#include "tools/recipe_arguments.h"
+#include "tools/verbs.h"
+
+namespace residuum {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct TrainArguments {
+  std::string recipe, out, device;
+  RecipeArguments keys;
+  bool resume = false, json = false, help_keys = false;
+};
+
+Recipe read_recipe(const TrainArguments& arguments) {
+  const std::vector<std::string> overrides = arguments.keys.overrides();
+  if (!arguments.recipe.empty()) return load_recipe(arguments.recipe, overrides);
+  if (arguments.resume) return load_recipe(fs::path(arguments.out) / "recipe.toml", overrides);
+  check(arguments.keys.value("--model").has_value(), ErrorKind::kUsage,
+        "train needs a recipe, or --model and --data, or --resume and --out (see residuum train --help)");
+  return parse_recipe("", "command line", overrides);
+}
+
+/// runs/cifar_resnet20-20240531-123456
+fs::path output_directory(const TrainArguments& arguments, const Recipe& recipe) {
+  if (!arguments.out.empty()) return arguments.out;
+  return fs::path("runs") / (recipe.model.name + "-" + utc_time("%Y%m%d-%H%M%S"));
+}
+
+double images_per_second(const TrainResult& result) {
+  return result.train_seconds > 0 ? static_cast<double>(result.train_images) / result.train_seconds : 0;
+}
+
+nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out) {
+  return {{"out", out.string()},
+          {"steps", result.steps},
+          {"interrupted", result.interrupted},
+          {"test", to_json(result.last)},
+          {"best", to_json(result.best)},
+          {"images_per_second", images_per_second(result)},
+          {"train_seconds", result.train_seconds},
+          {"weights", (out / "checkpoints" / "last.safetensors").string()}};
+}
+
+std::string to_text(const TrainResult& result, const fs::path& out) {
+  const std::string pace =
+      fmt::format("{} images in {} of training steps, {:.0f} images/s\n", count_text(result.train_images),
+                  duration_text(result.train_seconds), images_per_second(result));
+  if (result.interrupted) {
+    return fmt::format(
+        "{}interrupted after step {}, state saved; to go on: residuum train --resume --out {}\n", pace,
+        result.steps, out.string());
+  }
+  return fmt::format("{}test top1 {} after the last step, best {}\nweights {}\n", pace,
+                     percent_text(result.last.top1_accuracy()), percent_text(result.best.top1_accuracy()),
+                     (out / "checkpoints" / "last.safetensors").string());
+}
+
+/// A closed or full standard output costs the report, not the result of the run.
+void print_unless_closed(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+int run_training(const TrainArguments& arguments) {
+  if (arguments.help_keys) {
+    print_result(describe_recipe_keys());
+    return kExitOk;
+  }
+  check(!arguments.resume || !arguments.out.empty(), ErrorKind::kUsage,
+        "--resume needs --out DIR of the run");
+  Recipe recipe = read_recipe(arguments);
+  model_defaults(recipe.model.name);  // throws for an unknown name, before anything else is touched
+  const auto train_data = open_split(recipe, Split::kTrain);
+  const auto test_data = open_split(recipe, Split::kTest);
+  check_combinations(recipe);
+  const auto backend = open_device({arguments.device, static_cast<int>(recipe.train.threads)});
+
+  const fs::path out = output_directory(arguments, recipe);
+  EnvironmentObserver environment(process_command_line());
+  MetricsObserver metrics;
+  const auto progress = make_progress(arguments.json ? stderr : stdout);
+  const TrainOptions options{out, arguments.resume, {&environment, &metrics, progress.get()}};
+  const TrainResult result = train(recipe, model_builder(recipe), *train_data, *test_data, *backend, options);
+
+  print_unless_closed(arguments.json ? to_json(result, out).dump() + "\n" : to_text(result, out));
+  return result.interrupted ? kExitInterrupted : kExitOk;
+}
+
+constexpr const char* kFooter =
+    "A run's directory holds recipe.toml (every key, resolved), environment.json, metrics.jsonl, "
+    "metrics.csv,\n"
+    "events.out.tfevents.* (TensorBoard) and checkpoints/ with last.safetensors, best.safetensors and the\n"
+    "states a resume needs. SIGTERM or SIGINT: the step is finished, the state saved, exit code 75; a "
+    "second\n"
+    "signal ends the program at once.\n\n"
+    "Examples:\n"
+    "  residuum train models/recipes/fashion_mnist.toml --data /usr/share/datasets/fashion-mnist --out "
+    "runs/a\n"
+    "  residuum train --resume --out runs/a\n"
+    "  residuum train --model cifar_resnet56 --data cifar10 --epochs 160 --set data.augment=pad_crop_flip\n"
+    "  residuum train models/recipes/imagenet_resnet50_v1.toml --data imagenet --precision bf16 --batch 128";
+
+}  // namespace
+
+Verb train_verb(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("train", "Train a model from a recipe");
+  const auto arguments = std::make_shared<TrainArguments>();
+  arguments->device = "auto";
+  command->add_option("recipe", arguments->recipe, "TOML file; without one the keys have their defaults")
+      ->type_name("RECIPE.toml");
+  arguments->keys.add_to(*command, {kModelFlag,
+                                    kDataFlag,
+                                    {"--epochs", "train.epochs", "train.epochs, in place of train.steps"},
+                                    {"--steps", "train.steps", "train.steps, in place of train.epochs"},
+                                    {"--batch", "train.batch", "train.batch"},
+                                    {"--lr", "optimizer.lr", "optimizer.lr: before the schedule"},
+                                    {"--seed", "train.seed", "train.seed: of all randomness"},
+                                    kPrecisionFlag,
+                                    kThreadsFlag});
+  command->add_option("--out", arguments->out, "Directory of the run; default runs/MODEL-DATE")
+      ->type_name("DIR");
+  command->add_flag("--resume", arguments->resume,
+                    "Continue the run in --out, by its recipe.toml if none is given");
+  add_device_option(*command, arguments->device);
+  command->add_flag("--json", arguments->json, "Progress to standard error, one line of JSON at the end");
+  command->add_flag("--help-keys", arguments->help_keys, "All keys of a recipe, with allowed values");
+  command->footer(kFooter);
+  return {command, [arguments] { return run_training(*arguments); }};
+}
+
+}  // namespace residuum

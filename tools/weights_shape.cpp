@@ -1,0 +1,41 @@
+#include "tools/weights_shape.h"
+
+#include <algorithm>
+
+#include "engine/core/check.h"
+#include "models/recipe_model.h"
+#include "models/zoo.h"
+
+namespace residuum {
+namespace {
+
+template <typename OpType>
+bool has_op(const Node& node) {
+  return std::holds_alternative<OpType>(node.op);
+}
+
+const StoredTensor& find_weight(const Graph& graph, const Node& node, const SafetensorsFile& file) {
+  const std::string& name = graph.value(node.inputs.at(1)).name;
+  const StoredTensor* tensor = file.find(name);
+  if (tensor == nullptr) tensor = file.find("module." + name);  // of PyTorch's DistributedDataParallel
+  check(tensor != nullptr && tensor->shape.size() >= 2, ErrorKind::kCheckpoint,
+        "{} has no weights '{}': it is not of the model asked for", file.name(), name);
+  return *tensor;
+}
+
+}  // namespace
+
+WeightsShape weights_shape(const Recipe& recipe, const SafetensorsFile& weights) {
+  ModelOptions options = model_options(recipe, Mode::kEval);
+  options.batch = 1;
+  options.channels = static_cast<int64_t>(options.mean.size());
+  const Graph graph = build_model(recipe.model.name, options);
+  const auto first_conv = std::find_if(graph.nodes.begin(), graph.nodes.end(), has_op<Conv>);
+  const auto last_linear = std::find_if(graph.nodes.rbegin(), graph.nodes.rend(), has_op<Linear>);
+  check(first_conv != graph.nodes.end() && last_linear != graph.nodes.rend(), ErrorKind::kInternal,
+        "model {} has no convolution or no fully connected layer", recipe.model.name);
+  return {find_weight(graph, *first_conv, weights).shape.at(1),
+          find_weight(graph, *last_linear, weights).shape.at(0)};
+}
+
+}  // namespace residuum
