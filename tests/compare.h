@@ -37,7 +37,7 @@ inline constexpr Tolerance kFiniteDifference{
     1e-6};
 
 /// Success, or a message with the number of mismatches, the first one with its index, and the worst one. A
-/// NaN in `found` never matches. `scale` is the size of the terms where the expected value is their small
+/// NaN matches nothing but a NaN. `scale` is the size of the terms where the expected value is their small
 /// difference.
 ::testing::AssertionResult matches(const reference::Tensor& found, const reference::Tensor& expected,
                                    const Tolerance& tolerance, double scale = 0);

@@ -2,6 +2,7 @@
 // changes nothing.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "engine/core/random.h"

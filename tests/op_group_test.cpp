@@ -16,6 +16,13 @@ struct Chain {
   std::vector<std::pair<ValueId, Tensor>> inputs;
   std::vector<ValueId> results;
 
+  /// Adds values to compare; an output of the graph is never internal to a launch.
+  void result(const std::vector<ValueId>& ids) {
+    for (const ValueId id : ids) {
+      results.push_back(id);
+      graph.outputs[graph.value(id).name] = id;
+    }
+  }
   ValueId input(const std::string& name, DType type, const Tensor& value) {
     const ValueId id = graph.add_persistent(name, {type, value.shape}, ValueKind::kInput);
     inputs.emplace_back(id, rounded_to(type, value));
@@ -37,9 +44,8 @@ Chain forward_chain(int64_t batch, DType type) {
   const ValueId normalised = g.add_node("bn", BatchNormApply{}, {src, mean, variance, gamma, beta})[0];
   const ValueId active = g.add_node("relu", Activation{}, {normalised})[0];
   const ValueId dst = g.add_node("conv", Conv{24, 3, 3, 1, 1, 1}, {active, weight})[0];
-  chain.results = g.add_node("bn2", BatchNormStats{}, {dst});
-  g.outputs["dst"] = dst;
-  chain.results.push_back(dst);
+  chain.result(g.add_node("bn2", BatchNormStats{}, {dst}));
+  chain.result({dst});
   return chain;
 }
 
@@ -57,10 +63,8 @@ Chain backward_chain(int64_t batch, DType type) {
   const ValueId d_weight = g.add_node("conv", ConvBackwardFilter{shape}, {d_dst, active})[0];
   const ValueId d_active = g.add_node("conv", ConvBackwardData{shape}, {d_dst, weight})[0];
   const ValueId d_normalised = g.add_node("relu", ActivationBackward{}, {d_active, active})[0];
-  chain.results = g.add_node("bn", BatchNormBackwardReduce{}, {d_normalised, src, mean, variance});
-  g.outputs["d_normalised"] = d_normalised;
-  chain.results.push_back(d_normalised);
-  chain.results.push_back(d_weight);
+  chain.result(g.add_node("bn", BatchNormBackwardReduce{}, {d_normalised, src, mean, variance}));
+  chain.result({d_normalised, d_weight});
   return chain;
 }
 
@@ -79,9 +83,8 @@ Chain head_chain(int64_t batch, DType type) {
   const ValueId both = g.add_node("concat", Concat{}, {dropped, wide})[0];
   const ValueId mean = g.add_node("average", GlobalAvgPool{}, {both})[0];
   const ValueId logits = g.add_node("fc", Linear{10, DType::kF32}, {mean, weight})[0];
-  chain.results = g.add_node("loss", SoftmaxCrossEntropy{}, {logits, labels});
-  g.outputs["logits"] = logits;
-  chain.results.push_back(logits);
+  chain.result(g.add_node("loss", SoftmaxCrossEntropy{}, {logits, labels}));
+  chain.result({logits});
   return chain;
 }
 

@@ -73,6 +73,7 @@ TEST(OpLoss, ANaNLogitGivesANaNLossAndNoRightAnswer) {
   const ValueId logits = graph.add_persistent("logits", {DType::kF32, {1, 3}}, ValueKind::kInput);
   const ValueId labels = graph.add_persistent("labels", {DType::kI32, {1}}, ValueKind::kInput);
   const std::vector<ValueId> out = graph.add_node("loss", SoftmaxCrossEntropy{}, {logits, labels});
+  graph.outputs = {{"loss", out[0]}, {"counts", out[1]}};
   GraphRun run(graph, cpu_backend(1), Grouping::kSeparate);
   run.write(logits, Tensor({1, 3}, {NAN, NAN, NAN}));
   run.write(labels, Tensor({1}, {1}));

@@ -70,6 +70,7 @@ TEST(OpUpdate, GradientNormSeesEveryBadValue) {
           inputs.push_back(
               graph.add_persistent(fmt::format("g{}", i), {DType::kF32, kShapes[i]}, ValueKind::kInput));
         const ValueId norm = graph.add_node("norm", GradientNorm{}, inputs)[0];
+        graph.outputs["norm"] = norm;
         GraphRun run(graph, cpu_backend(3), Grouping::kSeparate);
         for (size_t i = 0; i < kShapes.size(); ++i) {
           Tensor gradient = uniform_tensor(kShapes[i], i);

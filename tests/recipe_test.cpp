@@ -112,7 +112,22 @@ TEST(Recipe, RefusesBrokenTomlWithTheLine) {
   EXPECT_REFUSED(refusal("[train]\nbatch = 1\nbatch = 2\n"), "r.toml:3: ");
   EXPECT_REFUSED(refusal("train = 3\n"), "r.toml:1: train is 3, allowed is a table");
   EXPECT_REFUSED(refusal("[[train]]\n"), "allowed is a table");
-  EXPECT_REFUSED(refusal("[&"), "r.toml: malformed");  // an assertion of toml++, see recipe_parse.cpp
+}
+
+TEST(Recipe, KeepsFromTomlPlusPlusWhatItCannotRead) {  // see recipe_toml.h
+  EXPECT_REFUSED(refusal("[&"), "r.toml: malformed");
+  EXPECT_REFUSED(refusal("\n\xC3\xA9 = 1\n"), "r.toml:2: characters outside ASCII");
+  EXPECT_REFUSED(refusal("data.path = \"\"\"\na\"\"\"\n"), "r.toml:1: multi-line strings");
+  EXPECT_REFUSED(refusal("data.path = '''a'''\n"), "r.toml:1: multi-line strings");
+  EXPECT_REFUSED(refusal("data.path = \"a\\\"\n\xC3\xA9"), "r.toml:2: characters outside ASCII");
+  const Recipe recipe = parse_recipe(
+      "# \xC3\xA9 \"\"\"\n"
+      "model.name = \"\xC3\xA9 \\\" '''\"\n"
+      "train.epochs = 1\n"
+      "data.path = '\xC3\xA9\\' # \xC3\xA9\n",
+      "r.toml");
+  EXPECT_EQ(recipe.model.name, "\xC3\xA9 \" '''");
+  EXPECT_EQ(recipe.data.path, "\xC3\xA9\\");
 }
 
 /// TOML values that `field` must refuse: wrong types, and both sides of its range.

@@ -1,9 +1,11 @@
 #include "tools/build_info.h"
 
 #include <fmt/format.h>
+#include <cstdio>  // jpeglib.h wants FILE
+
+#include <jpeglib.h>
 #include <png.h>
 #include <spdlog/version.h>
-#include <toml++/toml.h>
 #include <zlib.h>
 #include <CLI/Version.hpp>
 
@@ -11,6 +13,9 @@
 #include "engine/core/check.h"
 
 namespace residuum {
+
+#define RESIDUUM_TEXT_OF_TOKENS(tokens) #tokens
+#define RESIDUUM_TEXT_OF(macro) RESIDUUM_TEXT_OF_TOKENS(macro)
 
 const char* const kVersion = RESIDUUM_VERSION;
 
@@ -29,12 +34,12 @@ nlohmann::ordered_json library_versions() {
   return {
       {"CLI11", CLI11_VERSION},
       {"fmt", dotted(FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100)},
-      {"libjpeg-turbo", RESIDUUM_JPEG_VERSION},
+      {"libjpeg-turbo", RESIDUUM_TEXT_OF(LIBJPEG_TURBO_VERSION)},
       {"libpng", PNG_LIBPNG_VER_STRING},
       {"nlohmann-json",
        dotted(NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH)},
       {"spdlog", dotted(SPDLOG_VER_MAJOR, SPDLOG_VER_MINOR, SPDLOG_VER_PATCH)},
-      {"toml++", dotted(TOML_LIB_MAJOR, TOML_LIB_MINOR, TOML_LIB_PATCH)},
+      {"toml++", RESIDUUM_TOMLPLUSPLUS_VERSION},
       {"zlib", ZLIB_VERSION},
   };
 }

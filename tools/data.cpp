@@ -81,7 +81,7 @@ int verify(const VerifyArguments& arguments) {
     bad = bad || !reports.back().report.bad.empty();
   }
   if (arguments.json) {
-    print_result(to_json(arguments, reports));
+    print_json(to_json(arguments, reports));
   } else {
     print_result(to_text(reports));
   }

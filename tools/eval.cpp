@@ -122,7 +122,7 @@ int run_eval(const EvalArguments& arguments) {
   ModelSource source = find_model_source(arguments.source);
   const EvalResult result = evaluate(arguments, source);
   if (arguments.json) {
-    print_result(to_json(arguments, source, result));
+    print_json(to_json(arguments, source, result));
   } else {
     print_result(to_text(arguments, source, result));
   }

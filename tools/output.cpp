@@ -14,7 +14,7 @@ void print_result(std::string_view text) {
   check(flushed || errno == EPIPE, ErrorKind::kIo, "standard output: {}", std::strerror(errno));
 }
 
-void print_result(const nlohmann::ordered_json& json) {
+void print_json(const nlohmann::ordered_json& json) {
   // Paths and class names need not be UTF-8.
   print_result(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }

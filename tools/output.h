@@ -10,6 +10,6 @@ namespace residuum {
 void print_result(std::string_view text);
 
 /// The same for JSON, indented, with a newline.
-void print_result(const nlohmann::ordered_json& json);
+void print_json(const nlohmann::ordered_json& json);
 
 }  // namespace residuum

@@ -155,7 +155,7 @@ int run_predict(const PredictArguments& arguments) {
     json["images"].push_back({{"image", path}, {"classes", std::move(classes)}});
   }
   if (arguments.json) {
-    print_result(json);
+    print_json(json);
   } else {
     print_result(text);
   }

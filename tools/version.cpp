@@ -19,11 +19,11 @@ int show_version(const VersionOptions& options) {
   const nlohmann::ordered_json libraries = library_versions();
   const nlohmann::ordered_json backends = backend_devices();
   if (options.json) {
-    print_result(nlohmann::ordered_json{{"version", kVersion},
-                                        {"commit", kCommit},
-                                        {"compiler", compiler_text()},
-                                        {"libraries", libraries},
-                                        {"backends", backends}});
+    print_json({{"version", kVersion},
+                {"commit", kCommit},
+                {"compiler", compiler_text()},
+                {"libraries", libraries},
+                {"backends", backends}});
     return kExitOk;
   }
   std::string text =

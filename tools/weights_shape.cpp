@@ -4,7 +4,6 @@
 
 #include "engine/core/check.h"
 #include "models/recipe_model.h"
-#include "models/zoo.h"
 
 namespace residuum {
 namespace {
@@ -26,10 +25,9 @@ const StoredTensor& find_weight(const Graph& graph, const Node& node, const Safe
 }  // namespace
 
 WeightsShape weights_shape(const Recipe& recipe, const SafetensorsFile& weights) {
-  ModelOptions options = model_options(recipe, Mode::kEval);
-  options.batch = 1;
-  options.channels = static_cast<int64_t>(options.mean.size());
-  const Graph graph = build_model(recipe.model.name, options);
+  // Size and classes are the model's own: neither changes the names.
+  const ImageShape image{0, 0, static_cast<int>(recipe.data.mean.size())};
+  const Graph graph = model_builder(recipe)({Mode::kEval, 1, image, 0});
   const auto first_conv = std::find_if(graph.nodes.begin(), graph.nodes.end(), has_op<Conv>);
   const auto last_linear = std::find_if(graph.nodes.rbegin(), graph.nodes.rend(), has_op<Linear>);
   check(first_conv != graph.nodes.end() && last_linear != graph.nodes.rend(), ErrorKind::kInternal,

@@ -27,6 +27,8 @@ std::vector<Group> form_groups(const Graph& graph, const JoinRule& joins) {
   }
   for (Group& group : groups) {
     for (NodeId id : group.nodes) {
+      // Sums over the batch exist once, not per shard: they always have a place of their own.
+      if (op_domain(graph.node(id).op) != OpDomain::kBatchMap) continue;
       for (ValueId out : graph.node(id).outputs) {
         if (!escapes[static_cast<size_t>(out)]) group.internal.push_back(out);
       }

@@ -2,19 +2,13 @@
 #include <algorithm>
 #include <optional>
 #include <span>
-#include <stdexcept>
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/core/nearest.h"
 #include "engine/core/overloaded.h"
 #include "engine/train/recipe_keys.h"
-
-// Some malformed input, such as "[&", is caught by assertions of toml++ alone and undefined without them
-// (marzer/tomlplusplus issue 294): they throw here, in release builds too.
-#undef NDEBUG
-#define TOML_ASSERT(condition) ((condition) ? void() : throw std::invalid_argument("malformed table or key"))
-#include <toml++/toml.h>
+#include "engine/train/recipe_toml.h"
 
 namespace residuum {
 namespace {
@@ -153,10 +147,9 @@ std::string_view trimmed(std::string_view text) {
 /// {value = ...} read from TOML `text`, or nothing if it is no single TOML value.
 std::optional<toml::table> parse_value(std::string_view text) {
   try {
-    toml::table table = toml::parse(fmt::format("value = {}", text));
+    toml::table table = parse_toml(fmt::format("value = {}", text), "override");
     if (table.size() == 1) return table;
-  } catch (const toml::parse_error&) {
-  } catch (const std::invalid_argument&) {
+  } catch (const Error&) {  // no TOML
   }
   return std::nullopt;
 }
@@ -173,16 +166,6 @@ void store_override(Recipe& recipe, std::string_view text) {
   if (!value || (is_path && !value->at("value").is_string())) value = parse_value(quote_toml(raw));
   check(value.has_value(), ErrorKind::kConfig, "{} is not UTF-8", source);
   store_or_fail(recipe, source, path, value->at("value"));
-}
-
-toml::table parse_toml(std::string_view text, std::string_view name) {
-  try {
-    return toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    fail(ErrorKind::kConfig, "{}:{}: {}", name, error.source().begin.line, error.description());
-  } catch (const std::invalid_argument& error) {
-    fail(ErrorKind::kConfig, "{}: {}", name, error.what());
-  }
 }
 
 }  // namespace

@@ -116,9 +116,15 @@ class CifarResNet20(torch.nn.Module):
 
 
 NETS = {
-    "cifar_resnet20": dict(make=CifarResNet20, batch=8, size=32, classes=10, norm=CIFAR, lr=f32(0.002), steps=20),
-    "resnet18": dict(make=torchvision.models.resnet18, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.0005), steps=5),
-    "resnet50": dict(make=torchvision.models.resnet50, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.0002), steps=2),
+    "cifar_resnet20": dict(
+        make=CifarResNet20, batch=8, size=32, classes=10, norm=CIFAR, lr=f32(0.002), steps=20
+    ),
+    "resnet18": dict(
+        make=torchvision.models.resnet18, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.0005), steps=5
+    ),
+    "resnet50": dict(
+        make=torchvision.models.resnet50, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.0002), steps=2
+    ),
 }
 
 

@@ -77,10 +77,12 @@ class StatsKernel final : public Kernel {
   float *mean_ = nullptr, *variance_ = nullptr;
 };
 
+/// Sums of a batch norm's backward pass; with `relu` the ReLU before them too (StepKind::kReluReduce): inputs
+/// d_a, src, mean, variance, z [, d_b], outputs d_gamma, d_beta, g.
 class BackwardReduceKernel final : public Kernel {
  public:
-  BackwardReduceKernel(const KernelSource& source, float epsilon)
-      : rows_(source), partials_(rows_.channels, source.shards, 2), epsilon_(epsilon) {}
+  BackwardReduceKernel(const KernelSource& source, float epsilon, bool relu)
+      : rows_(source), partials_(rows_.channels, source.shards, 2), epsilon_(epsilon), relu_(relu) {}
 
   size_t shared_scratch_bytes() const override { return partials_.bytes(); }
   void bind(Addresses in, Addresses out, std::byte* shared_scratch) override {
@@ -91,8 +93,15 @@ class BackwardReduceKernel final : public Kernel {
   }
   void shard(const ShardContext& context) override {
     const int index = context.range.index;
-    rows_.simd.backward_sums(context.in[0], context.in[1], rows_.of(context.range), rows_.channels,
-                             floats(context.in[2]), partials_.part(index, 0), partials_.part(index, 1));
+    const int64_t rows = rows_.of(context.range);
+    if (relu_) {
+      rows_.simd.relu_backward_sums(context.in[0], context.in.size() > 5 ? context.in[5] : nullptr,
+                                    context.in[4], context.in[1], rows, rows_.channels, floats(context.in[2]),
+                                    context.out[2], partials_.part(index, 0), partials_.part(index, 1));
+    } else {
+      rows_.simd.backward_sums(context.in[0], context.in[1], rows, rows_.channels, floats(context.in[2]),
+                               partials_.part(index, 0), partials_.part(index, 1));
+    }
   }
   int finish_tasks() const override { return partials_.tasks(); }
   void finish(int task, const StepParams&) override {
@@ -106,6 +115,7 @@ class BackwardReduceKernel final : public Kernel {
   Rows rows_;
   ChannelPartials partials_;
   float epsilon_;
+  bool relu_;
   const float* variance_ = nullptr;
   float *d_gamma_ = nullptr, *d_beta_ = nullptr;
 };
@@ -115,8 +125,7 @@ class BackwardReduceKernel final : public Kernel {
 template <typename Rule>
 class CoefficientKernel final : public Kernel {
  public:
-  CoefficientKernel(const KernelSource& source, float epsilon)
-      : rows_(source), rule_{epsilon}, in_(source.node.inputs.size()) {}
+  CoefficientKernel(const KernelSource& source, Rule rule) : rows_(source), rule_(rule) {}
 
   size_t shared_scratch_bytes() const override {
     return Rule::kVectors * static_cast<size_t>(rows_.channels) * sizeof(float);
@@ -136,7 +145,7 @@ class CoefficientKernel final : public Kernel {
     }
   }
   void shard(const ShardContext& context) override {
-    Rule::apply(rows_.simd, context, rows_.of(context.range), rows_.channels, coefficients_);
+    rule_.apply(rows_.simd, context, rows_.of(context.range), rows_.channels, coefficients_);
   }
 
  private:
@@ -146,18 +155,21 @@ class CoefficientKernel final : public Kernel {
   std::array<float*, Rule::kVectors> coefficients_{};
 };
 
-/// (src, mean, variance, gamma, beta) -> gamma inv_std src + (beta - gamma inv_std mean).
+/// (src, mean, variance, gamma, beta [, addend]) -> f(gamma inv_std src + (beta - gamma inv_std mean) [+
+/// addend]); f is ReLU or nothing.
 struct ApplyRule {
   static constexpr size_t kVectors = 2;
   float epsilon;
+  bool relu;
 
   std::array<double, 2> coefficients(Addresses in, int64_t c, double) const {
     const double scale = static_cast<double>(floats(in[3])[c]) * inverse_deviation(floats(in[2])[c], epsilon);
     return {scale, static_cast<double>(floats(in[4])[c]) - scale * static_cast<double>(floats(in[1])[c])};
   }
-  static void apply(const Simd& simd, const ShardContext& context, int64_t rows, int64_t c,
-                    const std::array<float*, 2>& v) {
-    simd.affine(context.in[0], nullptr, rows, c, v[0], v[1], false, context.out[0]);
+  void apply(const Simd& simd, const ShardContext& context, int64_t rows, int64_t c,
+             const std::array<float*, 2>& v) const {
+    const std::byte* const addend = context.in.size() > 5 ? context.in[5] : nullptr;
+    simd.affine(context.in[0], addend, rows, c, v[0], v[1], relu, context.out[0]);
   }
 };
 
@@ -188,33 +200,39 @@ struct FrozenBackwardRule {
   std::array<double, 2> coefficients(Addresses in, int64_t c, double) const {
     return {static_cast<double>(floats(in[3])[c]) * inverse_deviation(floats(in[2])[c], epsilon), 0};
   }
-  static constexpr auto apply = ApplyRule::apply;
+  static void apply(const Simd& simd, const ShardContext& context, int64_t rows, int64_t c,
+                    const std::array<float*, 2>& v) {
+    simd.affine(context.in[0], nullptr, rows, c, v[0], v[1], false, context.out[0]);
+  }
 };
 
 }  // namespace
 
 std::unique_ptr<Kernel> make_batch_norm(const KernelSource& source) {
   using Made = std::unique_ptr<Kernel>;
-  return std::visit(overloaded{
-                        [&](const BatchNormStats&) -> Made { return std::make_unique<StatsKernel>(source); },
-                        [&](const BatchNormApply& op) -> Made {
-                          return std::make_unique<CoefficientKernel<ApplyRule>>(source, op.epsilon);
-                        },
-                        [&](const BatchNormBackwardReduce& op) -> Made {
-                          return std::make_unique<BackwardReduceKernel>(source, op.epsilon);
-                        },
-                        [&](const BatchNormBackwardApply& op) -> Made {
-                          return std::make_unique<CoefficientKernel<BackwardApplyRule>>(source, op.epsilon);
-                        },
-                        [&](const BatchNormFrozenBackward& op) -> Made {
-                          return std::make_unique<CoefficientKernel<FrozenBackwardRule>>(source, op.epsilon);
-                        },
-                        [&](const auto&) -> Made {
-                          fail(ErrorKind::kInternal, "make_batch_norm: {} is not a batch normalisation",
-                               op_name(source.node.op));
-                        },
-                    },
-                    source.node.op);
+  return std::visit(
+      overloaded{
+          [&](const BatchNormStats&) -> Made { return std::make_unique<StatsKernel>(source); },
+          [&](const BatchNormApply& op) -> Made {
+            return std::make_unique<CoefficientKernel<ApplyRule>>(source, ApplyRule{op.epsilon, source.relu});
+          },
+          [&](const BatchNormBackwardReduce& op) -> Made {
+            return std::make_unique<BackwardReduceKernel>(source, op.epsilon, source.relu);
+          },
+          [&](const BatchNormBackwardApply& op) -> Made {
+            return std::make_unique<CoefficientKernel<BackwardApplyRule>>(source,
+                                                                          BackwardApplyRule{op.epsilon});
+          },
+          [&](const BatchNormFrozenBackward& op) -> Made {
+            return std::make_unique<CoefficientKernel<FrozenBackwardRule>>(source,
+                                                                           FrozenBackwardRule{op.epsilon});
+          },
+          [&](const auto&) -> Made {
+            fail(ErrorKind::kInternal, "make_batch_norm: {} is not a batch normalisation",
+                 op_name(source.node.op));
+          },
+      },
+      source.node.op);
 }
 
 }  // namespace residuum::cpu

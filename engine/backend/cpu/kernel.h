@@ -63,6 +63,7 @@ struct KernelSource {
   const Node& node;
   int64_t batch;  ///< rows of the batch values, 1 for OpDomain::kWhole
   int shards;
+  bool relu = false;  ///< batch norms only: the step includes a ReLU (fused.h)
 
   const TensorDesc& in(size_t i) const { return graph.desc(node.inputs[i]); }
   const TensorDesc& out(size_t i) const { return graph.desc(node.outputs[i]); }

@@ -42,19 +42,9 @@ CpuLaunch::CpuLaunch(const Graph& graph, const Group& group, ThreadPool& pool)
   shards_ = shard_count(batch_);
   if (group.nodes.size() == 1) shards_ = pieces_of(graph, graph.node(group.nodes[0]));
   size_t most_operands = 0;
-  for (NodeId id : group.nodes) {
-    const Node& node = graph.node(id);
-    Step step;
-    step.kernel = make_kernel({graph, node, batch_, shards_});
-    const bool batch_outputs = op_domain(node.op) == OpDomain::kBatchMap;
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      const ValueId input = node.inputs[i];
-      step.in.push_back(
-          {input, nullptr, reads_batch(node.op, i) ? row_bytes(graph.desc(input)) : 0, 0, false});
-    }
-    for (ValueId out : node.outputs) {
-      step.out.push_back({out, nullptr, batch_outputs ? row_bytes(graph.desc(out)) : 0, 0, false});
-    }
+  for (const Step& fused : fuse_steps(graph, group)) {
+    steps_.push_back(make_step(graph, fused));
+    const BoundStep& step = steps_.back();
     kernel_scratch_bytes_ = std::max(kernel_scratch_bytes_, aligned(step.kernel->thread_scratch_bytes()));
     shared_bytes_ += aligned(step.kernel->shared_scratch_bytes());
     most_operands = std::max(most_operands, step.in.size() + step.out.size());
@@ -62,10 +52,27 @@ CpuLaunch::CpuLaunch(const Graph& graph, const Group& group, ThreadPool& pool)
       prepare_.push_back({step.kernel.get(), task});
     for (int task = 0; task < step.kernel->finish_tasks(); ++task)
       finish_.push_back({step.kernel.get(), task});
-    steps_.push_back(std::move(step));
   }
   plan_internals(graph, group);
   pointers_.assign(static_cast<size_t>(pool.threads()), std::vector<std::byte*>(most_operands));
+}
+
+CpuLaunch::BoundStep CpuLaunch::make_step(const Graph& graph, const Step& step) const {
+  const Node& node = graph.node(step.node);
+  BoundStep bound;
+  bound.kernel = make_kernel({graph, node, batch_, shards_, step.relu});
+  // What a step reads beyond its node's inputs, or writes beyond its outputs, is a batch.
+  const auto operand = [&](ValueId id, bool batch) {
+    return Operand{id, nullptr, batch ? row_bytes(graph.desc(id)) : 0, 0, false};
+  };
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    bound.in.push_back(operand(step.inputs[i], i >= node.inputs.size() || reads_batch(node.op, i)));
+  }
+  for (size_t i = 0; i < step.outputs.size(); ++i) {
+    bound.out.push_back(
+        operand(step.outputs[i], i >= node.outputs.size() || op_domain(node.op) == OpDomain::kBatchMap));
+  }
+  return bound;
 }
 
 void CpuLaunch::plan_internals(const Graph& graph, const Group& group) {
@@ -87,7 +94,7 @@ void CpuLaunch::plan_internals(const Graph& graph, const Group& group) {
   }
   const MemoryPlan plan = plan_memory(lifetimes);
   internal_bytes_ = plan.arena_bytes;
-  for (Step& step : steps_) {
+  for (BoundStep& step : steps_) {
     for (std::vector<Operand>* operands : {&step.in, &step.out}) {
       for (Operand& operand : *operands) {
         const auto found = index.find(operand.id);
@@ -112,7 +119,7 @@ void CpuLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch) 
     }
     return result;
   };
-  for (Step& step : steps_) {
+  for (BoundStep& step : steps_) {
     const std::vector<std::byte*> in = look_up(step.in), out = look_up(step.out);
     step.kernel->bind(in, out, scratch);
     scratch += aligned(step.kernel->shared_scratch_bytes());
@@ -142,7 +149,7 @@ void CpuLaunch::run_shard(int shard, int thread, const StepParams& params) {
     if (operand.internal) return internals + operand.internal_offset;
     return operand.base + operand.row_bytes * static_cast<size_t>(range.first);
   };
-  for (Step& step : steps_) {
+  for (BoundStep& step : steps_) {
     std::transform(step.in.begin(), step.in.end(), pointers.begin(), address);
     std::transform(step.out.begin(), step.out.end(),
                    pointers.begin() + static_cast<std::ptrdiff_t>(step.in.size()), address);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "engine/backend/cpu/fused.h"
 #include "engine/backend/cpu/kernel.h"
 #include "engine/backend/cpu/thread_pool.h"
 
@@ -35,7 +36,7 @@ class CpuLaunch : public Launch {
     size_t internal_offset = 0;
     bool internal = false;
   };
-  struct Step {
+  struct BoundStep {
     std::unique_ptr<Kernel> kernel;
     std::vector<Operand> in, out;
   };
@@ -44,13 +45,14 @@ class CpuLaunch : public Launch {
     int task;
   };
 
+  BoundStep make_step(const Graph& graph, const Step& step) const;
   void plan_internals(const Graph& graph, const Group& group);
   void run_shard(int shard, int thread, const StepParams& params);
 
   ThreadPool& pool_;
   int64_t batch_ = 1;
   int shards_ = 1;
-  std::vector<Step> steps_;
+  std::vector<BoundStep> steps_;
   std::vector<Task> prepare_, finish_;
   std::vector<std::vector<std::byte*>> pointers_;  ///< per thread: room for one node's operand addresses
   size_t internal_bytes_ = 0, kernel_scratch_bytes_ = 0, shared_bytes_ = 0;

@@ -25,11 +25,12 @@ double log_sum_exp(const float* z, int64_t classes) {
   return highest + std::log(sum);
 }
 
-/// How many other classes do not have a smaller or equal logit; all of them when the label's own is NaN.
+/// How many classes rank above the label: a larger (or NaN) logit, or an equal one with a lower number; not 0
+/// when the label's own is NaN.
 int64_t classes_above(const float* z, int64_t classes, int32_t label) {
   const float own = z[label];
   int64_t above = 0;
-  for (int64_t k = 0; k < classes; ++k) above += k != label && !(z[k] <= own);
+  for (int64_t k = 0; k < classes; ++k) above += !(z[k] <= own) || (z[k] == own && k < label);
   return above;
 }
 

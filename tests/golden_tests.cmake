@@ -1,0 +1,9 @@
+# PyTorch's golden results are recomputed and compared with the committed ones; without torch the tests are skipped.
+find_program(RESIDUUM_TORCH_PYTHON python3 HINTS /usr/bin DOC "Python that may have torch and torchvision")
+if(RESIDUUM_TORCH_PYTHON)
+  foreach(net cifar_resnet20 resnet18 resnet50)
+    add_test(NAME torch_golden.${net}
+             COMMAND ${RESIDUUM_TORCH_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/golden/make_golden.py --check ${net})
+    set_tests_properties(torch_golden.${net} PROPERTIES SKIP_RETURN_CODE 77 LABELS torch_golden TIMEOUT 600)
+  endforeach()
+endif()
