@@ -34,7 +34,7 @@ class Usage(ProgramTest):
         self.assert_refused(run(), USAGE)
 
     def test_unknown_verb(self):
-        self.assert_refused(run("fly"), USAGE, "fly")
+        self.assert_refused(run("evil"), USAGE, "evil", "nearest is eval")
 
     def test_unknown_flag_names_the_help(self):
         self.assert_refused(run("summary", "resnet18", "--fly"), USAGE, "--fly", "residuum summary --help")
@@ -100,7 +100,7 @@ class Refusals(ProgramTest):
 
     def test_batch_larger_than_the_data(self):
         process = self.train("--model", "cifar_resnet8", "--data", self.data, "--epochs", 1, "--batch", 100000)
-        self.assert_refused(process, CONFIG, "train.batch")
+        self.assert_refused(process, CONFIG, "batch", "100000", "64")
 
     def test_absent_weights(self):
         process = run("eval", "--model", "cifar_resnet8", "--weights", "absent.safetensors", "--data", self.data)
@@ -138,7 +138,7 @@ class Summary(ProgramTest):
         self.assertEqual(summary["model"], "resnet18")
         for key in ("parameters", "macs", "activation_bytes"):
             self.assertEqual(sum(layer[key] for layer in summary["layers"]), summary[key], key)
-        self.assertEqual(summary["layers"][-1 if summary["layers"][-1]["output"] else -2]["output"][0], 1)
+        self.assertIn([1, 1000], [layer["output"] for layer in summary["layers"]])
 
     def test_options_change_the_shapes(self):
         summary = self.json_of(run("summary", "resnet18", "--json", "--batch", 3, "--image-size", 64, "--channels", 1,
@@ -168,7 +168,7 @@ class Plan(ProgramTest):
         self.assertAlmostEqual(plan["gflop_per_image"] * 4e9, plan["flops"], delta=1)
         self.assertAlmostEqual(plan["mb_per_image"] * 4e6, plan["bytes_read"] + plan["bytes_written"], delta=1)
         phases = {node["phase"] for node in plan["nodes"]}
-        self.assertEqual(phases, {"forward", "recompute", "backward", "update"} & phases | {"forward", "backward"})
+        self.assertLessEqual({"forward", "backward", "update"}, phases)
         self.assertEqual({node["launch"] for node in plan["nodes"]}, set(range(plan["launches"])))
 
     def test_grouping_and_reuse_can_be_switched_off(self):

@@ -122,9 +122,14 @@ TEST(Executor, BitsDoNotDependOnMemoryReuseOrGrouping) {
 }
 
 TEST(Executor, RecomputeAndRematerializeKeepTheBits) {
-  for (const char* model : {"cifar_resnet20", "cifar_preresnet20", "cifar_plain20"}) {
+  using Case = std::pair<const char*, DType>;
+  for (const auto& [model, type] :
+       {Case{"cifar_resnet20", DType::kF32}, Case{"cifar_resnet20", DType::kBF16},
+        Case{"cifar_preresnet20", DType::kBF16}, Case{"cifar_plain20", DType::kF32}}) {
     RunOptions plain;
     plain.model = model;
+    plain.activation = type;
+    plain.steps = 2;
     plain.off = {"rematerialize"};
     const RunResult expected = run(plain);
     RunOptions recompute = plain;

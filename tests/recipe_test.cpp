@@ -104,7 +104,7 @@ TEST(Recipe, RefusesUnknownKeysWithTheNearest) {
   EXPECT_REFUSED(refusal("[train.batch]\nx = 1\n"), "train.batch is");
   EXPECT_REFUSED(refusal(kSmallest, {"trian.batch=1"}), "unknown key trian.batch, nearest is train.batch");
   EXPECT_REFUSED(refusal(kSmallest, {"train.batch"}), "override 'train.batch' is not KEY=VALUE");
-  EXPECT_REFUSED(refusal(kSmallest, {"train.batch=\xff"}), "is not UTF-8");
+  EXPECT_REFUSED(refusal(kSmallest, {"train.batch=\xff"}), "not UTF-8");
 }
 
 TEST(Recipe, RefusesBrokenTomlWithTheLine) {
@@ -116,18 +116,17 @@ TEST(Recipe, RefusesBrokenTomlWithTheLine) {
 
 TEST(Recipe, KeepsFromTomlPlusPlusWhatItCannotRead) {  // see recipe_toml.h
   EXPECT_REFUSED(refusal("[&"), "r.toml: malformed");
-  EXPECT_REFUSED(refusal("\n\xC3\xA9 = 1\n"), "r.toml:2: characters outside ASCII");
-  EXPECT_REFUSED(refusal("data.path = \"\"\"\na\"\"\"\n"), "r.toml:1: multi-line strings");
-  EXPECT_REFUSED(refusal("data.path = '''a'''\n"), "r.toml:1: multi-line strings");
-  EXPECT_REFUSED(refusal("data.path = \"a\\\"\n\xC3\xA9"), "r.toml:2: characters outside ASCII");
+  EXPECT_REFUSED(refusal("\ntrain.epochs = 1\xC3\xA9\n"), "r.toml:2: ");
+  EXPECT_REFUSED(refusal("# \xC3\n"), "r.toml is not UTF-8");
+  EXPECT_REFUSED(refusal("model.name = \"\\u002541\"\n"), "r.toml: the escape \\u0025 is not allowed");
   const Recipe recipe = parse_recipe(
-      "# \xC3\xA9 \"\"\"\n"
-      "model.name = \"\xC3\xA9 \\\" '''\"\n"
+      "# \xC3\xA9\n"
+      "model.name = \"100% \xC3\xA9 %41 \\u00e9\"\n"
       "train.epochs = 1\n"
-      "data.path = '\xC3\xA9\\' # \xC3\xA9\n",
+      "data.path = '''\n\xF0\x9F\x8C\x8D\\'''\n",
       "r.toml");
-  EXPECT_EQ(recipe.model.name, "\xC3\xA9 \" '''");
-  EXPECT_EQ(recipe.data.path, "\xC3\xA9\\");
+  EXPECT_EQ(recipe.model.name, "100% \xC3\xA9 %41 \xC3\xA9");
+  EXPECT_EQ(recipe.data.path, "\xF0\x9F\x8C\x8D\\");
 }
 
 /// TOML values that `field` must refuse: wrong types, and both sides of its range.

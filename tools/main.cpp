@@ -1,5 +1,5 @@
 // The command line: parses, hands over to one verb, turns errors into one line and an exit code.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <new>
 
+#include "engine/core/nearest.h"
 #include "tools/exit_codes.h"
 #include "tools/verbs.h"
 
@@ -21,6 +22,13 @@ constexpr const char* kExamples =
     "  residuum summary resnet50\n"
     "  residuum train --help\n\n";
 
+[[noreturn]] void fail_unknown_verb(const CLI::App& program, const std::string& word) {
+  std::vector<std::string> verbs;
+  for (const CLI::App* command : program.get_subcommands({})) verbs.push_back(command->get_name());
+  fail(ErrorKind::kUsage, "there is no verb '{}', nearest is {}; the verbs are {}", word,
+       nearest(word, verbs, 1).at(0), fmt::join(verbs, ", "));
+}
+
 int run(int argc, char** argv) {
   CLI::App program("Residuum: trains deep residual networks.", "residuum");
   program.require_subcommand(1);
@@ -33,6 +41,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help
     const auto given = program.get_subcommands();
+    if (given.empty() && argc > 1 && argv[1][0] != '-') fail_unknown_verb(program, argv[1]);
     const std::string verb = given.empty() ? "" : given.front()->get_name() + " ";
     fail(ErrorKind::kUsage, "{} (see residuum {}--help)", error.what(), verb);
   }

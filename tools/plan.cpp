@@ -22,7 +22,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct PlanArguments {
-  ModelArguments model{.batch = 32};
+  ModelArguments model;
   DeviceOptions device;
   std::string precision = "fp32";
   std::vector<std::string> passes_off;
@@ -158,6 +158,7 @@ std::string describe_passes() {
 Verb plan_verb(CLI::App& program) {
   CLI::App* command = program.add_subcommand("plan", "Launches, cost and memory of a step; runs nothing");
   const auto arguments = std::make_shared<PlanArguments>();
+  arguments->model.batch = 32;
   add_model_arguments(*command, arguments->model);
   command->add_option("--precision", arguments->precision, "Of activations: fp32 or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}))

@@ -37,19 +37,21 @@ class Differentiator {
   Graph run(const std::vector<ValueId>& wanted) {
     const ValueId loss = graph_.output("loss");
     for (NodeId id = graph_.value(loss).producer; id >= 0; --id) {
-      const Node node = graph_.node(id);  // a copy: appending nodes moves the originals
-      current_ = &node;
-      if (std::holds_alternative<SoftmaxCrossEntropy>(node.op)) {
-        loss_gradient(std::get<SoftmaxCrossEntropy>(node.op));
-      } else if (const ValueId d_dst = gradient(node.outputs[0]); d_dst != kNone) {
-        std::visit([&](const auto& op) { rule(op, d_dst); }, node.op);
+      current_ = graph_.node(id);  // a copy: appending nodes moves the originals
+      if (const auto* loss_op = std::get_if<SoftmaxCrossEntropy>(&current_.op)) {
+        loss_gradient(*loss_op);
+      } else if (const ValueId d_dst = gradient(current_.outputs[0]); d_dst != kNone) {
+        std::visit([&](const auto& op) { rule(op, d_dst); }, current_.op);
       }
     }
     for (size_t id = 0; id < parts_.size(); ++id) {
       const auto value = static_cast<ValueId>(id);
       const bool keep = graph_.value(value).kind == ValueKind::kParameter ||
                         std::find(wanted.begin(), wanted.end(), value) != wanted.end();
-      if (keep && gradient(value) != kNone) graph_.gradients[value] = gradient(value);
+      if (!keep) continue;
+      current_ = Node{graph_.value(value).name, Add{}, {}, {},
+                      Phase::kBackward,         kNone};  // owns the sum of several uses
+      if (const ValueId d = gradient(value); d != kNone) graph_.gradients[value] = d;
     }
     return std::move(graph_);
   }
@@ -57,12 +59,11 @@ class Differentiator {
  private:
   void need(ValueId id) { needed_.at(static_cast<size_t>(id)) = true; }
   bool needs(ValueId id) const { return needed_[static_cast<size_t>(id)]; }
-  ValueId in(size_t i) const { return current_->inputs[i]; }
+  ValueId in(size_t i) const { return current_.inputs[i]; }
   const Shape& in_shape(size_t i) const { return graph_.desc(in(i)).shape; }
 
   std::vector<ValueId> emit(Op op, std::vector<ValueId> inputs) {
-    return graph_.add_node(current_->name, std::move(op), std::move(inputs), Phase::kBackward,
-                           current_->block);
+    return graph_.add_node(current_.name, std::move(op), std::move(inputs), Phase::kBackward, current_.block);
   }
   /// The whole gradient of a value: its parts summed, in the order in which they came; kNone when it has
   /// none.
@@ -107,7 +108,7 @@ class Differentiator {
     }
   }
   void rule(const Activation& op, ValueId d) {
-    give_node(0, ActivationBackward{op.kind}, {d, current_->outputs[0]});
+    give_node(0, ActivationBackward{op.kind}, {d, current_.outputs[0]});
   }
   void rule(const Add&, ValueId d) {
     give(in(0), d);
@@ -121,7 +122,7 @@ class Differentiator {
   void rule(const ShortcutA& op, ValueId d) { give_node(0, ShortcutABackward{op, in_shape(0)}, {d}); }
   void rule(const Concat&, ValueId d) {
     int64_t first = 0;
-    for (size_t i = 0; i < current_->inputs.size(); ++i) {
+    for (size_t i = 0; i < current_.inputs.size(); ++i) {
       const int64_t channels = Nhwc::of(in_shape(i)).c;
       give_node(i, Slice{first, channels}, {d});
       first += channels;
@@ -129,7 +130,7 @@ class Differentiator {
   }
   void rule(const Slice& op, ValueId d) { give_node(0, SliceBackward{op, in_shape(0)}, {d}); }
   void rule(const MaxPool& op, ValueId d) {
-    give_node(0, MaxPoolBackward{pool_shape(op, in_shape(0))}, {d, current_->outputs[1]});
+    give_node(0, MaxPoolBackward{pool_shape(op, in_shape(0))}, {d, current_.outputs[1]});
   }
   void rule(const AvgPool& op, ValueId d) { give_node(0, AvgPoolBackward{pool_shape(op, in_shape(0))}, {d}); }
   void rule(const GlobalAvgPool&, ValueId d) { give_node(0, GlobalAvgPoolBackward{in_shape(0)}, {d}); }
@@ -146,7 +147,7 @@ class Differentiator {
   Graph graph_;
   std::vector<bool> needed_;
   std::vector<std::vector<ValueId>> parts_;
-  const Node* current_ = nullptr;
+  Node current_;  ///< whose gradient rule is at work
 };
 
 }  // namespace

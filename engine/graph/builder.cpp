@@ -124,8 +124,9 @@ std::string GraphBuilder::set_scope(std::string scope) {
 }
 
 void GraphBuilder::begin_block(std::string name, ValueId input) {
-  check(block_ == kNone, ErrorKind::kInternal, "block '{}' begins inside block '{}'", name,
-        graph_.blocks.empty() ? "" : graph_.blocks.back().name);
+  if (block_ != kNone) {
+    fail(ErrorKind::kInternal, "block '{}' begins inside block '{}'", name, graph_.blocks.back().name);
+  }
   block_ = static_cast<int>(graph_.blocks.size());
   graph_.blocks.push_back({std::move(name), input, kNone});
 }
@@ -137,7 +138,7 @@ void GraphBuilder::end_block(ValueId output) {
 }
 
 Graph GraphBuilder::take() {
-  check(block_ == kNone, ErrorKind::kInternal, "block '{}' was not ended", graph_.blocks.back().name);
+  if (block_ != kNone) fail(ErrorKind::kInternal, "block '{}' was not ended", graph_.blocks.back().name);
   graph_.validate("build");
   return std::move(graph_);
 }

@@ -1,51 +1,75 @@
 #include "engine/train/recipe_toml.h"
 
+#include <charconv>
+#include <nlohmann/json.hpp>
+
 #include "engine/core/check.h"
 
 namespace residuum {
 namespace {
 
-/// Where a byte of TOML stands; strings and comments end at the end of the line at the latest.
-enum class Place { kStructure, kComment, kBasicString, kLiteralString };
+// toml++ looks up characters outside ASCII in a table of white space that has no answer for many of them. So
+// it sees none: bytes above 127, and %, are written %XX before parsing, and back in the strings after.
 
-/// Whether the quote at `at` opens a multi-line string.
-bool is_tripled(std::string_view text, size_t at) {
-  return at + 2 < text.size() && text[at + 1] == text[at] && text[at + 2] == text[at];
+std::string encode(std::string_view text) {
+  std::string encoded;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80 || c == '%') {
+      encoded += fmt::format("%{:02X}", byte);
+    } else {
+      encoded += c;
+    }
+  }
+  return encoded;
 }
 
-/// toml++ asks whether a character outside ASCII is white space by a table in which many have no answer.
-/// It asks nothing inside comments and one-line strings.
-void check_characters(std::string_view text, std::string_view name) {
-  Place place = Place::kStructure;
-  int64_t line = 1;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\n') {
-      ++line;
-      place = Place::kStructure;
-    } else if (place == Place::kBasicString) {
-      if (c == '\\' && i + 1 < text.size() && text[i + 1] != '\n') ++i;
-      if (c == '"') place = Place::kStructure;
-    } else if (place == Place::kLiteralString) {
-      if (c == '\'') place = Place::kStructure;
-    } else if (place == Place::kStructure) {
-      check(static_cast<unsigned char>(c) < 0x80, ErrorKind::kConfig,
-            "{}:{}: characters outside ASCII are allowed in strings and comments only", name, line);
-      if (c == '#') place = Place::kComment;
-      if (c != '"' && c != '\'') continue;
-      check(!is_tripled(text, i), ErrorKind::kConfig, "{}:{}: multi-line strings are not allowed", name,
-            line);
-      place = c == '"' ? Place::kBasicString : Place::kLiteralString;
+std::string decode(std::string_view encoded) {
+  std::string text;
+  for (size_t i = 0; i < encoded.size(); ++i) {
+    if (encoded[i] != '%') {
+      text += encoded[i];
+      continue;
     }
+    unsigned char byte = 0;
+    std::from_chars(encoded.data() + i + 1, encoded.data() + i + 3, byte, 16);
+    text += static_cast<char>(byte);
+    i += 2;
+  }
+  return text;
+}
+
+void decode_strings(toml::node& node) {
+  if (toml::value<std::string>* text = node.as_string()) *text = decode(text->get());
+  if (toml::array* array = node.as_array()) {
+    for (toml::node& element : *array) decode_strings(element);
+  }
+  if (toml::table* table = node.as_table()) {
+    for (auto&& [key, value] : *table) decode_strings(value);
+  }
+}
+
+bool is_utf8(std::string_view text) {
+  try {
+    nlohmann::json(text).dump();
+    return true;
+  } catch (const nlohmann::json::type_error&) {
+    return false;
   }
 }
 
 }  // namespace
 
 toml::table parse_toml(std::string_view text, std::string_view name) {
-  check_characters(text, name);
+  check(is_utf8(text), ErrorKind::kConfig, "{} is not UTF-8", name);
+  for (const char* percent : {"\\u0025", "\\U00000025"}) {
+    check(text.find(percent) == std::string_view::npos, ErrorKind::kConfig,
+          "{}: the escape {} is not allowed, write % itself", name, percent);
+  }
   try {
-    return toml::parse(text);
+    toml::table table = toml::parse(encode(text));
+    decode_strings(table);
+    return table;
   } catch (const toml::parse_error& error) {
     fail(ErrorKind::kConfig, "{}:{}: {}", name, error.source().begin.line, error.description());
   } catch (const std::invalid_argument& error) {

@@ -1,6 +1,6 @@
-// toml++ made safe for any input: parse_toml returns a table or throws Error, whatever the bytes.
-// toml++ 3.3 leaves two kinds of malformed input undefined; the assertions below and the check in
-// recipe_toml.cpp keep both away. Include this instead of toml++.
+// toml++ made safe for any input: parse_toml returns a table or throws Error, whatever the bytes. toml++ 3.3
+// leaves two kinds of input undefined; the assertions below and the encoding in recipe_toml.cpp keep both
+// from it. Include this instead of toml++.
 #pragma once
 
 #include <stdexcept>
@@ -22,8 +22,8 @@ constexpr void toml_assert(bool condition) {
 
 namespace residuum {
 
-/// Parses TOML without multi-line strings, characters outside ASCII only in strings and comments.
-/// Throws Error(kConfig) with `name`, line and reason.
+/// Parses TOML. Throws Error(kConfig) with `name`, line and reason. Keys with characters outside ASCII, which
+/// no recipe has, come back percent-encoded; the escape \u0025 is refused.
 toml::table parse_toml(std::string_view text, std::string_view name);
 
 }  // namespace residuum

@@ -26,13 +26,12 @@ struct ChannelRun {
   int64_t first, count;
 };
 
-/// Cuts the output channels into runs of multiples of 64 (every packed block divides it) that are worth a
-/// task (128 KB of weights or more); one run when that is not possible.
+/// Cuts the output channels into runs of whole packed blocks that are worth a task (128 KB of weights or
+/// more); one run when that is not possible.
 std::vector<ChannelRun> channel_runs(const ConvShape& shape, const dnnl::memory::desc& packed) {
-  constexpr int64_t kWorthATask = 32 * 1024, kMostTasks = 16, kBlock = 64;
-  const bool divisible =
-      shape.groups == 1 && shape.k % kBlock == 0 && onednn::output_channels_outermost(packed);
-  const int64_t blocks = divisible ? shape.k / kBlock : 1;
+  constexpr int64_t kWorthATask = 32 * 1024, kMostTasks = 16;
+  const int64_t block = shape.groups == 1 ? onednn::output_channel_block(packed) : 0;
+  const int64_t blocks = block > 0 ? shape.k / block : 1;
   const int64_t tasks =
       std::clamp<int64_t>(shape.weight_elements() / kWorthATask, 1, std::min(kMostTasks, blocks));
   std::vector<ChannelRun> runs;

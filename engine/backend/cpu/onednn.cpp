@@ -150,13 +150,24 @@ Desc plain_weights(const ConvShape& s) {
   return Desc(weight_dims(s), Type::f32, grouped);
 }
 
-bool output_channels_outermost(const Desc& weights) {
+int64_t output_channel_block(const Desc& weights) {
 #if DNNL_VERSION_MAJOR >= 3
-  const Dims strides = weights.get_strides();
+  const Dims strides = weights.get_strides(), padded = weights.get_padded_dims(), dims = weights.get_dims();
+  const Dims blocks = weights.get_inner_blks(), indices = weights.get_inner_idxs();
+  const size_t inner = blocks.size();
 #else
-  const dnnl_dims_t& strides = weights.data.format_desc.blocking.strides;
+  const dnnl_blocking_desc_t& layout = weights.data.format_desc.blocking;
+  const dnnl_dims_t &strides = layout.strides, &padded = weights.data.padded_dims, &dims = weights.data.dims;
+  const dnnl_dims_t &blocks = layout.inner_blks, &indices = layout.inner_idxs;
+  const size_t inner = static_cast<size_t>(layout.inner_nblks);
 #endif
-  return strides[0] >= strides[1] && strides[0] >= strides[2] && strides[0] >= strides[3];
+  const bool outermost = strides[0] >= strides[1] && strides[0] >= strides[2] && strides[0] >= strides[3];
+  if (!outermost || padded[0] != dims[0]) return 0;
+  int64_t block = 1;
+  for (size_t i = 0; i < inner; ++i) {
+    if (indices[i] == 0) block *= blocks[i];
+  }
+  return block;
 }
 
 dnnl::memory unbound(const Desc& desc) {

@@ -31,8 +31,9 @@ ConvPrimitive make_conv(ConvDirection direction, const ConvShape& shape, DType t
 /// The engine's K,R,S,C/groups f32 weight seen as oneDNN's (groups,) O,I,H,W.
 dnnl::memory::desc plain_weights(const ConvShape& shape);
 
-/// True when a packed weight (no groups) is laid out output channel block by output channel block.
-bool output_channels_outermost(const dnnl::memory::desc& weights);
+/// How many output channels a packed weight (no groups) keeps together, when it is laid out output channel
+/// block by output channel block and none is padding; else 0.
+int64_t output_channel_block(const dnnl::memory::desc& weights);
 
 /// A memory object without an address; set it with set_address.
 dnnl::memory unbound(const dnnl::memory::desc& desc);
