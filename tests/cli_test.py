@@ -28,6 +28,18 @@ class Help(ProgramTest):
         for key in ("train.batch", "optimizer.lr", "schedule.kind", "data.path", "checkpoint.keep"):
             self.assertIn(key, process.stdout)
 
+    def test_readme_has_every_key_and_exit_code(self):
+        readme = (SOURCE / "README.md").read_text()
+        lines = run("train", "--help-keys").stdout.splitlines()
+        self.assertGreater(len(lines), 40)
+        for line in lines:
+            key, rest = line.split(maxsplit=1)
+            allowed, default = rest.split("): ")[0].split(" (default ")
+            self.assertIn(f"| `{key}` | {allowed} | `{default}` |", readme)
+        for line in run("--help").stdout.split("Exit codes:")[1].splitlines():
+            if line.strip():
+                self.assertIn(f"| {line.split()[0]} |", readme)
+
 
 class Usage(ProgramTest):
     def test_no_verb(self):

@@ -104,7 +104,7 @@ TEST(Recipe, RefusesUnknownKeysWithTheNearest) {
   EXPECT_REFUSED(refusal("[train.batch]\nx = 1\n"), "train.batch is");
   EXPECT_REFUSED(refusal(kSmallest, {"trian.batch=1"}), "unknown key trian.batch, nearest is train.batch");
   EXPECT_REFUSED(refusal(kSmallest, {"train.batch"}), "override 'train.batch' is not KEY=VALUE");
-  EXPECT_REFUSED(refusal(kSmallest, {"train.batch=\xff"}), "not UTF-8");
+  EXPECT_REFUSED(refusal(kSmallest, {"train.batch=\xff"}), "is not text that TOML allows");
 }
 
 TEST(Recipe, RefusesBrokenTomlWithTheLine) {

@@ -21,7 +21,7 @@ const std::map<std::string, ZeroChannels> kZeros = {{"both_sides", ZeroChannels:
 
 CLI::Option* add_positive(CLI::App& command, const std::string& flag, int64_t& value,
                           const std::string& help) {
-  return command.add_option(flag, value, help)->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  return command.add_option(flag, value, help)->check(CLI::PositiveNumber);
 }
 
 }  // namespace

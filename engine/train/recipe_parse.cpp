@@ -164,7 +164,7 @@ void store_override(Recipe& recipe, std::string_view text) {
   const RecipeKey* key = find_key(path);
   const bool is_path = key != nullptr && std::holds_alternative<TextField>(key->field);
   if (!value || (is_path && !value->at("value").is_string())) value = parse_value(quote_toml(raw));
-  check(value.has_value(), ErrorKind::kConfig, "{} is not UTF-8", source);
+  check(value.has_value(), ErrorKind::kConfig, "{} is not text that TOML allows", source);
   store_or_fail(recipe, source, path, value->at("value"));
 }
 

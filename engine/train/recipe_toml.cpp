@@ -27,7 +27,7 @@ std::string encode(std::string_view text) {
 std::string decode(std::string_view encoded) {
   std::string text;
   for (size_t i = 0; i < encoded.size(); ++i) {
-    if (encoded[i] != '%') {
+    if (encoded[i] != '%' || i + 2 >= encoded.size()) {
       text += encoded[i];
       continue;
     }
