@@ -72,6 +72,7 @@ class CpuBackend : public Backend {
   }
   bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const override;
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
+    const OneOpenMpThread sequential;
     return std::make_unique<CpuLaunch>(graph, group, pool_);
   }
   void synchronize() override {}

@@ -31,17 +31,14 @@ void wait_change(const std::atomic<T>& value, T old) {
   value.wait(old, std::memory_order_acquire);
 }
 
-/// oneDNN reads the calling thread's OpenMP setting: inside a task it must not start threads of its own.
-class OneOpenMpThread {
- public:
-  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneOpenMpThread() { omp_set_num_threads(before_); }
-
- private:
-  int before_;
-};
-
 }  // namespace
+
+OneOpenMpThread::OneOpenMpThread() : before_(omp_get_max_threads()) {
+  omp_set_num_threads(1);
+}
+OneOpenMpThread::~OneOpenMpThread() {
+  omp_set_num_threads(before_);
+}
 
 ThreadPool::ThreadPool(int threads) : ranges_(static_cast<size_t>(threads)) {
   for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { worker(thread); });

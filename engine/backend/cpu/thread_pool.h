@@ -12,6 +12,19 @@
 
 namespace residuum::cpu {
 
+/// While it lives, OpenMP regions of the calling thread run in that thread alone. oneDNN reads this setting
+/// both when it makes a primitive and when it runs one.
+class OneOpenMpThread {
+ public:
+  OneOpenMpThread();
+  ~OneOpenMpThread();
+  OneOpenMpThread(const OneOpenMpThread&) = delete;
+  OneOpenMpThread& operator=(const OneOpenMpThread&) = delete;
+
+ private:
+  int before_;
+};
+
 class ThreadPool {
  public:
   /// `threads` >= 1 counts the caller of run().
