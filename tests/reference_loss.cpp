@@ -1,6 +1,7 @@
 // Reference of softmax cross-entropy with torch's label smoothing; rows with a negative label are masked.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tests/reference.h"
 
@@ -24,12 +25,14 @@ double target(double smoothing, int64_t classes, int64_t label, int64_t k) {
   return (k == label ? 1 - smoothing : 0.0) + smoothing / static_cast<double>(classes);
 }
 
-/// How many classes of a row have a larger logit than the label's.
+/// The place of the label's logit in the row sorted by falling logit, equal ones by rising class number.
 int64_t rank_of_label(const Tensor& logits, int64_t row, int64_t label) {
-  const int64_t classes = logits.channels();
-  int64_t larger = 0;
-  for (int64_t k = 0; k < classes; ++k) larger += logits[row * classes + k] > logits[row * classes + label];
-  return larger;
+  std::vector<int64_t> order(static_cast<size_t>(logits.channels()));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return logits[row * logits.channels() + a] > logits[row * logits.channels() + b];
+  });
+  return std::find(order.begin(), order.end(), label) - order.begin();
 }
 
 int64_t valid_rows(const Tensor& labels) {
@@ -48,10 +51,10 @@ Tensors softmax_cross_entropy(double smoothing, const Tensor& logits, const Tens
     for (int64_t k = 0; k < logits.channels(); ++k)
       loss[0] -= target(smoothing, logits.channels(), label, k) * log_probability[static_cast<size_t>(k)] /
                  static_cast<double>(valid);
-    const int64_t larger = rank_of_label(logits, n, label);
+    const int64_t rank = rank_of_label(logits, n, label);
     counts[0] += 1;
-    counts[1] += larger < 1;
-    counts[2] += larger < 5;
+    counts[1] += rank < 1;
+    counts[2] += rank < 5;
   }
   return {loss, counts};
 }
