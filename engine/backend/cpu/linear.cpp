@@ -68,37 +68,24 @@ class LinearBase : public Kernel {
   LinearShape s_;
 };
 
-class LinearForward : public LinearBase {
+/// Forward dst = src weight^T, backward d_src = d_dst weight.
+class LinearByWeight : public LinearBase {
  public:
-  using LinearBase::LinearBase;
+  LinearByWeight(const LinearShape& shape, bool forward) : LinearBase(shape), forward_(forward) {}
   void bind(std::span<std::byte* const> in, std::span<std::byte* const>, std::byte*) override {
     weight_ = floats(in[1]);
   }
   void shard(const ShardContext& context) override {
-    const int64_t rows = context.range.count;
-    const float* const x = src(context).read(context.in[0], rows * s_.c);
-    gemm('N', 'T', rows, s_.k, s_.c, x, weight_, dst(context).target(context.out[0]));
-    dst(context).commit(context.out[0], rows * s_.k);
+    const int64_t rows = context.range.count, reads = forward_ ? s_.c : s_.k, writes = forward_ ? s_.k : s_.c;
+    const FloatView from = forward_ ? src(context) : dst(context),
+                    to = forward_ ? dst(context) : src(context);
+    const float* const x = from.read(context.in[0], rows * reads);
+    gemm('N', forward_ ? 'T' : 'N', rows, writes, reads, x, weight_, to.target(context.out[0]));
+    to.commit(context.out[0], rows * writes);
   }
 
  private:
-  const float* weight_ = nullptr;
-};
-
-class LinearBackwardDataKernel : public LinearBase {
- public:
-  using LinearBase::LinearBase;
-  void bind(std::span<std::byte* const> in, std::span<std::byte* const>, std::byte*) override {
-    weight_ = floats(in[1]);
-  }
-  void shard(const ShardContext& context) override {
-    const int64_t rows = context.range.count;
-    const float* const d_dst = dst(context).read(context.in[0], rows * s_.k);
-    gemm('N', 'N', rows, s_.c, s_.k, d_dst, weight_, src(context).target(context.out[0]));
-    src(context).commit(context.out[0], rows * s_.c);
-  }
-
- private:
+  bool forward_;
   const float* weight_ = nullptr;
 };
 
@@ -144,10 +131,10 @@ std::unique_ptr<Kernel> make_linear(const KernelSource& source) {
     return LinearShape{source.batch, src.elements() / source.batch, dst.shape[1], rows, src.dtype, dst.dtype};
   };
   if (std::holds_alternative<Linear>(source.node.op)) {
-    return std::make_unique<LinearForward>(shape(source.in(0), source.out(0)));
+    return std::make_unique<LinearByWeight>(shape(source.in(0), source.out(0)), true);
   }
   if (std::holds_alternative<LinearBackwardData>(source.node.op)) {
-    return std::make_unique<LinearBackwardDataKernel>(shape(source.out(0), source.in(0)));
+    return std::make_unique<LinearByWeight>(shape(source.out(0), source.in(0)), false);
   }
   return std::make_unique<LinearBackwardFilterKernel>(shape(source.in(1), source.in(0)), source.shards);
 }
