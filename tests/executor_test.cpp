@@ -1,6 +1,7 @@
 // Whole training steps: the bits must not depend on threads, on memory reuse or on recompute, and grouping
 // changes nothing.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <cmath>
 #include <cstring>
@@ -186,6 +187,28 @@ TEST(Executor, AccumulationGivesTheMeanGradientOfTheMicroBatches) {
   const std::vector<float> once = weights(1), twice = weights(2);
   for (size_t i = 0; i < once.size(); ++i)
     ASSERT_EQ(once[i], twice[i]) << "g + g halved is g exactly, at " << i;
+}
+
+TEST(Executor, StepsKeepNoMemoryAndMapNone) {
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {2});
+  ModelOptions model;
+  model.batch = 64;
+  State state(*backend);
+  Executor executor(run_passes(build_model("cifar_resnet20", model), training_passes({})), *backend, state);
+  write_batch(executor, 64, 0);
+  const auto steps = [&](uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) {
+      executor.run_micro_step({1, i, 0, 0.1f});
+      executor.run_update({1, i, 0, 0.1f});
+    }
+  };
+  steps(2);  // each thread makes its oneDNN stream on first use
+  const struct mallinfo2 before = mallinfo2();
+  steps(4);
+  const struct mallinfo2 after = mallinfo2();
+  EXPECT_EQ(after.hblkhd, before.hblkhd)
+      << "bytes in mapped blocks: the smallest activation is larger than such a block";
+  EXPECT_LE(after.uordblks, before.uordblks + 4096) << "bytes in use";
 }
 
 TEST(Executor, InferenceIsOneLaunchAndMasksPaddedRows) {

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "engine/checkpoint/safetensors.h"
 #include "engine/core/check.h"
 #include "models/zoo.h"
 
@@ -17,11 +18,11 @@ fs::path weights_path(const ModelSourceArguments& arguments) {
   return fs::path(arguments.run) / "checkpoints" / (arguments.best ? "best.safetensors" : "last.safetensors");
 }
 
-/// RUN/recipe.toml for RUN/checkpoints/NAME.safetensors, empty if there is none.
-fs::path recipe_of_run_around(const fs::path& weights) {
-  const fs::path folder = fs::absolute(weights).parent_path();
-  const fs::path recipe = folder.parent_path() / kRecipeFile;
-  return folder.filename() == "checkpoints" && fs::exists(recipe) ? recipe : fs::path();
+/// The recipe that the trainer writes into the metadata of a weights file; empty in files from elsewhere.
+std::string recipe_inside(const std::string& weights) {
+  const SafetensorsMetadata metadata = SafetensorsFile::read(weights).metadata();
+  const auto found = metadata.find("recipe");
+  return found == metadata.end() ? std::string() : found->second;
 }
 
 Recipe find_recipe(const ModelSourceArguments& arguments) {
@@ -30,10 +31,11 @@ Recipe find_recipe(const ModelSourceArguments& arguments) {
   if (!arguments.recipe.empty()) return load_recipe(arguments.recipe, overrides);
   check(arguments.keys.value("--model").has_value() && !arguments.weights.empty(), ErrorKind::kUsage,
         "--run DIR, or --model NAME and --weights FILE, must say what is to be used");
-  const fs::path around = recipe_of_run_around(arguments.weights);
-  if (!around.empty() && load_recipe(around).model.name == arguments.keys.value("--model")) {
-    spdlog::info("normalisation and model options are those of {}", around.string());
-    return load_recipe(around, overrides);
+  const std::string inside = recipe_inside(arguments.weights);
+  if (!inside.empty() &&
+      parse_recipe(inside, arguments.weights).model.name == arguments.keys.value("--model")) {
+    spdlog::info("normalisation and model options are those of the run that wrote {}", arguments.weights);
+    return parse_recipe(inside, arguments.weights, overrides);
   }
   return parse_recipe("[train]\nepochs = 1\n", "command line", overrides);
 }

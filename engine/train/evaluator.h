@@ -39,6 +39,7 @@ class Evaluator {
   Evaluation run(const BatchCallback& on_batch = {});
   int64_t batches() const { return loader_.batches(); }
   int64_t classes() const { return classes_; }
+  size_t arena_bytes() const { return executor_.plan().memory.arena_bytes; }
 
  private:
   Loader loader_;

@@ -178,8 +178,9 @@ std::string describe_run(const RunInfo& info) {
   line("run", fmt::format("{}, batch {}, {}, files in {}", length_text(info), train.batch,
                           train.precision == Precision::kBF16 ? "bf16" : "fp32", info.out.string()));
   line("memory",
-       fmt::format("peak {}: arena {}, weights and optimizer {}; {} without reuse", bytes(plan.peak_bytes()),
-                   bytes(plan.memory.arena_bytes), bytes(plan.persistent_bytes),
+       fmt::format("peak {}: arena {}, weights and optimizer {}, evaluation {}; training {} without reuse",
+                   bytes(plan.peak_bytes() + info.evaluation_bytes), bytes(plan.memory.arena_bytes),
+                   bytes(plan.persistent_bytes), bytes(info.evaluation_bytes),
                    bytes(plan.memory.unshared_bytes + plan.persistent_bytes)));
   line("launches", fmt::format("{} a step", plan.launches.size()));
   return text;

@@ -58,7 +58,7 @@ class Trainer {
         lock_(prepared(options.out)),
         store_(options.out / "checkpoints", static_cast<size_t>(recipe.checkpoint.keep)),
         state_(backend),
-        loader_(train_data, loader_options(recipe)),
+        loader_(checked(train_data, recipe), loader_options(recipe)),
         classes_(recipe.model.classes > 0 ? recipe.model.classes
                                           : static_cast<int64_t>(train_data.classes().size())),
         forward_(build(
@@ -88,6 +88,13 @@ class Trainer {
     return DirectoryLock(out);
   }
 
+  static const Dataset& checked(const Dataset& train_data, const Recipe& recipe) {
+    check(recipe.train.batch <= train_data.size(), ErrorKind::kConfig,
+          "train.batch is {}, must be at most the {} samples of the training split", recipe.train.batch,
+          train_data.size());
+    return train_data;
+  }
+
   void start(const Dataset& train_data, const Dataset& test_data) {
     int64_t resumed = -1;
     if (options_.resume) {
@@ -104,8 +111,17 @@ class Trainer {
       if (recipe_.optimizer.ema_decay > 0) start_averages();
     }
     write_file_atomically(options_.out / "recipe.toml", to_toml(recipe_));
-    const RunInfo info{recipe_,  executor_.plan(), backend_.describe(), train_data.size(), test_data.size(),
-                       classes_, steps_per_epoch_, total_steps_,        resumed,           options_.out};
+    const RunInfo info{.recipe = recipe_,
+                       .plan = executor_.plan(),
+                       .evaluation_bytes = evaluator_.arena_bytes(),
+                       .device = backend_.describe(),
+                       .train_samples = train_data.size(),
+                       .test_samples = test_data.size(),
+                       .classes = classes_,
+                       .steps_per_epoch = steps_per_epoch_,
+                       .total_steps = total_steps_,
+                       .resumed_step = resumed,
+                       .out = options_.out};
     for (TrainObserver* observer : options_.observers) observer->on_start(info);
   }
 
@@ -123,7 +139,7 @@ class Trainer {
     while (progress_.step < end) {
       run_step(epoch);
       const bool saving_step = recipe_.checkpoint.every > 0 && progress_.step % recipe_.checkpoint.every == 0;
-      result_.interrupted = signals.requested();
+      result_.interrupted = signals.requested() && progress_.step < total_steps_;
       if (progress_.step == end) {
         finish_epoch(epoch);
       } else if (saving_step || result_.interrupted) {
@@ -235,9 +251,12 @@ class Trainer {
         export_weights(state_, prefix, progress_.step * recipe_.train.accumulation);
     try {
       store_.save({progress_.step, to_json(progress_, recipe_), everything.tensors}, weights.tensors, best,
-                  {{"model", recipe_.model.name}, {"step", std::to_string(progress_.step)}});
+                  {{"model", recipe_.model.name},
+                   {"step", std::to_string(progress_.step)},
+                   {"recipe", to_toml(recipe_)}});
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kIo) throw;
+      // On the way out there is no later save to hope for.
+      if (error.kind() != ErrorKind::kIo || result_.interrupted || progress_.step == total_steps_) throw;
       spdlog::warn("the state of step {} was not saved: {}", progress_.step, error.what());
     }
   }

@@ -41,7 +41,8 @@ struct EvaluationReport {
 struct RunInfo {
   const Recipe& recipe;
   const Plan& plan;
-  std::string device;  ///< Backend::describe()
+  size_t evaluation_bytes = 0;  ///< arena of the evaluator, beside the plan's
+  std::string device;           ///< Backend::describe()
   int64_t train_samples = 0, test_samples = 0, classes = 0;
   int64_t steps_per_epoch = 0, total_steps = 0;
   int64_t resumed_step = -1;  ///< -1: a new run

@@ -1,0 +1,129 @@
+// The trainer on small data in memory: what it writes, and what happens when numbers stop being finite.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "engine/checkpoint/safetensors.h"
+#include "engine/core/check.h"
+#include "engine/core/file.h"
+#include "engine/core/random.h"
+#include "engine/data/memory_dataset.h"
+#include "engine/train/trainer.h"
+#include "models/recipe_model.h"
+
+namespace residuum {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// 48 images of noise around a brightness that is the label's.
+std::unique_ptr<Dataset> brightness_data() {
+  MemoryDataset::Contents contents;
+  contents.shape = {8, 8, 1};
+  contents.classes = numbered_classes(4);
+  RandomStream random(5, RandomPurpose::kAnalysis, 0, 0);
+  for (int sample = 0; sample < 48; ++sample) {
+    contents.labels.push_back(sample % 4);
+    for (int i = 0; i < 64; ++i) {
+      contents.pixels.push_back(
+          static_cast<uint8_t>(60 * (sample % 4) + static_cast<int>(random.uniform_below(30))));
+    }
+  }
+  return std::make_unique<MemoryDataset>(std::move(contents));
+}
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  TrainerTest() : out_(fs::path(::testing::TempDir()) / ("trainer_test_" + std::string(test_name()))) {
+    fs::remove_all(out_);
+  }
+  ~TrainerTest() override { fs::remove_all(out_); }
+
+  TrainResult run(const std::vector<std::string>& overrides, std::vector<TrainObserver*> observers = {}) {
+    const Recipe recipe = parse_recipe(
+        "[model]\nname = 'cifar_resnet8'\n[train]\nbatch = 16\nepochs = 6\neval_batch = 20\n"
+        "[optimizer]\nlr = 0.05\n[data]\nthreads = 0\n",
+        "test", overrides);
+    const std::unique_ptr<Dataset> data = brightness_data();
+    const std::unique_ptr<Backend> backend = make_backend("cpu", {2});
+    return train(recipe, model_builder(recipe), *data, *data, *backend, {out_, false, std::move(observers)});
+  }
+  static const char* test_name() { return ::testing::UnitTest::GetInstance()->current_test_info()->name(); }
+
+  fs::path out_;
+};
+
+struct Recorder : TrainObserver {
+  void on_step(const StepReport& report) override { steps.push_back(report); }
+  std::vector<StepReport> steps;
+};
+
+TEST_F(TrainerTest, LearnsAndCountsEverySample) {
+  const TrainResult result = run({});
+  EXPECT_EQ(result.steps, 18);
+  EXPECT_EQ(result.last.samples, 48);
+  EXPECT_EQ(result.last.top5, 48) << "four classes: everything is in the top five";
+  EXPECT_GT(result.best.top1, 40);
+  const SafetensorsFile weights = SafetensorsFile::read(out_ / "checkpoints" / "last.safetensors");
+  EXPECT_EQ(weights.metadata().at("model"), "cifar_resnet8");
+  EXPECT_EQ(parse_recipe(weights.metadata().at("recipe"), "metadata").train.batch, 16);
+  ASSERT_NE(weights.find("bn1.num_batches_tracked"), nullptr);
+}
+
+TEST_F(TrainerTest, EveryOptionTogetherLearnsToo) {
+  const TrainResult result = run({"train.accumulation=2", "train.precision=bf16", "train.recompute=true",
+                                  "optimizer.ema_decay=0.5", "optimizer.clip_norm=1",
+                                  "optimizer.nesterov=true", "train.label_smoothing=0.1", "train.epochs=10"});
+  EXPECT_GT(result.best.top1, 36);
+}
+
+TEST_F(TrainerTest, NonFiniteStopsTheRunAndSaysWhere) {
+  const std::vector<std::string> diverging = {"optimizer.lr=1000", "optimizer.weight_decay=10",
+                                              "train.epochs=20"};
+  try {
+    run(diverging);
+    FAIL() << "weights that grow ten-thousandfold a step overflow";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNumeric);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("non_finite.json"));
+  }
+  const auto dump = nlohmann::json::parse(read_text_file(out_ / "non_finite.json"));
+  EXPECT_FALSE(dump.at("value").get<std::string>().empty());
+  EXPECT_EQ(dump.at("samples").size(), 16u);
+}
+
+TEST_F(TrainerTest, NonFiniteStepsAreSkippedWhenAskedFor) {
+  Recorder recorder;
+  const TrainResult result =
+      run({"optimizer.lr=1000", "optimizer.weight_decay=10", "train.epochs=20", "train.nan_policy=skip"},
+          {&recorder});
+  EXPECT_EQ(result.steps, 60);
+  EXPECT_TRUE(
+      std::any_of(recorder.steps.begin(), recorder.steps.end(), [](const auto& s) { return s.skipped; }));
+  const SafetensorsFile weights = SafetensorsFile::read(out_ / "checkpoints" / "last.safetensors");
+  for (const char* name : {"bn1.running_mean", "bn1.running_var", "conv1.weight"}) {
+    const StoredTensor* tensor = weights.find(name);
+    ASSERT_NE(tensor, nullptr);
+    const auto* values = reinterpret_cast<const float*>(tensor->data.data());
+    for (size_t i = 0; i < tensor->data.size() / sizeof(float); ++i)
+      ASSERT_TRUE(std::isfinite(values[i])) << name;
+  }
+}
+
+TEST_F(TrainerTest, ABatchLargerThanTheDataIsRefusedByName) {
+  try {
+    run({"train.batch=64"});
+    FAIL() << "there are 48 samples";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+    EXPECT_THAT(error.what(),
+                ::testing::AllOf(::testing::HasSubstr("train.batch is 64"), ::testing::HasSubstr("48")));
+  }
+}
+
+}  // namespace
+}  // namespace residuum
