@@ -150,10 +150,8 @@ Verb eval_verb(CLI::App& program) {
   add_device_option(*command, arguments->device);
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
-      "Weights beside which a run's recipe.toml lies (RUN/checkpoints/last.safetensors) are evaluated by "
-      "that\n"
-      "recipe's normalisation; others by the model's own, unless --recipe or --set data.mean=[...] says "
-      "more.\n\n"
+      "Weights written by train carry their recipe and are evaluated by its normalisation; others by the "
+      "model's own,\nunless --recipe or --set data.mean=[...] says more.\n\n"
       "Examples:\n"
       "  residuum eval --run runs/a\n"
       "  residuum eval --model resnet50 --weights resnet50.safetensors --data imagenet --json\n"

@@ -1,6 +1,6 @@
 #include "engine/train/resume.h"
 
-#include <set>
+#include <map>
 #include <sstream>
 
 #include "engine/core/check.h"
@@ -33,13 +33,6 @@ std::map<std::string, std::string> flat_keys(const std::string& toml) {
   return keys;
 }
 
-const std::set<std::string>& free_keys() {
-  static const std::set<std::string> keys = {"train.threads",    "train.log_every", "train.eval_batch",
-                                             "data.threads",     "data.prefetch",   "data.path",
-                                             "checkpoint.every", "checkpoint.keep"};
-  return keys;
-}
-
 }  // namespace
 
 nlohmann::json to_json(const Progress& progress, const Recipe& recipe) {
@@ -62,16 +55,25 @@ Progress progress_from_json(const nlohmann::json& meta) {
   }
 }
 
+Recipe deciding_part(Recipe recipe) {
+  const Recipe defaults;
+  recipe.train.threads = defaults.train.threads;
+  recipe.train.log_every = defaults.train.log_every;
+  recipe.train.eval_batch = defaults.train.eval_batch;
+  recipe.data.threads = defaults.data.threads;
+  recipe.data.prefetch = defaults.data.prefetch;
+  recipe.data.path = defaults.data.path;
+  recipe.checkpoint = defaults.checkpoint;
+  return recipe;
+}
+
 void check_resumable(const nlohmann::json& meta, const Recipe& now) {
-  const auto saved = flat_keys(meta.value("recipe", std::string()));
-  const auto given = flat_keys(to_toml(now));
+  const Recipe before = parse_recipe(meta.value("recipe", std::string()), "saved recipe");
+  const auto saved = flat_keys(to_toml(deciding_part(before)));
   std::string differences;
-  for (const auto& [key, value] : given) {
-    const auto found = saved.find(key);
-    const std::string before = found == saved.end() ? "absent" : found->second;
-    if (before != value && !free_keys().contains(key)) {
-      differences += fmt::format("\n  {}: saved {}, now {}", key, before, value);
-    }
+  for (const auto& [key, value] : flat_keys(to_toml(deciding_part(now)))) {
+    if (saved.at(key) != value)
+      differences += fmt::format("\n  {}: saved {}, now {}", key, saved.at(key), value);
   }
   check(differences.empty(), ErrorKind::kConfig,
         "the run cannot be resumed with a recipe that would change its numbers:{}", differences);

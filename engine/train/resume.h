@@ -14,17 +14,18 @@ struct Progress {
   int64_t step = 0;        ///< optimizer steps done
   int64_t best_step = -1;  ///< -1: not evaluated yet
   Evaluation last, best;
-
-
 };
 
 nlohmann::json to_json(const Progress& progress, const Recipe& recipe);
 /// Throws Error(kCheckpoint) naming the entry that is missing or wrong.
 Progress progress_from_json(const nlohmann::json& meta);
 
-/// Throws Error(kConfig) listing every key that decides the numbers of a run and differs between the saved
-/// recipe and the one given now. Free to change: threads, prefetch, data.path, logging, checkpoint keys,
-/// evaluation batch.
+/// The recipe with every key at its default that does not decide the numbers of a run: threads, prefetch,
+/// data.path, logging, checkpoint keys, evaluation batch.
+Recipe deciding_part(Recipe recipe);
+
+/// Throws Error(kConfig) listing every key of the deciding part that differs between the saved recipe and the
+/// one given now.
 void check_resumable(const nlohmann::json& meta, const Recipe& now);
 
 }  // namespace residuum

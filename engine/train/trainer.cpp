@@ -253,7 +253,7 @@ class Trainer {
       store_.save({progress_.step, to_json(progress_, recipe_), everything.tensors}, weights.tensors, best,
                   {{"model", recipe_.model.name},
                    {"step", std::to_string(progress_.step)},
-                   {"recipe", to_toml(recipe_)}});
+                   {"recipe", to_toml(deciding_part(recipe_))}});
     } catch (const Error& error) {
       // On the way out there is no later save to hope for.
       if (error.kind() != ErrorKind::kIo || result_.interrupted || progress_.step == total_steps_) throw;
