@@ -120,10 +120,10 @@ NETS = {
         make=CifarResNet20, batch=8, size=32, classes=10, norm=CIFAR, lr=f32(0.002), steps=20
     ),
     "resnet18": dict(
-        make=torchvision.models.resnet18, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.0005), steps=5
+        make=torchvision.models.resnet18, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.0005), steps=20
     ),
     "resnet50": dict(
-        make=torchvision.models.resnet50, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.0002), steps=2
+        make=torchvision.models.resnet50, batch=4, size=64, classes=16, norm=IMAGENET, lr=f32(0.00002), steps=20
     ),
 }
 
