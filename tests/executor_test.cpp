@@ -79,6 +79,12 @@ void expect_same_bits(const RunResult& a, const RunResult& b) {
   for (const auto& [name, bytes] : a.state) EXPECT_TRUE(bytes == b.state.at(name)) << name;
 }
 
+/// One whole training step on the batch already written.
+void run_step(Executor& executor, uint64_t step, float learning_rate) {
+  executor.run_micro_step({1, step, 0, learning_rate});
+  executor.run_update({1, step, 0, learning_rate});
+}
+
 TEST(Executor, LossFallsOnOneBatch) {
   const std::unique_ptr<Backend> backend = make_backend("cpu", {2});
   ModelOptions model;
@@ -87,8 +93,7 @@ TEST(Executor, LossFallsOnOneBatch) {
   Executor executor(run_passes(build_model("cifar_resnet20", model), training_passes({})), *backend, state);
   write_batch(executor, 16, 0);
   const auto step = [&](uint64_t i) {
-    executor.run_micro_step({1, i, 0, 0.05f});
-    executor.run_update({1, i, 0, 0.05f});
+    run_step(executor, i, 0.05f);
     return executor.read<float>("loss")[0];
   };
   const float first = step(0);
@@ -197,10 +202,7 @@ TEST(Executor, StepsKeepNoMemoryAndMapNone) {
   Executor executor(run_passes(build_model("cifar_resnet20", model), training_passes({})), *backend, state);
   write_batch(executor, 64, 0);
   const auto steps = [&](uint64_t count) {
-    for (uint64_t i = 0; i < count; ++i) {
-      executor.run_micro_step({1, i, 0, 0.1f});
-      executor.run_update({1, i, 0, 0.1f});
-    }
+    for (uint64_t i = 0; i < count; ++i) run_step(executor, i, 0.1f);
   };
   steps(2);  // each thread makes its oneDNN stream on first use
   const struct mallinfo2 before = mallinfo2();

@@ -29,7 +29,7 @@ float* floats(std::byte* p) {
 }
 
 struct LinearShape {
-  int64_t n, c, k;     ///< batch, inputs, outputs
+  int64_t c, k;        ///< inputs, outputs
   int64_t shard_rows;  ///< of the largest shard
   DType src, dst;
 };
@@ -128,7 +128,7 @@ class LinearBackwardFilterKernel : public LinearBase {
 std::unique_ptr<Kernel> make_linear(const KernelSource& source) {
   const auto shape = [&](const TensorDesc& src, const TensorDesc& dst) {
     const int64_t rows = (source.batch + source.shards - 1) / source.shards;
-    return LinearShape{source.batch, src.elements() / source.batch, dst.shape[1], rows, src.dtype, dst.dtype};
+    return LinearShape{src.elements() / source.batch, dst.shape[1], rows, src.dtype, dst.dtype};
   };
   if (std::holds_alternative<Linear>(source.node.op)) {
     return std::make_unique<LinearByWeight>(shape(source.in(0), source.out(0)), true);
