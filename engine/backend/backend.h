@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
@@ -42,8 +43,25 @@ class Launch {
   virtual void run(const StepParams& params) = 0;
 };
 
+/// Launches recorded once and replayed as one: a CUDA graph; on the CPU just the list.
+class Program {
+ public:
+  virtual ~Program() = default;
+  virtual void run(const StepParams& params) = 0;
+};
+
+/// Bytes on their way to the host.
+class Download {
+ public:
+  virtual ~Download() = default;
+  /// Waits for them; valid until the download is destroyed.
+  virtual std::span<const std::byte> wait() = 0;
+};
+
 struct BackendOptions {
-  int threads = 0;  ///< CPU worker threads; 0: every core this process may use
+  int threads = 0;    ///< CPU worker threads; 0: every core this process may use
+  int ordinal = 0;    ///< which GPU
+  bool tf32 = false;  ///< CUDA: products of f32 convolutions and linear layers in TF32, as torch's allow_tf32
 };
 
 class Backend {
@@ -57,10 +75,19 @@ class Backend {
   virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
   virtual void copy_to_device(std::byte* dst, const void* src, size_t bytes) = 0;
   virtual void copy_to_host(void* dst, const std::byte* src, size_t bytes) = 0;
+  /// A copy of the step's input: returns when `src` may be reused, ordered before everything launched later.
+  virtual void upload(std::byte* dst, const void* src, size_t bytes) = 0;
+  /// A copy of the step's result, ordered after everything launched so far.
+  virtual std::unique_ptr<Download> download(const std::byte* src, size_t bytes) = 0;
   /// The rule by which nodes join into one launch (form_groups).
   virtual bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const = 0;
   /// Compiles a group. Throws Error(kDevice) naming node and shapes this backend cannot run.
   virtual std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) = 0;
+  /// Makes bound launches of this backend one program; they must outlive it.
+  virtual std::unique_ptr<Program> record(std::vector<Launch*> launches) = 0;
+  /// Whether convolutions and linear layers read weight copies in the type of their activations (the
+  /// weight_copies pass).
+  virtual bool wants_weight_copies() const = 0;
   /// Waits for everything launched.
   virtual void synchronize() = 0;
 };

@@ -1,23 +1,38 @@
 // The one place that knows which backends this build has.
+#include <spdlog/spdlog.h>
+
 #include "engine/backend/backend.h"
+#include "engine/backend/cuda/cuda_backend.h"
 #include "engine/core/check.h"
 #ifdef RESIDUUM_HAS_CPU
 #include "engine/backend/cpu/cpu_backend.h"
 #endif
 
 namespace residuum {
+namespace {
+
+std::unique_ptr<Backend> make_cpu(const BackendOptions& options) {
+#ifdef RESIDUUM_HAS_CPU
+  return cpu::make_cpu_backend(options);
+#else
+  static_cast<void>(options);
+  fail(ErrorKind::kDevice, "device 'cpu' is not in this build");
+#endif
+}
+
+}  // namespace
 
 std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOptions& options) {
-#ifdef RESIDUUM_HAS_CPU
-  if (name == "cpu" || name == "auto") return cpu::make_cpu_backend(options);
-  constexpr const char* kOffered = "cpu";
-#else
-  constexpr const char* kOffered = "none";
-#endif
-  static_cast<void>(options);
-  check(name == "cpu" || name == "cuda" || name == "auto", ErrorKind::kUsage,
-        "there is no device '{}'; allowed are auto, cpu and cuda", name);
-  fail(ErrorKind::kDevice, "device '{}' is not in this build; its backends: {}", name, kOffered);
+  if (name == "cpu") return make_cpu(options);
+  if (name == "cuda") return cuda::make_cuda_backend(options);
+  check(name == "auto", ErrorKind::kUsage, "there is no device '{}'; allowed are auto, cpu and cuda", name);
+  try {
+    return cuda::make_cuda_backend(options);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kDevice) throw;
+    spdlog::info("{}; using the CPU", error.what());
+    return make_cpu(options);
+  }
 }
 
 }  // namespace residuum

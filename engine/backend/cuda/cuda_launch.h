@@ -1,0 +1,63 @@
+// A group of nodes as CUDA launches: each step of the group is one function that puts its kernels on a stream.
+// Preparing needs no GPU (plans are made without one); memory is taken when bound; putting the kernels on a
+// stream neither allocates nor waits, so it can be captured.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/backend/cuda/device.h"
+#include "engine/graph/graph.h"
+#include "engine/graph/group.h"
+#include "kernels/launch.h"
+
+namespace residuum::cuda {
+
+/// What a step sees when it puts its kernels on a stream.
+struct Bound {
+  std::vector<std::byte*> in, out;  ///< device addresses of the step's values
+  std::byte* scratch = nullptr;     ///< the step's scratch_bytes, content undefined
+  unsigned* counter = nullptr;      ///< 0 between launches
+  const std::byte* constants = nullptr;  ///< device copy of what the step's `constants` returned
+  const kernels::StepValues* step = nullptr;
+  kernels::Stream stream = nullptr;
+};
+
+/// One or a few kernels that together compute one node, or several fused ones.
+struct Step {
+  std::vector<ValueId> inputs, outputs;
+  size_t scratch_bytes = 0;
+  /// Bytes to be kept on the device, made when the addresses are known; empty function: none.
+  std::function<std::vector<std::byte>(const Bound&)> constants;
+  std::function<void(const Bound&)> enqueue;
+};
+
+class CudaLaunch : public Launch {
+ public:
+  CudaLaunch(Device* device, std::vector<Step> steps);
+
+  size_t scratch_bytes() const override { return scratch_bytes_; }
+  void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
+  /// Sets the step's values and enqueues.
+  void run(const StepParams& params) override;
+  /// Puts the kernels on the device's stream.
+  void enqueue();
+
+ private:
+  Device* device_;  ///< null: a plan without a GPU; bind and run then fail
+  std::vector<Step> steps_;
+  std::vector<Bound> bound_;
+  std::unique_ptr<Memory> memory_;  ///< counters and constants
+  size_t scratch_bytes_ = 0;
+};
+
+/// The group's nodes as steps, fused where a kernel does several at once.
+struct StepOptions {
+  kernels::F32Math f32_math = kernels::F32Math::kTf32x3;
+};
+std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options);
+/// The rule by which nodes join into one launch.
+bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next);
+
+}  // namespace residuum::cuda
