@@ -124,13 +124,13 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, bool backward_d
   g.patch_rows = tile.rows;
   g.patch_slots = tile.stages;
   if (!is_aligned(problem) || (!backward_data && s.stride > 1)) return g;
-  // Reading each source pixel once pays when several taps read it, and needs room. With more output pixels in
-  // a line than source pixels (much padding), the pixels of a tile would not follow each other in memory.
+  // Reading each source pixel once pays when several taps read it, and needs room. With more output than
+  // source pixels (much padding), the pixels of a tile would not follow each other in memory.
   int rows = 0, most = 0, fewest = 1 << 30;
   for (int parity = 0; parity < g.classes(); ++parity) {
     const TapGrid t = g.taps(parity);
     if (t.taps() == 0) continue;
-    if (t.grid_w > g.src_w) return g;
+    if (t.grid_w > g.src_w || t.grid_h > g.src_h) return g;
     rows = std::max(rows, patch_rows(g, t, tile.rows));
     most = std::max(most, t.taps());
     fewest = std::min(fewest, t.taps());
