@@ -49,7 +49,7 @@ struct StoreEpilogue {
 
 /// One block's work. `kAligned`: channels come in whole chunks and are copied asynchronously; else element by
 /// element, with padding checked per element.
-template <const Tile& kTile, typename T, F32Math kMath, bool kBackwardData, bool kAligned>
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, bool kAligned>
 class ConvBlock {
  public:
   __device__ __forceinline__ ConvBlock(const ConvGeometry& g, const T* src, const T* weight,
@@ -85,6 +85,7 @@ class ConvBlock {
   }
 
  private:
+  static constexpr Tile kTile = tile_of(kName);
   static constexpr int kThreads = kTile.threads();
   static constexpr int kDepthChunks = kTile.depth / kChunk<T>;
   static constexpr int kDepthBytes = kDepthChunks * kChunkBytes;
@@ -326,7 +327,7 @@ class ConvBlock {
         const int r = item / kEights, column = warp_column() + item % kEights * 8;
         const int dst = rows_[warp_row() + 16 * f + r].dst, count = g_.columns - first_column_ - column;
         if (dst < 0 || count <= 0) continue;
-        float values[8];
+        alignas(16) float values[8];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           reinterpret_cast<float4*>(values)[i] =
@@ -350,24 +351,26 @@ class ConvBlock {
   float sums_[kRowFragments][kColumnFragments][4];
 };
 
-template <const Tile& kTile, typename T, F32Math kMath, bool kBackwardData, bool kAligned, typename Epilogue>
-__global__ void __launch_bounds__(kTile.threads(), kTile.blocks)
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, bool kAligned, typename Epilogue>
+__global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
     conv_kernel(const ConvGeometry g, const T* src, const T* weight, const Epilogue epilogue) {
   DYNAMIC_SHARED(shared);
-  ConvBlock<kTile, T, kMath, kBackwardData, kAligned> block(g, src, weight, shared);
+  ConvBlock<kName, T, kMath, kBackwardData, kAligned> block(g, src, weight, shared);
   if (block.has_work()) block.run(epilogue);
 }
 
 /// Shared memory of conv_kernel: conv_shared_bytes, or what its epilogue needs if that is more.
-template <const Tile& kTile, typename T>
+template <TileName kName, typename T>
 size_t conv_launch_bytes(const ConvGeometry& g) {
+  constexpr Tile kTile = tile_of(kName);
   constexpr size_t kStage = sizeof(float) * 16 * (kTile.warp_columns() + 4) * kTile.warps_m * kTile.warps_n;
   return std::max(conv_shared_bytes(g, kTile, sizeof(T)), kTile.rows * size_t{16} + 128 + kStage);
 }
 
-template <const Tile& kTile, typename T, F32Math kMath, bool kBackwardData, bool kAligned, typename Epilogue>
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, bool kAligned, typename Epilogue>
 void launch_conv_tile(const ConvGeometry& g, const T* src, const T* weight, const Epilogue& epilogue,
                       Stream stream) {
+  constexpr Tile kTile = tile_of(kName);
   int64_t rows = 0;
   for (int parity = 0; parity < g.classes(); ++parity) {
     const TapGrid taps = g.taps(parity);
@@ -376,9 +379,9 @@ void launch_conv_tile(const ConvGeometry& g, const T* src, const T* weight, cons
   const int64_t tiles =
       (rows + kTile.rows - 1) / kTile.rows * ((g.columns + kTile.columns - 1) / kTile.columns);
   launch(kBackwardData ? "conv_backward_data" : "conv_forward",
-         conv_kernel<kTile, T, kMath, kBackwardData, kAligned, Epilogue>,
+         conv_kernel<kName, T, kMath, kBackwardData, kAligned, Epilogue>,
          dim3(static_cast<unsigned>(tiles), 1, static_cast<unsigned>(g.groups * g.classes())),
-         dim3(kTile.threads()), conv_launch_bytes<kTile, T>(g), stream, g, src, weight, epilogue);
+         dim3(kTile.threads()), conv_launch_bytes<kName, T>(g), stream, g, src, weight, epilogue);
 }
 
 /// conv_forward and conv_backward_data of one element type; conv_TYPE.cu instantiates it.
@@ -386,21 +389,28 @@ template <typename T, F32Math kMath, bool kBackwardData, typename Epilogue>
 void launch_conv(const ConvProblem& problem, const T* src, const T* weight, const Epilogue& epilogue,
                  Stream stream) {
   const ConvGeometry g = conv_geometry(problem, kBackwardData);
-  const Tile tile = conv_tile(problem, kBackwardData);
+  const TileName tile = conv_tile(problem, kBackwardData);
   if constexpr (sizeof(T) == 4) {
-    if (tile == kConvF32)
-      return launch_conv_tile<kConvF32, T, kMath, kBackwardData, true>(g, src, weight, epilogue, stream);
-    return launch_conv_tile<kConvF32Packed, T, kMath, kBackwardData, false>(g, src, weight, epilogue, stream);
+    if (tile == TileName::kConvF32)
+      return launch_conv_tile<TileName::kConvF32, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
+                                                                                 stream);
+    return launch_conv_tile<TileName::kConvF32Packed, T, kMath, kBackwardData, false>(g, src, weight,
+                                                                                      epilogue, stream);
   } else {
-    if (tile == kConvWide)
-      return launch_conv_tile<kConvWide, T, kMath, kBackwardData, true>(g, src, weight, epilogue, stream);
-    if (tile == kConvMedium)
-      return launch_conv_tile<kConvMedium, T, kMath, kBackwardData, true>(g, src, weight, epilogue, stream);
-    if (tile == kConvNarrow)
-      return launch_conv_tile<kConvNarrow, T, kMath, kBackwardData, true>(g, src, weight, epilogue, stream);
-    if (tile == kConvSlim)
-      return launch_conv_tile<kConvSlim, T, kMath, kBackwardData, true>(g, src, weight, epilogue, stream);
-    return launch_conv_tile<kConvPacked, T, kMath, kBackwardData, false>(g, src, weight, epilogue, stream);
+    if (tile == TileName::kConvWide)
+      return launch_conv_tile<TileName::kConvWide, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
+                                                                                  stream);
+    if (tile == TileName::kConvMedium)
+      return launch_conv_tile<TileName::kConvMedium, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
+                                                                                    stream);
+    if (tile == TileName::kConvNarrow)
+      return launch_conv_tile<TileName::kConvNarrow, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
+                                                                                    stream);
+    if (tile == TileName::kConvSlim)
+      return launch_conv_tile<TileName::kConvSlim, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
+                                                                                  stream);
+    return launch_conv_tile<TileName::kConvPacked, T, kMath, kBackwardData, false>(g, src, weight, epilogue,
+                                                                                   stream);
   }
 }
 

@@ -49,7 +49,7 @@ struct FilterGeometry {
   }
 };
 
-template <const Tile& kTile, typename T, F32Math kMath, bool kAligned>
+template <TileName kName, typename T, F32Math kMath, bool kAligned>
 class FilterBlock {
  public:
   __device__ __forceinline__ FilterBlock(const FilterGeometry& g, const T* d_dst, const T* src,
@@ -71,6 +71,7 @@ class FilterBlock {
   }
 
  private:
+  static constexpr Tile kTile = tile_of(kName);
   static constexpr int kThreads = kTile.threads();
   static constexpr int kRowChunks = kTile.rows / kChunk<T>, kColumnChunks = kTile.columns / kChunk<T>;
   static constexpr int kRowBytes = kTile.depth * kRowChunks * kChunkBytes;
@@ -240,21 +241,22 @@ class FilterBlock {
   float sums_[kRowFragments][kColumnFragments][4];
 };
 
-template <const Tile& kTile, typename T, F32Math kMath, bool kAligned>
-__global__ void __launch_bounds__(kTile.threads(), kTile.blocks)
+template <TileName kName, typename T, F32Math kMath, bool kAligned>
+__global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
     conv_backward_filter_kernel(const FilterGeometry g, const T* d_dst, const T* src, float* partial,
                                 int64_t partial_elements) {
   DYNAMIC_SHARED(shared);
-  FilterBlock<kTile, T, kMath, kAligned>(g, d_dst, src, shared).run(partial, partial_elements);
+  FilterBlock<kName, T, kMath, kAligned>(g, d_dst, src, shared).run(partial, partial_elements);
 }
 
-template <const Tile& kTile, typename T, F32Math kMath, bool kAligned>
+template <TileName kName, typename T, F32Math kMath, bool kAligned>
 void launch_filter_tile(const ConvProblem& problem, const T* d_dst, const T* src, float* partial,
                         Stream stream) {
+  constexpr Tile kTile = tile_of(kName);
   const FilterGeometry g(problem, kTile);
   const auto tiles = [](int extent, int size) { return static_cast<unsigned>((extent + size - 1) / size); };
   constexpr size_t kShared = sizeof(T) * kTile.stages * kTile.depth * (kTile.rows + kTile.columns);
-  launch("conv_backward_filter", conv_backward_filter_kernel<kTile, T, kMath, kAligned>,
+  launch("conv_backward_filter", conv_backward_filter_kernel<kName, T, kMath, kAligned>,
          dim3(tiles(g.columns, kTile.columns), tiles(g.rows, kTile.rows),
               static_cast<unsigned>(problem.shape.groups * g.pieces)),
          dim3(kTile.threads()), kShared, stream, g, d_dst, src, partial, problem.shape.weight_elements());
@@ -264,18 +266,20 @@ void launch_filter_tile(const ConvProblem& problem, const T* d_dst, const T* src
 template <typename T, F32Math kMath>
 void launch_filter(const ConvProblem& problem, const T* d_dst, const T* src, float* partial, Stream stream) {
   if constexpr (sizeof(T) == 4) {
-    return is_aligned(problem)
-               ? launch_filter_tile<kFilterF32, T, kMath, true>(problem, d_dst, src, partial, stream)
-               : launch_filter_tile<kFilterF32, T, kMath, false>(problem, d_dst, src, partial, stream);
+    return is_aligned(problem) ? launch_filter_tile<TileName::kFilterF32, T, kMath, true>(problem, d_dst, src,
+                                                                                          partial, stream)
+                               : launch_filter_tile<TileName::kFilterF32, T, kMath, false>(
+                                     problem, d_dst, src, partial, stream);
   } else {
-    const Tile tile = filter_tile(problem);
-    if (tile == kFilterWide)
-      return launch_filter_tile<kFilterWide, T, kMath, true>(problem, d_dst, src, partial, stream);
-    if (tile == kFilterSquare)
-      return launch_filter_tile<kFilterSquare, T, kMath, true>(problem, d_dst, src, partial, stream);
-    if (tile == kFilterSlim)
-      return launch_filter_tile<kFilterSlim, T, kMath, true>(problem, d_dst, src, partial, stream);
-    return launch_filter_tile<kFilterPacked, T, kMath, false>(problem, d_dst, src, partial, stream);
+    const TileName tile = filter_tile(problem);
+    if (tile == TileName::kFilterWide)
+      return launch_filter_tile<TileName::kFilterWide, T, kMath, true>(problem, d_dst, src, partial, stream);
+    if (tile == TileName::kFilterSquare)
+      return launch_filter_tile<TileName::kFilterSquare, T, kMath, true>(problem, d_dst, src, partial,
+                                                                         stream);
+    if (tile == TileName::kFilterSlim)
+      return launch_filter_tile<TileName::kFilterSlim, T, kMath, true>(problem, d_dst, src, partial, stream);
+    return launch_filter_tile<TileName::kFilterPacked, T, kMath, false>(problem, d_dst, src, partial, stream);
   }
 }
 

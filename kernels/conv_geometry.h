@@ -119,7 +119,7 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, bool backward_d
   g.packed = !is_aligned(problem) && !backward_data && s.groups == 1;
   if (g.packed) g.depth = g.kernel_w * c;
 
-  const Tile tile = conv_tile(problem, backward_data);
+  const Tile tile = tile_of(conv_tile(problem, backward_data));
   const auto slots = [&](int taps) { return 1 + (tile.stages - 1 + taps - 1) / std::max(taps, 1); };
   g.patch_rows = tile.rows;
   g.patch_slots = tile.stages;

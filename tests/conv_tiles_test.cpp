@@ -63,7 +63,7 @@ TEST(ConvTiles, EveryLayerFitsTheChip) {
     for (const Element type : {Element::kBF16, Element::kF32}) {
       const ConvProblem problem{shape, type, F32Math::kTf32x3};
       for (const bool backward : {false, true}) {
-        const Tile tile = conv_tile(problem, backward);
+        const Tile tile = tile_of(conv_tile(problem, backward));
         const ConvGeometry g = conv_geometry(problem, backward);
         const size_t bytes = conv_shared_bytes(g, tile, size_of(type));
         EXPECT_LE(bytes, kSharedBytes) << text(shape);
@@ -72,7 +72,7 @@ TEST(ConvTiles, EveryLayerFitsTheChip) {
         EXPECT_EQ(tile.warp_rows() % 16, 0);
         EXPECT_EQ(tile.warp_columns() % 16, 0);
       }
-      const Tile tile = filter_tile(problem);
+      const Tile tile = tile_of(filter_tile(problem));
       EXPECT_EQ(tile.warp_rows() % 16, 0);
       EXPECT_EQ(tile.warp_columns() % 16, 0);
       EXPECT_GE(filter_pieces(problem), 1);
@@ -82,9 +82,8 @@ TEST(ConvTiles, EveryLayerFitsTheChip) {
 
 /// Registers of an sm_80 or sm_90 multiprocessor: 64 Ki, at most 255 a thread.
 TEST(ConvTiles, ResidentBlocksLeaveRegisters) {
-  for (const Tile& tile :
-       {kConvWide, kConvMedium, kConvNarrow, kConvSlim, kConvPacked, kConvF32, kConvF32Packed, kFilterWide,
-        kFilterSquare, kFilterSlim, kFilterPacked, kFilterF32}) {
+  for (int name = 0; name <= static_cast<int>(TileName::kFilterF32); ++name) {
+    const Tile tile = tile_of(static_cast<TileName>(name));
     const int sums = tile.rows * tile.columns / tile.threads();
     EXPECT_GE(65536 / (tile.blocks * tile.threads()), sums + 48) << tile.rows << "x" << tile.columns;
     EXPECT_LE(tile.blocks * tile.threads(), 2048);
@@ -93,13 +92,13 @@ TEST(ConvTiles, ResidentBlocksLeaveRegisters) {
 
 TEST(ConvTiles, LargeLayersGetLargeTiles) {
   const auto tile = [](const ConvShape& shape) { return conv_tile({shape, Element::kBF16, {}}, false); };
-  EXPECT_EQ(tile({256, 56, 56, 64, 256, 1, 1, 1, 0, 1}), kConvWide);
-  EXPECT_EQ(tile({256, 56, 56, 64, 64, 3, 3, 1, 1, 1}), kConvMedium);
-  EXPECT_EQ(tile({256, 7, 7, 512, 2048, 1, 1, 1, 0, 1}), kConvWide);
-  EXPECT_EQ(tile({1, 7, 7, 512, 512, 3, 3, 1, 1, 1}), kConvMedium);
-  EXPECT_EQ(tile({128, 32, 32, 16, 16, 3, 3, 1, 1, 1}), kConvSlim);
-  EXPECT_EQ(tile({128, 16, 16, 32, 32, 3, 3, 1, 1, 1}), kConvNarrow);
-  EXPECT_EQ(tile({256, 224, 224, 3, 64, 7, 7, 2, 3, 1}), kConvPacked);
+  EXPECT_EQ(tile({256, 56, 56, 64, 256, 1, 1, 1, 0, 1}), TileName::kConvWide);
+  EXPECT_EQ(tile({256, 56, 56, 64, 64, 3, 3, 1, 1, 1}), TileName::kConvMedium);
+  EXPECT_EQ(tile({256, 7, 7, 512, 2048, 1, 1, 1, 0, 1}), TileName::kConvWide);
+  EXPECT_EQ(tile({1, 7, 7, 512, 512, 3, 3, 1, 1, 1}), TileName::kConvMedium);
+  EXPECT_EQ(tile({128, 32, 32, 16, 16, 3, 3, 1, 1, 1}), TileName::kConvSlim);
+  EXPECT_EQ(tile({128, 16, 16, 32, 32, 3, 3, 1, 1, 1}), TileName::kConvNarrow);
+  EXPECT_EQ(tile({256, 224, 224, 3, 64, 7, 7, 2, 3, 1}), TileName::kConvPacked);
 }
 
 TEST(ConvTiles, ThreeByThreeReadsEachPixelOnce) {
