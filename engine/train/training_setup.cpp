@@ -1,0 +1,48 @@
+#include "engine/train/training_setup.h"
+
+#include "engine/train/recipe_transform.h"
+
+namespace residuum {
+
+LoaderOptions train_loader_options(const Recipe& recipe) {
+  LoaderOptions options;
+  options.batch = recipe.train.batch;
+  options.transform = train_transform(recipe.data);
+  options.seed = static_cast<uint64_t>(recipe.train.seed);
+  options.threads = static_cast<int>(recipe.data.threads);
+  options.prefetch = static_cast<int>(recipe.data.prefetch);
+  options.bad_sample_limit = recipe.data.bad_sample_limit;
+  return options;
+}
+
+LoaderOptions eval_loader_options(const Recipe& recipe) {
+  LoaderOptions options;
+  options.batch = recipe.train.eval_batch;
+  options.transform = eval_transform(recipe.data);
+  options.seed = static_cast<uint64_t>(recipe.train.seed);
+  options.shuffle = false;
+  options.threads = static_cast<int>(recipe.data.threads);
+  options.prefetch = static_cast<int>(recipe.data.prefetch);
+  options.drop_last = false;
+  options.bad_sample_limit = recipe.data.bad_sample_limit;
+  return options;
+}
+
+int64_t class_count(const Recipe& recipe, const Dataset& dataset) {
+  return recipe.model.classes > 0 ? recipe.model.classes : static_cast<int64_t>(dataset.classes().size());
+}
+
+std::vector<Pass> passes_of(const Recipe& recipe) {
+  const OptimizerRecipe& o = recipe.optimizer;
+  UpdateOptions update;
+  update.momentum = static_cast<float>(o.momentum);
+  update.nesterov = o.nesterov;
+  update.weight_decay = static_cast<float>(o.weight_decay);
+  update.decay_norm_and_bias = o.decay_norm_and_bias;
+  update.clip_norm = static_cast<float>(o.clip_norm);
+  update.ema_decay = static_cast<float>(o.ema_decay);
+  update.accumulation = static_cast<int>(recipe.train.accumulation);
+  return training_passes({update, recipe.train.recompute});
+}
+
+}  // namespace residuum

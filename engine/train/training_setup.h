@@ -1,0 +1,19 @@
+// What a recipe means for loaders and passes.
+#pragma once
+
+#include <vector>
+
+#include "engine/data/loader.h"
+#include "engine/graph/passes.h"
+#include "engine/train/recipe.h"
+
+namespace residuum {
+
+LoaderOptions train_loader_options(const Recipe& recipe);
+LoaderOptions eval_loader_options(const Recipe& recipe);
+/// model.classes, or the data set's when that is 0.
+int64_t class_count(const Recipe& recipe, const Dataset& dataset);
+/// The passes that make a training step of a forward graph.
+std::vector<Pass> passes_of(const Recipe& recipe);
+
+}  // namespace residuum
