@@ -87,7 +87,8 @@ Tensor global_avg_pool_backward(const Tensor& d_dst, const Shape& src);
 
 // reference_loss.cpp
 Tensors softmax_cross_entropy(double smoothing, const Tensor& logits, const Tensor& labels);
-Tensor softmax_cross_entropy_backward(double smoothing, const Tensor& logits, const Tensor& labels);
+Tensor softmax_cross_entropy_backward(const SoftmaxCrossEntropyBackward& op, const Tensor& logits,
+                                      const Tensor& labels);
 
 // reference_update.cpp: these change persistent values in place.
 Tensor gradient_norm(std::span<const Tensor* const> gradients);

@@ -73,7 +73,7 @@ struct Evaluate {
   }
   Tensors operator()(const LinearBackwardFilter&) const { return {linear_backward_filter(at(0), at(1))}; }
   Tensors operator()(const SoftmaxCrossEntropyBackward& op) const {
-    return {softmax_cross_entropy_backward(op.smoothing, at(0), at(1))};
+    return {softmax_cross_entropy_backward(op, at(0), at(1))};
   }
 
   Tensors operator()(const GradientNorm&) const { return {gradient_norm(constants(in))}; }

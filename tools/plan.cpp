@@ -8,6 +8,7 @@
 #include <set>
 
 #include "engine/graph/passes.h"
+#include "engine/train/precision.h"
 #include "engine/train/units.h"
 #include "models/zoo.h"
 #include "tools/device.h"
@@ -46,7 +47,7 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   plan_options.reuse = off.erase(kReuse) == 0;
   ModelOptions options = model_options(arguments.model);
   options.mode = arguments.inference ? Mode::kEval : Mode::kTrain;
-  options.activation = arguments.precision == "bf16" ? DType::kBF16 : DType::kF32;
+  options.activation = activation_type(precision_named(arguments.precision));
   TrainingPassOptions training;
   training.recompute = arguments.recompute;
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
@@ -160,8 +161,8 @@ Verb plan_verb(CLI::App& program) {
   const auto arguments = std::make_shared<PlanArguments>();
   arguments->model.batch = 32;
   add_model_arguments(*command, arguments->model);
-  command->add_option("--precision", arguments->precision, "Of activations: fp32 or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+  command->add_option("--precision", arguments->precision, "Of activations: fp32, tf32, bf16 or fp16")
+      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())))
       ->capture_default_str();
   command->add_flag("--recompute", arguments->recompute, "Keep block outputs only, compute the rest again");
   command->add_flag("--inference", arguments->inference,

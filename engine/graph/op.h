@@ -150,9 +150,11 @@ struct LinearBackwardData {
 };
 /// (d_dst N,K; src) -> (d_weight f32 K,C).
 struct LinearBackwardFilter {};
-/// (logits, labels) -> (d_logits): (softmax - target) / valid rows; zero for rows with a negative label.
+/// (logits, labels) -> (d_logits): scale * (softmax - target) / valid rows; zero for rows with a negative
+/// label.
 struct SoftmaxCrossEntropyBackward {
   float smoothing = 0;
+  float scale = 1;  ///< of the loss: keeps gradients in the range of f16; SgdUpdate::gradient_scale undoes it
 };
 
 // ---- update: the last nodes of a training step; they change persistent values in place
@@ -169,7 +171,7 @@ struct SgdUpdate {
   float momentum = 0.9f;
   bool nesterov = false;
   float clip_norm = 0;       ///< 0: no clipping
-  float gradient_scale = 1;  ///< 1 / accumulation steps
+  float gradient_scale = 1;  ///< 1 / (accumulation steps * loss scale)
   std::vector<float> weight_decay;
 };
 /// (norm, w_i..., e_i...) -> (): e = decay e + (1 - decay) w, when norm[1] is not 0.

@@ -47,8 +47,9 @@ Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<st
 
 std::vector<Pass> training_passes(const TrainingPassOptions& options) {
   std::vector<Pass> passes;
-  passes.push_back(
-      {"autodiff", "append the backward nodes", [](Graph g) { return differentiate(std::move(g)); }});
+  passes.push_back({"autodiff", "append the backward nodes", [scale = options.update.loss_scale](Graph g) {
+                      return differentiate(std::move(g), {}, scale);
+                    }});
   passes.push_back({"update", "append optimizer and running statistics",
                     [update = options.update](Graph g) { return append_update(std::move(g), update); }});
   if (options.recompute) {

@@ -20,9 +20,15 @@ struct UpdateOptions {
   float ema_decay = 0;              ///< 0: no averaged weights
   float batch_norm_momentum = 0.1f;
   int accumulation = 1;  ///< micro-steps per optimizer step
+  float loss_scale = 1;  ///< of the gradients until SGD divides by it
 };
 
-/// Appends gradient norm, SGD, EMA and the commit of the running statistics. Adds the persistent values
+/// What SGD multiplies the sum of the micro-steps' gradients by: 1 / (accumulation * loss_scale). The true
+/// gradient norm is output "norm"[0] times this.
+float gradient_scale(const UpdateOptions& options);
+
+/// Appends gradient norm, SGD, EMA and the commit of the running statistics; the gradients are those of
+/// differentiate with options.loss_scale. Adds the persistent values
 /// "momentum.NAME", "ema.NAME" and, for accumulation > 1, "accumulated.NAME"; the output "norm" is {gradient
 /// norm, all finite}. With accumulation the running statistics follow each micro-step (as torch's do), unless
 /// its loss is not finite.

@@ -35,7 +35,7 @@ LoaderOptions loader_options(const Recipe& recipe) {
   return options;
 }
 
-TrainingPassOptions pass_options(const Recipe& recipe) {
+UpdateOptions update_options(const Recipe& recipe) {
   const OptimizerRecipe& o = recipe.optimizer;
   UpdateOptions update;
   update.momentum = static_cast<float>(o.momentum);
@@ -45,7 +45,8 @@ TrainingPassOptions pass_options(const Recipe& recipe) {
   update.clip_norm = static_cast<float>(o.clip_norm);
   update.ema_decay = static_cast<float>(o.ema_decay);
   update.accumulation = static_cast<int>(recipe.train.accumulation);
-  return {update, recipe.train.recompute};
+  update.loss_scale = static_cast<float>(loss_scale(recipe.train.precision, recipe.train.loss_scale));
+  return update;
 }
 
 class Trainer {
@@ -63,8 +64,8 @@ class Trainer {
                                           : static_cast<int64_t>(train_data.classes().size())),
         forward_(build(
             {Mode::kTrain, recipe.train.batch / recipe.train.accumulation, loader_.image_shape(), classes_})),
-        executor_(run_passes(forward_, training_passes(pass_options(recipe))), backend, state_,
-                  {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
+        executor_(run_passes(forward_, training_passes({update_options(recipe), recipe.train.recompute})),
+                  backend, state_, {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
         evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0),
         steps_per_epoch_(loader_.batches()) {
     check(steps_per_epoch_ > 0, ErrorKind::kConfig,
@@ -179,7 +180,7 @@ class Trainer {
     report.epoch = epoch;
     report.total_epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
     report.top1_accuracy = valid == 0 ? 0 : static_cast<double>(right) / static_cast<double>(valid);
-    report.gradient_norm = norm[0];
+    report.gradient_norm = norm[0] * gradient_scale(update_options(recipe_));
     report.images = recipe_.train.batch;
     report.seconds = seconds_since(begin);
     report.logged = report.step % recipe_.train.log_every == 0 || report.step == total_steps_;
@@ -207,7 +208,8 @@ class Trainer {
     NonFinite found;
     for (int64_t micro = 0; micro < recipe_.train.accumulation && found.value.empty(); ++micro) {
       params.micro_step = static_cast<uint32_t>(micro);
-      found = find_non_finite(forward_, backend_, state_, params, micro_images(micro), micro_labels(micro));
+      found = find_non_finite(forward_, backend_, state_, params, micro_images(micro), micro_labels(micro),
+                              update_options(recipe_).loss_scale);
     }
     const nlohmann::json dump = {{"step", progress_.step},       {"value", found.value},
                                  {"operation", found.operation}, {"phase", found.phase},
