@@ -99,8 +99,10 @@ nlohmann::json measure(const Options& o) {
   State state(*backend);
   UpdateOptions update;
   update.weight_decay = 1e-4f;
-  Executor executor(run_passes(build_model(o.model, model), training_passes({update, o.recompute})), *backend,
-                    state);
+  const bool copies = backend->wants_weight_copies();
+  const TrainingPassOptions passes{
+      .update = update, .recompute = o.recompute, .relu_masks = copies, .weight_copies = copies};
+  Executor executor(run_passes(build_model(o.model, model), training_passes(passes)), *backend, state);
   write_synthetic_batch(executor, model_defaults(o.model).classes);
 
   const StepParams params{1, 0, 0, 0.01f};

@@ -50,6 +50,7 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   options.activation = activation_type(precision_named(arguments.precision));
   TrainingPassOptions training;
   training.recompute = arguments.recompute;
+  training.relu_masks = training.weight_copies = backend.wants_weight_copies();
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
   return make_plan(run_passes(build_model(arguments.model.name, options), passes, off), backend,
                    plan_options);
@@ -145,8 +146,7 @@ int show_plan(const PlanArguments& arguments) {
 }
 
 std::string describe_passes() {
-  TrainingPassOptions all;
-  all.recompute = true;
+  const TrainingPassOptions all{.recompute = true, .relu_masks = true, .weight_copies = true};
   std::string text = "Passes of a training step, in order:\n";
   for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<14} {}\n", pass.name, pass.help);
   text += fmt::format("  {:<14} run nodes together in one launch\n", kGroup);

@@ -113,6 +113,7 @@ class Differentiator {
   void rule(const Activation& op, ValueId d) {
     give_node(0, ActivationBackward{op.kind}, {d, current_.outputs[0]});
   }
+  void rule(const ReluMask&, ValueId d) { give_node(0, ReluMaskBackward{}, {d, current_.outputs[1]}); }
   void rule(const Add&, ValueId d) {
     give(in(0), d);
     give(in(1), d);

@@ -57,6 +57,14 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
         {"recompute", "keep one tensor per block, repeat the rest in the backward pass", recompute_blocks});
   }
   passes.push_back({"rematerialize", "repeat cheap nodes in the backward pass", rematerialize});
+  if (options.relu_masks) {
+    passes.push_back(
+        {"relu_masks", "one bit an element in place of ReLU outputs kept for the backward pass", relu_masks});
+  }
+  if (options.weight_copies) {
+    passes.push_back({"weight_copies", "read weights in the activations' 16-bit type, kept by the optimizer",
+                      weight_copies});
+  }
   passes.push_back({"prune", "drop unused nodes", prune});
   return passes;
 }

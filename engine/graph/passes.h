@@ -44,6 +44,15 @@ Graph recompute_blocks(Graph graph);
 /// stays in cache.
 Graph rematerialize(Graph graph);
 
+/// Writes one bit an element beside the ReLU outputs that ActivationBackward would read again, and reads that
+/// (ReluMask, ReluMaskBackward): residual joins above all. A ReLU repeated in the backward pass stays as it
+/// is: it costs no memory between the passes, so this runs after rematerialize.
+Graph relu_masks(Graph graph);
+
+/// In a graph with an SgdUpdate: convolutions and linear layers on 16-bit activations read a copy of their
+/// f32 parameter in the activations' type, a persistent value "copy.NAME" that SGD writes with the parameter.
+Graph weight_copies(Graph graph);
+
 /// Drops nodes whose results nobody uses.
 Graph prune(Graph graph);
 
@@ -57,10 +66,13 @@ struct Pass {
 Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<std::string>& off = {});
 
 struct TrainingPassOptions {
-  UpdateOptions update;
+  UpdateOptions update = {};
   bool recompute = false;
+  bool relu_masks = false;
+  bool weight_copies = false;
 };
-/// autodiff, update, recompute (when asked for), rematerialize, prune.
+/// autodiff, update, recompute, rematerialize, relu_masks, weight_copies, prune; those with a flag when it is
+/// set.
 std::vector<Pass> training_passes(const TrainingPassOptions& options);
 
 }  // namespace residuum

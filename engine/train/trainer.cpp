@@ -49,6 +49,13 @@ UpdateOptions update_options(const Recipe& recipe) {
   return update;
 }
 
+TrainingPassOptions pass_options(const Recipe& recipe, const Backend& backend) {
+  return {.update = update_options(recipe),
+          .recompute = recipe.train.recompute,
+          .relu_masks = backend.wants_weight_copies(),
+          .weight_copies = backend.wants_weight_copies()};
+}
+
 class Trainer {
  public:
   Trainer(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
@@ -64,8 +71,8 @@ class Trainer {
                                           : static_cast<int64_t>(train_data.classes().size())),
         forward_(build(
             {Mode::kTrain, recipe.train.batch / recipe.train.accumulation, loader_.image_shape(), classes_})),
-        executor_(run_passes(forward_, training_passes({update_options(recipe), recipe.train.recompute})),
-                  backend, state_, {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
+        executor_(run_passes(forward_, training_passes(pass_options(recipe, backend))), backend, state_,
+                  {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
         evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0),
         steps_per_epoch_(loader_.batches()) {
     check(steps_per_epoch_ > 0, ErrorKind::kConfig,
