@@ -12,6 +12,7 @@
 #include "engine/core/random.h"
 #include "engine/exec/executor.h"
 #include "engine/graph/passes.h"
+#include "engine/train/precision.h"
 #include "models/zoo.h"
 
 namespace {
@@ -30,8 +31,8 @@ Options parse(int argc, char** argv) {
   CLI::App app("Times training steps on synthetic images.");
   app.add_option("--model", o.model, "model of the zoo")->capture_default_str();
   app.add_option("--batch", o.batch, "images per step")->capture_default_str();
-  app.add_option("--precision", o.precision, "fp32 or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+  app.add_option("--precision", o.precision, "fp32, tf32, bf16 or fp16")
+      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())))
       ->capture_default_str();
   app.add_option("--device", o.device, "auto, cpu or cuda")->capture_default_str();
   app.add_option("--threads", o.threads, "CPU threads, 0: all")->capture_default_str();
@@ -94,12 +95,14 @@ nlohmann::json measure(const Options& o) {
   const std::unique_ptr<Backend> backend = make_backend(o.device, {o.threads});
   ModelOptions model;
   model.batch = o.batch;
-  model.activation = o.precision == "bf16" ? DType::kBF16 : DType::kF32;
+  model.activation = activation_type(precision_named(o.precision));
   State state(*backend);
   UpdateOptions update;
   update.weight_decay = 1e-4f;
-  Executor executor(run_passes(build_model(o.model, model), training_passes({update, o.recompute})), *backend,
-                    state);
+  const bool copies = backend->wants_weight_copies();
+  const TrainingPassOptions passes{
+      .update = update, .recompute = o.recompute, .relu_masks = copies, .weight_copies = copies};
+  Executor executor(run_passes(build_model(o.model, model), training_passes(passes)), *backend, state);
   write_synthetic_batch(executor, model_defaults(o.model).classes);
 
   const StepParams params{1, 0, 0, 0.01f};

@@ -42,7 +42,7 @@ ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
         "model {} needs square images, found {}", recipe.model.name, to_string(request.image));
   ModelOptions options;
   options.mode = request.mode;
-  options.activation = recipe.train.precision == Precision::kBF16 ? DType::kBF16 : DType::kF32;
+  options.activation = activation_type(recipe.train.precision);
   options.batch = request.batch;
   options.image_size = request.image.height;
   options.channels = request.image.channels;

@@ -194,6 +194,28 @@ TEST(Executor, AccumulationGivesTheMeanGradientOfTheMicroBatches) {
     ASSERT_EQ(once[i], twice[i]) << "g + g halved is g exactly, at " << i;
 }
 
+TEST(Executor, TheNormTimesGradientScaleIsThatOfTheMeanGradient) {
+  const auto norm = [](const UpdateOptions& update) {
+    const std::unique_ptr<Backend> backend = make_backend("cpu", {2});
+    ModelOptions model;
+    model.batch = 8;
+    State state(*backend);
+    Executor executor(run_passes(build_model("cifar_resnet20", model), training_passes({update})), *backend,
+                      state);
+    for (uint32_t micro = 0; micro < static_cast<uint32_t>(update.accumulation); ++micro) {
+      write_batch(executor, 8, 0);
+      executor.run_micro_step({1, 0, micro, 0.1f});
+    }
+    executor.run_update({1, 0, 0, 0.1f});
+    return executor.read<float>("norm")[0] * gradient_scale(update);
+  };
+  const float plain = norm({});
+  EXPECT_GT(plain, 0);
+  EXPECT_EQ(norm({.accumulation = 4}), plain);
+  EXPECT_EQ(norm({.loss_scale = 1024}), plain);
+  EXPECT_EQ(norm({.accumulation = 2, .loss_scale = 256}), plain);
+}
+
 TEST(Executor, StepsKeepNoMemoryAndMapNone) {
   const std::unique_ptr<Backend> backend = make_backend("cpu", {2});
   ModelOptions model;

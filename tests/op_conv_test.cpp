@@ -121,6 +121,18 @@ TEST(OpConv, BackwardFilterOfIntegersIsExact) {
   expect_exact_for_all(backward_filter_case);
 }
 
+TEST(OpConv, ReadsACopyOfTheWeightInTheActivationsType) {
+  const DType type = DType::kBF16;
+  for (const ConvShape& s : kShapes) {
+    const Data data(s);
+    OpCase forward{name(s), Conv{s.k, s.r, s.s, s.stride, s.pad, s.groups}, {}, {}};
+    forward.tolerances = {summed_tolerance(type, s.r * s.s * s.c)};
+    expect_case(forward.input(type, data.src).input(type, data.weight));
+    OpCase backward{name(s), ConvBackwardData{s}, {}, {summed_tolerance(type, s.r * s.s * s.k)}};
+    expect_case(backward.input(type, data.d_dst).input(type, data.weight));
+  }
+}
+
 TEST(OpConv, Tf32RoundsFactors) {
   for (const ConvShape& s : {ConvShape{2, 7, 5, 3, 16, 3, 3, 1, 1, 1}, {2, 8, 8, 16, 32, 3, 3, 2, 1, 1}}) {
     const Data data(s);

@@ -102,6 +102,12 @@ TEST(OpGradient, Activations) {
   }
 }
 
+TEST(OpGradient, ReluMask) {
+  expect_gradients([](GraphBuilder& b, ValueId x) {
+    return b.graph().add_node("relu", ReluMask{}, {b.scale(x, 1, 0.003f)})[0];
+  });
+}
+
 TEST(OpGradient, AddAndMultiplyOfOneValueTwice) {
   expect_gradients([](GraphBuilder& b, ValueId x) { return b.add(x, b.multiply(x, x)); });
   expect_gradients([](GraphBuilder& b, ValueId x) { return b.add(x, x); });

@@ -50,6 +50,13 @@ TEST(OpLoss, CrossEntropy) {
   }
 }
 
+TEST(OpLoss, BackwardTimesTheLossScale) {
+  OpCase test{"scale 1024", SoftmaxCrossEntropyBackward{0.1f, 1024}, {}, {kFunctionF32}};
+  test.scale = 1024.0 / 37;
+  test.input(DType::kF32, uniform_tensor({37, 10}, 1, -4, 4));
+  expect_case(test.input(DType::kI32, integer_tensor({37}, 2, 10)));
+}
+
 TEST(OpLoss, LargeLogitsDoNotOverflow) {
   const Tensor logits({3, 3}, {1000, 0, -1000, -1e4, -1e4, -1e4, 500, 500, 0});
   expect_both_ways("large logits", 0, logits, Tensor({3}, {0, 2, 1}));

@@ -122,6 +122,19 @@ TEST(OpUpdate, SgdClips) {
   }
 }
 
+TEST(OpUpdate, SgdWritesCopies) {
+  SgdUpdate op = sgd();
+  op.copy_of = {2, 5, 3};
+  OpCase test{"three copies", op, {}, {kRoundedBF16}};
+  test.params.learning_rate = 0.1f;
+  test.input(DType::kF32, finite_norm());
+  add_list(test, 10);
+  add_list(test, 20);
+  add_list(test, 30);
+  for (const int64_t i : op.copy_of) test.input(DType::kBF16, Tensor(kShapes[static_cast<size_t>(i)]));
+  expect_case(test);
+}
+
 TEST(OpUpdate, Ema) {
   for (const float decay : {0.0f, 0.9f, 0.9999f}) {
     OpCase test{fmt::format("decay {}", decay), EmaUpdate{decay}, {}, {kRoundedF32}};

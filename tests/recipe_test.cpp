@@ -91,6 +91,15 @@ TEST(Recipe, OverridesWinInOrder) {
   EXPECT_EQ(with({"data.path="}).data.path, "");
 }
 
+TEST(Recipe, PrecisionDecidesActivationsAndLossScale) {
+  EXPECT_EQ(activation_type(with({"train.precision=tf32"}).train.precision), DType::kF32);
+  EXPECT_EQ(activation_type(with({"train.precision=fp16"}).train.precision), DType::kF16);
+  for (const std::string_view name : kPrecisionNames) EXPECT_EQ(to_string(precision_named(name)), name);
+  EXPECT_EQ(loss_scale(Precision::kF16, 0), 1024);
+  EXPECT_EQ(loss_scale(Precision::kBF16, 0), 1);
+  EXPECT_EQ(loss_scale(Precision::kF16, 8), 8);
+}
+
 // ---- refusing
 // --------------------------------------------------------------------------------------------------
 

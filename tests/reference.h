@@ -53,6 +53,8 @@ Tensor bias(const Tensor& src, const Tensor& bias_values);
 Tensor bias_backward(const Tensor& d_dst);
 Tensor activation(ActivationKind kind, const Tensor& src);
 Tensor activation_backward(ActivationKind kind, const Tensor& d_dst, const Tensor& dst);
+Tensors relu_mask(const Tensor& src);
+Tensor relu_mask_backward(const Tensor& d_dst, const Tensor& mask);
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor multiply(const Tensor& a, const Tensor& b);
 Tensor scale(const Scale& op, const Tensor& src);
@@ -87,7 +89,8 @@ Tensor global_avg_pool_backward(const Tensor& d_dst, const Shape& src);
 
 // reference_loss.cpp
 Tensors softmax_cross_entropy(double smoothing, const Tensor& logits, const Tensor& labels);
-Tensor softmax_cross_entropy_backward(double smoothing, const Tensor& logits, const Tensor& labels);
+Tensor softmax_cross_entropy_backward(const SoftmaxCrossEntropyBackward& op, const Tensor& logits,
+                                      const Tensor& labels);
 
 // reference_update.cpp: these change persistent values in place.
 Tensor gradient_norm(std::span<const Tensor* const> gradients);

@@ -78,6 +78,28 @@ Tensor activation_backward(ActivationKind kind, const Tensor& d_dst, const Tenso
   return {};
 }
 
+Tensors relu_mask(const Tensor& src) {
+  const Tensor dst = activation(ActivationKind::kRelu, src);
+  const int64_t channels = src.channels(), mask_bytes = (channels + 7) / 8;
+  Tensor mask({src.shape[0], src.shape[1], src.shape[2], mask_bytes});
+  for (int64_t i = 0; i < src.elements(); ++i) {
+    const int64_t row = i / channels, c = i % channels;
+    if (!(dst[i] <= 0)) mask[row * mask_bytes + c / 8] += std::exp2(c % 8);
+  }
+  return {dst, mask};
+}
+
+Tensor relu_mask_backward(const Tensor& d_dst, const Tensor& mask) {
+  Tensor d_src(d_dst.shape);
+  const int64_t channels = d_dst.channels();
+  for (int64_t i = 0; i < d_dst.elements(); ++i) {
+    const int64_t row = i / channels, c = i % channels;
+    const auto byte = static_cast<int>(mask[row * mask.channels() + c / 8]);
+    d_src[i] = (byte >> (c % 8) & 1) != 0 ? d_dst[i] : 0.0;
+  }
+  return d_src;
+}
+
 Tensor add(const Tensor& a, const Tensor& b) {
   return map(a, b, [](double x, double y) { return x + y; });
 }

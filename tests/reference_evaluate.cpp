@@ -25,6 +25,7 @@ struct Evaluate {
     return {batch_norm_apply(op.epsilon, at(0), at(1), at(2), at(3), at(4))};
   }
   Tensors operator()(const Activation& op) const { return {activation(op.kind, at(0))}; }
+  Tensors operator()(const ReluMask&) const { return relu_mask(at(0)); }
   Tensors operator()(const Add&) const { return {add(at(0), at(1))}; }
   Tensors operator()(const Multiply&) const { return {multiply(at(0), at(1))}; }
   Tensors operator()(const Scale& op) const { return {scale(op, at(0))}; }
@@ -59,6 +60,7 @@ struct Evaluate {
   Tensors operator()(const ActivationBackward& op) const {
     return {activation_backward(op.kind, at(0), at(1))};
   }
+  Tensors operator()(const ReluMaskBackward&) const { return {relu_mask_backward(at(0), at(1))}; }
   Tensors operator()(const ShortcutABackward& op) const {
     return {shortcut_a_backward(op.forward, at(0), op.src)};
   }
@@ -73,7 +75,7 @@ struct Evaluate {
   }
   Tensors operator()(const LinearBackwardFilter&) const { return {linear_backward_filter(at(0), at(1))}; }
   Tensors operator()(const SoftmaxCrossEntropyBackward& op) const {
-    return {softmax_cross_entropy_backward(op.smoothing, at(0), at(1))};
+    return {softmax_cross_entropy_backward(op, at(0), at(1))};
   }
 
   Tensors operator()(const GradientNorm&) const { return {gradient_norm(constants(in))}; }

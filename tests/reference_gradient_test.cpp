@@ -191,8 +191,8 @@ TEST(ReferenceGradient, Pools) {
 
 TEST(ReferenceGradient, SoftmaxCrossEntropy) {
   const Tensor logits = uniform_tensor({4, 6}, 1, -3, 3), labels({4}, {5, -1, 0, 3});
-  for (const double smoothing : {0.0, 0.1}) {
-    const Tensor analytic = reference::softmax_cross_entropy_backward(smoothing, logits, labels);
+  for (const float smoothing : {0.0f, 0.1f}) {
+    const Tensor analytic = reference::softmax_cross_entropy_backward({smoothing}, logits, labels);
     const auto loss = [&](const Tensor& x) {
       return reference::softmax_cross_entropy(smoothing, x, labels)[0];
     };

@@ -59,7 +59,8 @@ Tensors softmax_cross_entropy(double smoothing, const Tensor& logits, const Tens
   return {loss, counts};
 }
 
-Tensor softmax_cross_entropy_backward(double smoothing, const Tensor& logits, const Tensor& labels) {
+Tensor softmax_cross_entropy_backward(const SoftmaxCrossEntropyBackward& op, const Tensor& logits,
+                                      const Tensor& labels) {
   Tensor d_logits(logits.shape);
   const int64_t valid = valid_rows(labels), classes = logits.channels();
   for (int64_t n = 0; n < labels.elements(); ++n) {
@@ -68,7 +69,8 @@ Tensor softmax_cross_entropy_backward(double smoothing, const Tensor& logits, co
     const std::vector<double> log_probability = log_softmax(logits, n);
     for (int64_t k = 0; k < classes; ++k)
       d_logits[n * classes + k] =
-          (std::exp(log_probability[static_cast<size_t>(k)]) - target(smoothing, classes, label, k)) /
+          op.scale *
+          (std::exp(log_probability[static_cast<size_t>(k)]) - target(op.smoothing, classes, label, k)) /
           static_cast<double>(valid);
   }
   return d_logits;

@@ -41,8 +41,8 @@ void accumulate_gradient(std::span<Tensor* const> gradients_then_sums, const Ste
 void sgd_update(const SgdUpdate& op, std::span<Tensor* const> in, const StepParams& params) {
   const Tensor& norm = *in[0];
   if (!finite(norm)) return;
-  const auto weights = part(in.subspan(1), 0, 3), momenta = part(in.subspan(1), 1, 3),
-             gradients = part(in.subspan(1), 2, 3);
+  const auto lists = in.subspan(1, 3 * op.weight_decay.size()), copies = in.subspan(1 + lists.size());
+  const auto weights = part(lists, 0, 3), momenta = part(lists, 1, 3), gradients = part(lists, 2, 3);
   const double clip = op.clip_norm > 0 ? std::min(1.0, op.clip_norm / (norm[0] * op.gradient_scale)) : 1.0;
   for (size_t i = 0; i < weights.size(); ++i)
     for (int64_t j = 0; j < weights[i]->elements(); ++j) {
@@ -51,6 +51,8 @@ void sgd_update(const SgdUpdate& op, std::span<Tensor* const> in, const StepPara
       m = op.momentum * m + g;
       w -= params.learning_rate * (op.nesterov ? g + op.momentum * m : m);
     }
+  for (size_t k = 0; k < copies.size(); ++k)  // rounded when stored, not here
+    copies[k]->data = weights[static_cast<size_t>(op.copy_of[k])]->data;
 }
 
 void ema_update(const EmaUpdate& op, std::span<Tensor* const> in) {

@@ -81,6 +81,32 @@ TEST_F(TrainerTest, EveryOptionTogetherLearnsToo) {
   EXPECT_GT(result.best.top1, 36);
 }
 
+TEST_F(TrainerTest, TheLossScaleChangesNoNumber) {
+  const std::vector<std::string> options = {"train.epochs=2", "train.accumulation=2",
+                                            "optimizer.clip_norm=0.5"};
+  Recorder plain, scaled;
+  run(options, {&plain});
+  fs::remove_all(out_);
+  std::vector<std::string> with_scale = options;
+  with_scale.emplace_back("train.loss_scale=1024");
+  run(with_scale, {&scaled});
+  ASSERT_EQ(plain.steps.size(), scaled.steps.size());
+  for (size_t i = 0; i < plain.steps.size(); ++i) {
+    EXPECT_EQ(plain.steps[i].loss, scaled.steps[i].loss) << "a power of two is exact, at step " << i;
+    EXPECT_EQ(plain.steps[i].gradient_norm, scaled.steps[i].gradient_norm) << i;
+  }
+}
+
+TEST_F(TrainerTest, Fp16IsRefusedByTheCpu) {
+  try {
+    run({"train.precision=fp16"});
+    FAIL() << "the CPU has no f16";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+    EXPECT_STREQ(error.what(), "train.precision fp16 needs --device cuda; the CPU computes in fp32 or bf16");
+  }
+}
+
 TEST_F(TrainerTest, NonFiniteStopsTheRunAndSaysWhere) {
   const std::vector<std::string> diverging = {"optimizer.lr=1000", "optimizer.weight_decay=10",
                                               "train.epochs=20"};

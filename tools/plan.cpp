@@ -8,6 +8,7 @@
 #include <set>
 
 #include "engine/graph/passes.h"
+#include "engine/train/precision.h"
 #include "engine/train/units.h"
 #include "models/zoo.h"
 #include "tools/device.h"
@@ -46,9 +47,10 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   plan_options.reuse = off.erase(kReuse) == 0;
   ModelOptions options = model_options(arguments.model);
   options.mode = arguments.inference ? Mode::kEval : Mode::kTrain;
-  options.activation = arguments.precision == "bf16" ? DType::kBF16 : DType::kF32;
+  options.activation = activation_type(precision_named(arguments.precision));
   TrainingPassOptions training;
   training.recompute = arguments.recompute;
+  training.relu_masks = training.weight_copies = backend.wants_weight_copies();
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
   return make_plan(run_passes(build_model(arguments.model.name, options), passes, off), backend,
                    plan_options);
@@ -144,8 +146,7 @@ int show_plan(const PlanArguments& arguments) {
 }
 
 std::string describe_passes() {
-  TrainingPassOptions all;
-  all.recompute = true;
+  const TrainingPassOptions all{.recompute = true, .relu_masks = true, .weight_copies = true};
   std::string text = "Passes of a training step, in order:\n";
   for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<14} {}\n", pass.name, pass.help);
   text += fmt::format("  {:<14} run nodes together in one launch\n", kGroup);
@@ -160,8 +161,8 @@ Verb plan_verb(CLI::App& program) {
   const auto arguments = std::make_shared<PlanArguments>();
   arguments->model.batch = 32;
   add_model_arguments(*command, arguments->model);
-  command->add_option("--precision", arguments->precision, "Of activations: fp32 or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+  command->add_option("--precision", arguments->precision, "Of activations: fp32, tf32, bf16 or fp16")
+      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())))
       ->capture_default_str();
   command->add_flag("--recompute", arguments->recompute, "Keep block outputs only, compute the rest again");
   command->add_flag("--inference", arguments->inference,

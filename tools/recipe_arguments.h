@@ -18,7 +18,8 @@ struct KeyFlag {
 
 inline constexpr KeyFlag kModelFlag = {"--model", "model.name", "model.name, for example cifar_resnet20"};
 inline constexpr KeyFlag kDataFlag = {"--data", "data.path", "data.path: folder of the data set"};
-inline constexpr KeyFlag kPrecisionFlag = {"--precision", "train.precision", "train.precision: fp32 or bf16"};
+inline constexpr KeyFlag kPrecisionFlag = {"--precision", "train.precision",
+                                           "train.precision: fp32, tf32, bf16 or fp16"};
 inline constexpr KeyFlag kThreadsFlag = {"--threads", "train.threads",
                                          "train.threads of the CPU; 0: all cores; changes no result"};
 

@@ -2,29 +2,13 @@
 // out.
 #include "engine/checkpoint/tensor_values.h"
 
-#include <bit>
-#include <cmath>
 #include <cstring>
 
 #include "engine/core/check.h"
+#include "engine/core/half.h"
 
 namespace residuum {
 namespace {
-
-float from_bf16(uint16_t bits) {
-  return std::bit_cast<float>(uint32_t{bits} << 16);
-}
-
-// IEEE 754 binary16: exact in float, subnormals and NaN payloads included.
-float from_f16(uint16_t bits) {
-  const uint32_t sign = uint32_t{bits} >> 15 << 31, exponent = bits >> 10 & 0x1F, fraction = bits & 0x3FF;
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const uint32_t wide_exponent = exponent == 0x1F ? 0xFF : exponent + 112;
-  return std::bit_cast<float>(sign | wide_exponent << 23 | fraction << 13);
-}
 
 template <typename Stored, typename Value, typename Convert>
 std::vector<Value> convert_elements(std::span<const std::byte> data, Convert convert) {

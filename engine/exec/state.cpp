@@ -1,6 +1,9 @@
 #include "engine/exec/state.h"
 
+#include <cstring>
+
 #include "engine/core/check.h"
+#include "engine/core/half.h"
 #include "engine/core/random.h"
 #include "engine/graph/memory_plan.h"
 
@@ -53,6 +56,10 @@ void State::add(const Graph& graph, uint64_t seed) {
     Entry& entry = entries_[i];
     entry.data = next;
     next += aligned(entry.desc.bytes());
+    if (entry.kind == ValueKind::kCopy) {
+      refresh_copy(entry);  // its parameter comes before it
+      continue;
+    }
     if (init.kind == Init::Kind::kConstant && init.value == 0) continue;  // memory starts as zeros
     const std::vector<float> values = initial_values(init, entry.desc.elements(), seed, i);
     backend_.copy_to_device(entry.data, values.data(), entry.desc.bytes());
@@ -77,6 +84,16 @@ void State::write(const std::string& name, std::span<const std::byte> bytes) {
   check(bytes.size() == e.desc.bytes(), ErrorKind::kInternal, "state '{}' has {} bytes, {} were given", name,
         e.desc.bytes(), bytes.size());
   backend_.copy_to_device(e.data, bytes.data(), bytes.size());
+  const std::string copy = std::string(kCopyPrefix) + name;
+  if (contains(copy)) refresh_copy(entry(copy));
+}
+
+void State::refresh_copy(const Entry& copy) {
+  const std::vector<std::byte> source = read(copy.name.substr(kCopyPrefix.size()));
+  std::vector<float> values(source.size() / sizeof(float));
+  if (!values.empty()) std::memcpy(values.data(), source.data(), source.size());
+  const std::vector<std::byte> bytes = encode_floats(values, copy.desc.dtype);
+  backend_.copy_to_device(copy.data, bytes.data(), bytes.size());
 }
 
 void State::copy(const std::string& from, const std::string& to) {

@@ -24,8 +24,8 @@ class State {
   };
 
   /// Makes room for every persistent value of `graph` (but its inputs) that is not there yet and initialises
-  /// it: value i in the graph's order from RandomStream(seed, kInit, 0, i). Throws Error(kInternal) when a
-  /// value is there with another shape.
+  /// it: value i in the graph's order from RandomStream(seed, kInit, 0, i), a copy from its parameter. Throws
+  /// Error(kInternal) when a value is there with another shape.
   void add(const Graph& graph, uint64_t seed);
 
   /// In the order in which the graphs declared them.
@@ -34,13 +34,15 @@ class State {
   /// Throws Error(kInternal) for an unknown name.
   const Entry& entry(const std::string& name) const;
   std::vector<std::byte> read(const std::string& name) const;
-  /// `bytes` must be the value's size.
+  /// `bytes` must be the value's size. The copy of a parameter is written with it, rounded to nearest even.
   void write(const std::string& name, std::span<const std::byte> bytes);
   /// Copies the content of `from` to `to` (equal shapes).
   void copy(const std::string& from, const std::string& to);
   size_t total_bytes() const { return total_bytes_; }
 
  private:
+  void refresh_copy(const Entry& copy);
+
   Backend& backend_;
   std::vector<Entry> entries_;
   std::map<std::string, size_t> index_;

@@ -21,8 +21,11 @@ PoolShape pool_shape(const Pool& op, const Shape& src) {
 
 class Differentiator {
  public:
-  Differentiator(Graph graph, const std::vector<ValueId>& wanted)
-      : graph_(std::move(graph)), needed_(graph_.values.size()), parts_(graph_.values.size()) {
+  Differentiator(Graph graph, const std::vector<ValueId>& wanted, float loss_scale)
+      : graph_(std::move(graph)),
+        loss_scale_(loss_scale),
+        needed_(graph_.values.size()),
+        parts_(graph_.values.size()) {
     for (ValueId id : wanted) need(id);
     for (size_t id = 0; id < graph_.values.size(); ++id) {
       if (graph_.values[id].kind == ValueKind::kParameter) need(static_cast<ValueId>(id));
@@ -85,7 +88,7 @@ class Differentiator {
   }
 
   void loss_gradient(const SoftmaxCrossEntropy& op) {
-    give_node(0, SoftmaxCrossEntropyBackward{op.smoothing}, {in(0), in(1)});
+    give_node(0, SoftmaxCrossEntropyBackward{op.smoothing, loss_scale_}, {in(0), in(1)});
   }
 
   void rule(const Conv& op, ValueId d) {
@@ -110,6 +113,7 @@ class Differentiator {
   void rule(const Activation& op, ValueId d) {
     give_node(0, ActivationBackward{op.kind}, {d, current_.outputs[0]});
   }
+  void rule(const ReluMask&, ValueId d) { give_node(0, ReluMaskBackward{}, {d, current_.outputs[1]}); }
   void rule(const Add&, ValueId d) {
     give(in(0), d);
     give(in(1), d);
@@ -145,6 +149,7 @@ class Differentiator {
   void rule(const Other&, ValueId) {}
 
   Graph graph_;
+  float loss_scale_;
   std::vector<bool> needed_;
   std::vector<std::vector<ValueId>> parts_;
   Node current_;  ///< whose gradient rule is at work
@@ -152,8 +157,8 @@ class Differentiator {
 
 }  // namespace
 
-Graph differentiate(Graph forward, const std::vector<ValueId>& wanted) {
-  return Differentiator(std::move(forward), wanted).run(wanted);
+Graph differentiate(Graph forward, const std::vector<ValueId>& wanted, float loss_scale) {
+  return Differentiator(std::move(forward), wanted, loss_scale).run(wanted);
 }
 
 }  // namespace residuum

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "engine/core/overloaded.h"
 
@@ -59,13 +60,28 @@ std::vector<ValueId> updated_values(const Node& node) {
   };
   using Ids = std::vector<ValueId>;
   return std::visit(overloaded{
-                        [&](const SgdUpdate&) -> Ids { return lists(1, 3, 0, 2); },
+                        [&](const SgdUpdate& op) -> Ids {
+                          const auto edge = [&](size_t count) {
+                            return node.inputs.begin() +
+                                   static_cast<std::ptrdiff_t>(1 + count * op.weight_decay.size());
+                          };
+                          Ids ids(edge(0), edge(2));
+                          ids.insert(ids.end(), edge(3), node.inputs.end());  // the copies
+                          return ids;
+                        },
                         [&](const EmaUpdate&) -> Ids { return lists(1, 2, 1, 2); },
                         [&](const AccumulateGradient&) -> Ids { return lists(0, 2, 1, 2); },
                         [&](const BatchNormCommit&) -> Ids { return lists(1, 4, 2, 4); },
                         [&](const auto&) -> Ids { return {}; },
                     },
                     node.op);
+}
+
+/// The inputs but those only written: SGD's copies.
+std::span<const ValueId> read_values(const Node& node) {
+  const std::span<const ValueId> inputs(node.inputs);
+  const auto* sgd = std::get_if<SgdUpdate>(&node.op);
+  return sgd == nullptr ? inputs : inputs.first(inputs.size() - sgd->copy_of.size());
 }
 
 }  // namespace
@@ -109,7 +125,8 @@ int64_t node_flops(const Graph& graph, const Node& node) {
 }
 
 Cost node_cost(const Graph& graph, const Node& node) {
-  const std::set<ValueId> inputs(node.inputs.begin(), node.inputs.end());
+  const auto reads = read_values(node);
+  const std::set<ValueId> inputs(reads.begin(), reads.end());
   return {total_bytes(graph, inputs),
           total_bytes(graph, node.outputs) + total_bytes(graph, updated_values(node)),
           node_flops(graph, node), 1};
@@ -120,7 +137,7 @@ Cost group_cost(const Graph& graph, const Group& group) {
   Cost cost{0, 0, 0, 1};
   for (NodeId id : group.nodes) {
     const Node& node = graph.node(id);
-    for (ValueId input : node.inputs) {
+    for (ValueId input : read_values(node)) {
       if (!made.contains(input)) read.insert(input);
     }
     made.insert(node.outputs.begin(), node.outputs.end());

@@ -23,8 +23,12 @@ enum class ValueKind : uint8_t {
   kParameter,  ///< learned; persistent
   kBuffer,     ///< running statistics; persistent
   kOptimizer,  ///< momentum, accumulated gradients, EMA; persistent
+  kCopy,       ///< "copy.NAME": parameter NAME rounded to the activations' type; persistent, follows NAME
   kTensor,     ///< produced by a node, lives in the arena
 };
+
+/// Before a parameter's name: its kCopy value.
+inline constexpr std::string_view kCopyPrefix = "copy.";
 
 struct Value {
   std::string name;

@@ -22,7 +22,8 @@ struct Normalize {
   std::vector<float> mean, std;
   DType dtype = DType::kF32;
 };
-/// (src, weight K,R,S,C/groups) -> (dst N,P,Q,K); zero padding, no bias.
+/// (src, weight K,R,S,C/groups) -> (dst N,P,Q,K); zero padding, no bias. The weight is f32 or of src's type,
+/// here and in Linear and their gradients.
 struct Conv {
   int64_t out_channels = 0, kernel_h = 1, kernel_w = 1, stride = 1, pad = 0, groups = 1;
 };
@@ -40,6 +41,9 @@ enum class ActivationKind : uint8_t { kRelu, kSigmoid, kTanh };
 struct Activation {
   ActivationKind kind = ActivationKind::kRelu;
 };
+/// (src) -> (dst, mask u8 N,H,W,ceil(C/8)): ReLU and one bit an element, bit c % 8 of byte c / 8, which is 0
+/// where dst <= 0 and 1 elsewhere: a NaN lets its gradient pass, as in ActivationBackward. Bits past C are 0.
+struct ReluMask {};
 /// (a, b) -> (a + b), equal shapes.
 struct Add {};
 /// (a, b) -> (a * b), element by element, equal shapes.
@@ -122,6 +126,8 @@ struct BatchNormFrozenBackward {
 struct ActivationBackward {
   ActivationKind kind = ActivationKind::kRelu;
 };
+/// (d_dst, mask) -> (d_src): d_dst where the mask of ReluMask has a 1, else 0.
+struct ReluMaskBackward {};
 /// (d_dst) -> (d_src), the adjoint of ShortcutA; `src` is the forward input's shape.
 struct ShortcutABackward {
   ShortcutA forward;
@@ -150,9 +156,11 @@ struct LinearBackwardData {
 };
 /// (d_dst N,K; src) -> (d_weight f32 K,C).
 struct LinearBackwardFilter {};
-/// (logits, labels) -> (d_logits): (softmax - target) / valid rows; zero for rows with a negative label.
+/// (logits, labels) -> (d_logits): scale * (softmax - target) / valid rows; zero for rows with a negative
+/// label.
 struct SoftmaxCrossEntropyBackward {
   float smoothing = 0;
+  float scale = 1;  ///< of the loss: keeps gradients in the range of f16; SgdUpdate::gradient_scale undoes it
 };
 
 // ---- update: the last nodes of a training step; they change persistent values in place
@@ -162,15 +170,18 @@ struct SoftmaxCrossEntropyBackward {
 struct GradientNorm {};
 /// (g_i..., acc_i...) -> (): acc = g on the first micro-step of a step, acc += g on the others.
 struct AccumulateGradient {};
-/// (norm, w_i..., m_i..., g_i...) -> (): g = g * gradient_scale * min(1, clip_norm / (norm * gradient_scale))
-/// + weight_decay_i w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m); nothing changes when
-/// norm[1] is 0. The learning rate is a step parameter (torch's SGD, not Caffe's).
+/// (norm, w_i..., m_i..., g_i..., c_k...) -> (): g = g * gradient_scale * min(1, clip_norm / (norm *
+/// gradient_scale))
+/// + weight_decay_i w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m); c_k = w of
+/// copy_of[k], rounded to c_k's type; nothing changes when norm[1] is 0. The learning rate is a step
+/// parameter (torch's SGD, not Caffe's).
 struct SgdUpdate {
   float momentum = 0.9f;
   bool nesterov = false;
-  float clip_norm = 0;       ///< 0: no clipping
-  float gradient_scale = 1;  ///< 1 / accumulation steps
-  std::vector<float> weight_decay;
+  float clip_norm = 0;                ///< 0: no clipping
+  float gradient_scale = 1;           ///< 1 / (accumulation steps * loss scale)
+  std::vector<float> weight_decay;    ///< one a weight
+  std::vector<int64_t> copy_of = {};  ///< which weight each 16-bit copy belongs to
 };
 /// (norm, w_i..., e_i...) -> (): e = decay e + (1 - decay) w, when norm[1] is not 0.
 struct EmaUpdate {
@@ -185,13 +196,13 @@ struct BatchNormCommit {
 };
 
 using Op =
-    std::variant<Normalize, Conv, Bias, BatchNormStats, BatchNormApply, Activation, Add, Multiply, Scale,
-                 ShortcutA, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Linear, Dropout,
+    std::variant<Normalize, Conv, Bias, BatchNormStats, BatchNormApply, Activation, ReluMask, Add, Multiply,
+                 Scale, ShortcutA, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Linear, Dropout,
                  SoftmaxCrossEntropy, ConvBackwardData, ConvBackwardFilter, BiasBackward,
                  BatchNormBackwardReduce, BatchNormBackwardApply, BatchNormFrozenBackward, ActivationBackward,
-                 ShortcutABackward, SliceBackward, MaxPoolBackward, AvgPoolBackward, GlobalAvgPoolBackward,
-                 LinearBackwardData, LinearBackwardFilter, SoftmaxCrossEntropyBackward, GradientNorm,
-                 AccumulateGradient, SgdUpdate, EmaUpdate, BatchNormCommit>;
+                 ReluMaskBackward, ShortcutABackward, SliceBackward, MaxPoolBackward, AvgPoolBackward,
+                 GlobalAvgPoolBackward, LinearBackwardData, LinearBackwardFilter, SoftmaxCrossEntropyBackward,
+                 GradientNorm, AccumulateGradient, SgdUpdate, EmaUpdate, BatchNormCommit>;
 
 /// "conv", "batch_norm_apply", "relu", "conv_backward_data", ...: the one name of an operation everywhere.
 std::string_view op_name(const Op& op);

@@ -47,8 +47,9 @@ Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<st
 
 std::vector<Pass> training_passes(const TrainingPassOptions& options) {
   std::vector<Pass> passes;
-  passes.push_back(
-      {"autodiff", "append the backward nodes", [](Graph g) { return differentiate(std::move(g)); }});
+  passes.push_back({"autodiff", "append the backward nodes", [scale = options.update.loss_scale](Graph g) {
+                      return differentiate(std::move(g), {}, scale);
+                    }});
   passes.push_back({"update", "append optimizer and running statistics",
                     [update = options.update](Graph g) { return append_update(std::move(g), update); }});
   if (options.recompute) {
@@ -56,6 +57,14 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
         {"recompute", "keep one tensor per block, repeat the rest in the backward pass", recompute_blocks});
   }
   passes.push_back({"rematerialize", "repeat cheap nodes in the backward pass", rematerialize});
+  if (options.relu_masks) {
+    passes.push_back(
+        {"relu_masks", "one bit an element in place of ReLU outputs kept for the backward pass", relu_masks});
+  }
+  if (options.weight_copies) {
+    passes.push_back({"weight_copies", "read weights in the activations' 16-bit type, kept by the optimizer",
+                      weight_copies});
+  }
   passes.push_back({"prune", "drop unused nodes", prune});
   return passes;
 }

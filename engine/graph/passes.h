@@ -20,9 +20,15 @@ struct UpdateOptions {
   float ema_decay = 0;              ///< 0: no averaged weights
   float batch_norm_momentum = 0.1f;
   int accumulation = 1;  ///< micro-steps per optimizer step
+  float loss_scale = 1;  ///< of the gradients until SGD divides by it
 };
 
-/// Appends gradient norm, SGD, EMA and the commit of the running statistics. Adds the persistent values
+/// What SGD multiplies the sum of the micro-steps' gradients by: 1 / (accumulation * loss_scale). The true
+/// gradient norm is output "norm"[0] times this.
+float gradient_scale(const UpdateOptions& options);
+
+/// Appends gradient norm, SGD, EMA and the commit of the running statistics; the gradients are those of
+/// differentiate with options.loss_scale. Adds the persistent values
 /// "momentum.NAME", "ema.NAME" and, for accumulation > 1, "accumulated.NAME"; the output "norm" is {gradient
 /// norm, all finite}. With accumulation the running statistics follow each micro-step (as torch's do), unless
 /// its loss is not finite.
@@ -38,6 +44,15 @@ Graph recompute_blocks(Graph graph);
 /// stays in cache.
 Graph rematerialize(Graph graph);
 
+/// Writes one bit an element beside the ReLU outputs that ActivationBackward would read again, and reads that
+/// (ReluMask, ReluMaskBackward): residual joins above all. A ReLU repeated in the backward pass stays as it
+/// is: it costs no memory between the passes, so this runs after rematerialize.
+Graph relu_masks(Graph graph);
+
+/// In a graph with an SgdUpdate: convolutions and linear layers on 16-bit activations read a copy of their
+/// f32 parameter in the activations' type, a persistent value "copy.NAME" that SGD writes with the parameter.
+Graph weight_copies(Graph graph);
+
 /// Drops nodes whose results nobody uses.
 Graph prune(Graph graph);
 
@@ -51,10 +66,13 @@ struct Pass {
 Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<std::string>& off = {});
 
 struct TrainingPassOptions {
-  UpdateOptions update;
+  UpdateOptions update = {};
   bool recompute = false;
+  bool relu_masks = false;
+  bool weight_copies = false;
 };
-/// autodiff, update, recompute (when asked for), rematerialize, prune.
+/// autodiff, update, recompute, rematerialize, relu_masks, weight_copies, prune; those with a flag when it is
+/// set.
 std::vector<Pass> training_passes(const TrainingPassOptions& options);
 
 }  // namespace residuum

@@ -40,10 +40,23 @@ bool is_float(const TensorDesc& desc) {
   return desc.dtype == DType::kF32 || desc.dtype == DType::kBF16 || desc.dtype == DType::kF16;
 }
 
+/// An f32 parameter, or its copy in the type of the activations it meets.
+void require_weight(const TensorDesc& weight, const Shape& shape, const TensorDesc& activation, In in) {
+  const bool type = weight.dtype == DType::kF32 || weight.dtype == activation.dtype;
+  require(type && weight.shape == shape,
+          fmt::format("weight must be f32{} or the same of the activation's type", to_string(shape)), in);
+}
+
 Descs same_shape(In in, size_t count) {
   require_count(in, count);
   for (const TensorDesc& desc : in) require(desc == in[0], "all inputs must have one type and shape", in);
   return {in[0]};
+}
+
+/// One bit an element, rows padded to whole bytes.
+TensorDesc mask_of(const TensorDesc& dst) {
+  const auto [n, h, w, c] = Nhwc::of(dst.shape);
+  return {DType::kU8, {n, h, w, (c + 7) / 8}};
 }
 
 Descs window(const TensorDesc& src, int64_t r, int64_t s, int64_t stride, int64_t pad, int64_t channels,
@@ -66,8 +79,7 @@ ConvShape conv_shape(const Conv& op, In in) {
         op.out_channels, op.groups);
   const Shape weight{op.out_channels, op.kernel_h, op.kernel_w, c / op.groups};
   require(is_float(in[0]), "src must be floating point", in);
-  require(in[1] == TensorDesc{DType::kF32, weight}, fmt::format("weight must be f32{}", to_string(weight)),
-          in);
+  require_weight(in[1], weight, in[0], in);
   return {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups};
 }
 
@@ -106,8 +118,7 @@ Descs linear(const Linear& op, In in) {
   require_count(in, 2);
   require(in[0].shape.rank() >= 2 && is_float(in[0]), "src must be a floating point batch", in);
   const int64_t n = in[0].shape[0], c = n == 0 ? 0 : in[0].elements() / n;
-  require(in[1] == TensorDesc{DType::kF32, {op.out_features, c}},
-          fmt::format("weight must be f32[{}, {}]", op.out_features, c), in);
+  require_weight(in[1], {op.out_features, c}, in[0], in);
   return {{op.dtype, {n, op.out_features}}};
 }
 
@@ -166,6 +177,10 @@ struct ShapeRule {
     return batch_norm_parameters(in, 1);
   }
   Descs operator()(const Activation&) const { return same_shape(in, 1); }
+  Descs operator()(const ReluMask&) const {
+    require_count(in, 1);
+    return {in[0], mask_of(in[0])};
+  }
   Descs operator()(const Add&) const { return same_shape(in, 2); }
   Descs operator()(const Multiply&) const { return same_shape(in, 2); }
   Descs operator()(const Scale&) const { return same_shape(in, 1); }
@@ -211,8 +226,7 @@ struct ShapeRule {
     require_count(in, 2);
     const ConvShape& s = op.shape;
     require(in[0].shape == Shape{s.n, s.p(), s.q(), s.k}, "d_dst must be N,P,Q,K of the convolution", in);
-    require(in[1] == TensorDesc{DType::kF32, {s.k, s.r, s.s, s.c / s.groups}},
-            "weight must be f32 K,R,S,C/groups", in);
+    require_weight(in[1], {s.k, s.r, s.s, s.c / s.groups}, in[0], in);
     return {{in[0].dtype, {s.n, s.h, s.w, s.c}}};
   }
   Descs operator()(const ConvBackwardFilter& op) const { return conv_backward_filter(op.shape, in); }
@@ -236,6 +250,11 @@ struct ShapeRule {
     return batch_norm_parameters(in, 1);
   }
   Descs operator()(const ActivationBackward&) const { return same_shape(in, 2); }
+  Descs operator()(const ReluMaskBackward&) const {
+    require_count(in, 2);
+    require(in[1] == mask_of(in[0]), fmt::format("mask must be {}", to_string(mask_of(in[0]))), in);
+    return {in[0]};
+  }
   Descs operator()(const ShortcutABackward& op) const {
     require_count(in, 1);
     const TensorDesc src{in[0].dtype, op.src};
@@ -290,9 +309,19 @@ struct ShapeRule {
     return {};
   }
   Descs operator()(const SgdUpdate& op) const {
-    require_lists(in, 1, 3);
-    check(op.weight_decay.size() * 3 + 1 == in.size(), ErrorKind::kShape,
-          "{} weight decays for {} parameters", op.weight_decay.size(), (in.size() - 1) / 3);
+    const size_t weights = op.weight_decay.size(), copies = op.copy_of.size();
+    check(1 + 3 * weights + copies == in.size(), ErrorKind::kShape,
+          "takes 1 input, 3 lists of {} and {} copies, found {} inputs", weights, copies, in.size());
+    require_lists(in.first(1 + 3 * weights), 1, 3);
+    for (size_t k = 0; k < copies; ++k) {
+      const auto i = static_cast<size_t>(op.copy_of[k]);
+      const TensorDesc& copy = in[1 + 3 * weights + k];
+      const bool fits = i < weights && copy.shape == in[1 + i].shape && is_float(copy) &&
+                        copy.dtype != DType::kF32 && copy.dtype == in[1 + 3 * weights].dtype;
+      require(fits,
+              fmt::format("copy {} must be a tensor of the shape of weight {}, all of one 16-bit type", k, i),
+              in);
+    }
     return {};
   }
   Descs operator()(const EmaUpdate&) const {

@@ -48,13 +48,13 @@ void append_commit(Graph& graph, ValueId norm, float momentum, Phase phase) {
 
 }  // namespace
 
+float gradient_scale(const UpdateOptions& options) {
+  return 1.0f / (static_cast<float>(options.accumulation) * options.loss_scale);
+}
+
 Graph append_update(Graph graph, const UpdateOptions& options) {
   Ids weights, gradients;
-  SgdUpdate sgd{options.momentum,
-                options.nesterov,
-                options.clip_norm,
-                1.0f / static_cast<float>(options.accumulation),
-                {}};
+  SgdUpdate sgd{options.momentum, options.nesterov, options.clip_norm, gradient_scale(options), {}};
   for (const auto& [parameter, gradient] : graph.gradients) {
     if (graph.value(parameter).kind != ValueKind::kParameter) continue;
     weights.push_back(parameter);

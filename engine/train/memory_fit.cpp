@@ -41,7 +41,7 @@ std::string explain_out_of_memory(const Recipe& recipe, const ModelBuilder& buil
       backend);
   const auto plan_of = [&](int64_t micro_batch) {
     const Graph forward = build({Mode::kTrain, micro_batch, image, class_count(recipe, train_data)});
-    return make_plan(run_passes(forward, passes_of(recipe)), backend);
+    return make_plan(run_passes(forward, passes_of(recipe, backend)), backend);
   };
   const int64_t accumulation = recipe.train.accumulation;
   const int64_t micro_batch = recipe.train.batch / accumulation;

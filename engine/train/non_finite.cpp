@@ -33,8 +33,9 @@ bool is_float(DType type) {
 }  // namespace
 
 NonFinite find_non_finite(const Graph& forward, Backend& backend, State& state, const StepParams& params,
-                          std::span<const uint8_t> images, std::span<const int32_t> labels) {
-  Graph graph = differentiate(forward);
+                          std::span<const uint8_t> images, std::span<const int32_t> labels,
+                          float loss_scale) {
+  Graph graph = differentiate(forward, {}, loss_scale);
   for (size_t id = 0; id < graph.values.size(); ++id) {
     if (graph.values[id].producer != kNone) graph.outputs[std::to_string(id)] = static_cast<ValueId>(id);
   }

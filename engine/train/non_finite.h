@@ -14,9 +14,9 @@ struct NonFinite {
 };
 
 /// Runs forward and backward of `forward` (a training graph before any pass) on the given inputs with the
-/// weights of `state` and returns the first value, in execution order, that is not finite. Needs memory for
-/// every value at once.
+/// weights of `state`, gradients multiplied by `loss_scale`, and returns the first value, in execution order,
+/// that is not finite. Needs memory for every value at once.
 NonFinite find_non_finite(const Graph& forward, Backend& backend, State& state, const StepParams& params,
-                          std::span<const uint8_t> images, std::span<const int32_t> labels);
+                          std::span<const uint8_t> images, std::span<const int32_t> labels, float loss_scale);
 
 }  // namespace residuum

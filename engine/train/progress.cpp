@@ -176,7 +176,7 @@ std::string describe_run(const RunInfo& info) {
   line("data", fmt::format("{}: {} training images, {} test images", info.recipe.data.path,
                            count_text(info.train_samples), count_text(info.test_samples)));
   line("run", fmt::format("{}, batch {}, {}, files in {}", length_text(info), train.batch,
-                          train.precision == Precision::kBF16 ? "bf16" : "fp32", info.out.string()));
+                          to_string(train.precision), info.out.string()));
   line("memory",
        fmt::format("peak {}: arena {}, weights and optimizer {}, evaluation {}; training {} without reuse",
                    bytes(plan.peak_bytes() + info.evaluation_bytes), bytes(plan.memory.arena_bytes),

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/graph/op.h"
+#include "engine/train/precision.h"
 
 namespace residuum {
 
@@ -52,7 +53,6 @@ struct DataRecipe {
   bool operator==(const DataRecipe&) const = default;
 };
 
-enum class Precision : uint8_t { kF32, kBF16 };
 enum class NanPolicy : uint8_t {
   kStop,  ///< the run ends with an error
   kSkip,  ///< the step changes nothing and the run goes on
@@ -63,7 +63,8 @@ struct TrainRecipe {
   int64_t batch = 128;                    ///< global: over all ranks and accumulated micro-steps
   int64_t accumulation = 1;               ///< micro-steps per step; divides batch
   int64_t seed = 1;                       ///< >= 0
-  Precision precision = Precision::kF32;  ///< of activations
+  Precision precision = Precision::kF32;  ///< of activations and products
+  double loss_scale = 0;                  ///< see loss_scale() of precision.h; 0: the precision's own
   bool recompute = false;                 ///< forget the activations inside blocks, compute them again
   double label_smoothing = 0;
   int64_t eval_every = 1;    ///< epochs; 0: at the end only

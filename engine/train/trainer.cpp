@@ -41,7 +41,7 @@ class Trainer {
         classes_(class_count(recipe, train_data)),
         forward_(build(
             {Mode::kTrain, recipe.train.batch / recipe.train.accumulation, loader_.image_shape(), classes_})),
-        executor_(run_passes(forward_, passes_of(recipe)), backend, state_,
+        executor_(run_passes(forward_, passes_of(recipe, backend)), backend, state_,
                   {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
         evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0),
         steps_per_epoch_(loader_.batches()) {
@@ -162,7 +162,7 @@ class Trainer {
     report.top1_accuracy =
         found.valid == 0 ? 0 : static_cast<double>(found.right) / static_cast<double>(found.valid);
     report.learning_rate = learning_rate(recipe_, steps_per_epoch_, static_cast<int64_t>(step.params.step));
-    report.gradient_norm = found.gradient_norm;
+    report.gradient_norm = found.gradient_norm * gradient_scale(update_options(recipe_));
     report.data_seconds = step.data_seconds;
     report.images = recipe_.train.batch;
     report.skipped = !found.finite;
@@ -182,7 +182,7 @@ class Trainer {
     for (int64_t micro = 0; micro < pieces && found.value.empty(); ++micro) {
       params.micro_step = static_cast<uint32_t>(micro);
       found = find_non_finite(forward_, backend_, state_, params, step.micro_images(micro, pieces),
-                              step.micro_labels(micro, pieces));
+                              step.micro_labels(micro, pieces), update_options(recipe_).loss_scale);
     }
     const nlohmann::json dump = {{"step", params.step},          {"value", found.value},
                                  {"operation", found.operation}, {"phase", found.phase},

@@ -32,7 +32,7 @@ int64_t class_count(const Recipe& recipe, const Dataset& dataset) {
   return recipe.model.classes > 0 ? recipe.model.classes : static_cast<int64_t>(dataset.classes().size());
 }
 
-std::vector<Pass> passes_of(const Recipe& recipe) {
+UpdateOptions update_options(const Recipe& recipe) {
   const OptimizerRecipe& o = recipe.optimizer;
   UpdateOptions update;
   update.momentum = static_cast<float>(o.momentum);
@@ -42,7 +42,15 @@ std::vector<Pass> passes_of(const Recipe& recipe) {
   update.clip_norm = static_cast<float>(o.clip_norm);
   update.ema_decay = static_cast<float>(o.ema_decay);
   update.accumulation = static_cast<int>(recipe.train.accumulation);
-  return training_passes({update, recipe.train.recompute});
+  update.loss_scale = static_cast<float>(loss_scale(recipe.train.precision, recipe.train.loss_scale));
+  return update;
+}
+
+std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend) {
+  return training_passes({.update = update_options(recipe),
+                          .recompute = recipe.train.recompute,
+                          .relu_masks = backend.wants_weight_copies(),
+                          .weight_copies = backend.wants_weight_copies()});
 }
 
 }  // namespace residuum

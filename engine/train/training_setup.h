@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "engine/backend/backend.h"
 #include "engine/data/loader.h"
 #include "engine/graph/passes.h"
 #include "engine/train/recipe.h"
@@ -13,7 +14,8 @@ LoaderOptions train_loader_options(const Recipe& recipe);
 LoaderOptions eval_loader_options(const Recipe& recipe);
 /// model.classes, or the data set's when that is 0.
 int64_t class_count(const Recipe& recipe, const Dataset& dataset);
-/// The passes that make a training step of a forward graph.
-std::vector<Pass> passes_of(const Recipe& recipe);
+UpdateOptions update_options(const Recipe& recipe);
+/// The passes that make a training step of a forward graph on a backend.
+std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend);
 
 }  // namespace residuum

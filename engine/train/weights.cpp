@@ -90,6 +90,7 @@ void import_weights(State& state, const SafetensorsFile& file) {
 TensorFileContent export_state(const State& state) {
   TensorFileContent content;
   for (const State::Entry& entry : state.entries()) {
+    if (entry.kind == ValueKind::kCopy) continue;
     check(entry.desc.dtype == DType::kF32, ErrorKind::kInternal, "state '{}' is {}, not f32", entry.name,
           to_string(entry.desc));
     append(content, entry.name, "F32", extents(entry.desc.shape), state.read(entry.name));
@@ -99,8 +100,9 @@ TensorFileContent export_state(const State& state) {
 
 void import_state(State& state, const SafetensorsFile& file) {
   std::vector<ExpectedTensor> expected;
-  for (const State::Entry& entry : state.entries())
-    expected.push_back({entry.name, extents(entry.desc.shape)});
+  for (const State::Entry& entry : state.entries()) {
+    if (entry.kind != ValueKind::kCopy) expected.push_back({entry.name, extents(entry.desc.shape)});
+  }
   const std::vector<const StoredTensor*> found =
       match_state_dict(expected, file, {.strip_module_prefix = false, .optional_num_batches_tracked = false});
   for (size_t i = 0; i < found.size(); ++i) state.write(expected[i].name, found[i]->data);

@@ -1,6 +1,6 @@
 // Convolutions on oneDNN: one single-threaded primitive call per shard. Weights are packed once per launch
-// from K,R,S,C/groups; the weight gradient is one packed partial per shard, added in shard order and
-// unpacked.
+// from K,R,S,C/groups (f32, or the bf16 copy); the weight gradient is one packed partial per shard, added in
+// shard order and unpacked.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -47,8 +47,8 @@ class WeightReorder {
  public:
   enum class Way { kPack, kUnpack };
 
-  WeightReorder(const ConvShape& shape, const dnnl::memory::desc& packed, Way way) : way_(way) {
-    const dnnl::memory::desc plain = onednn::plain_weights(shape);
+  WeightReorder(const ConvShape& shape, DType type, const dnnl::memory::desc& packed, Way way) : way_(way) {
+    const dnnl::memory::desc plain = onednn::plain_weights(shape, type);
     const std::vector<ChannelRun> runs = channel_runs(shape, packed);
     for (const ChannelRun& run : runs) {
       dnnl::memory::desc a = plain, b = packed;
@@ -149,7 +149,7 @@ class ConvByWeights : public Kernel {
  public:
   ConvByWeights(const KernelSource& source, ConvDirection direction)
       : conv_(source, direction),
-        pack_(conv_.shape(), conv_.weights(), WeightReorder::Way::kPack),
+        pack_(conv_.shape(), source.in(1).dtype, conv_.weights(), WeightReorder::Way::kPack),
         forward_(direction == ConvDirection::kForward) {}
 
   size_t thread_scratch_bytes() const override { return conv_.scratchpad_bytes(); }
@@ -177,7 +177,7 @@ class ConvBackwardFilterKernel : public Kernel {
  public:
   explicit ConvBackwardFilterKernel(const KernelSource& source)
       : conv_(source, ConvDirection::kBackwardFilter),
-        unpack_(conv_.shape(), conv_.weights(), WeightReorder::Way::kUnpack),
+        unpack_(conv_.shape(), DType::kF32, conv_.weights(), WeightReorder::Way::kUnpack),
         runs_(channel_runs(conv_.shape(), conv_.weights())),
         shards_(source.shards),
         stride_(aligned(conv_.weights().get_size())) {}

@@ -39,6 +39,8 @@ std::unique_ptr<Kernel> make_kernel(const KernelSource& source) {
                         [&](const BatchNormBackwardReduce& op) -> Made { return batch_norm(op); },
                         [&](const BatchNormBackwardApply& op) -> Made { return batch_norm(op); },
                         [&](const BatchNormFrozenBackward& op) -> Made { return batch_norm(op); },
+                        [&](const ReluMask&) -> Made { return make_relu_mask(source); },
+                        [&](const ReluMaskBackward&) -> Made { return make_relu_mask(source); },
                         [&](const ShortcutA&) -> Made { return make_channels(source); },
                         [&](const ShortcutABackward&) -> Made { return make_channels(source); },
                         [&](const Concat&) -> Made { return make_channels(source); },

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/core/check.h"
 #include "engine/graph/memory_plan.h"
 
 namespace residuum::cpu {
@@ -39,8 +40,24 @@ int pieces_of(const Graph& graph, const Node& node) {
   return pieces;
 }
 
+namespace {
+
+void refuse_f16(const Graph& graph, const Group& group) {
+  for (const NodeId id : group.nodes) {
+    for (const auto* ids : {&graph.node(id).inputs, &graph.node(id).outputs}) {
+      for (const ValueId value : *ids) {
+        check(graph.desc(value).dtype != DType::kF16, ErrorKind::kDevice,
+              "train.precision fp16 needs --device cuda; the CPU computes in fp32 or bf16");
+      }
+    }
+  }
+}
+
+}  // namespace
+
 CpuLaunch::CpuLaunch(const Graph& graph, const Group& group, ThreadPool& pool)
     : pool_(pool), batch_(batch_of(graph, graph.node(group.nodes[0]))) {
+  refuse_f16(graph, group);
   shards_ = shard_count(batch_);
   if (group.nodes.size() == 1) shards_ = pieces_of(graph, graph.node(group.nodes[0]));
   size_t most_operands = 0;

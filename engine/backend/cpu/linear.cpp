@@ -71,9 +71,18 @@ class LinearBase : public Kernel {
 /// Forward dst = src weight^T, backward d_src = d_dst weight.
 class LinearByWeight : public LinearBase {
  public:
-  LinearByWeight(const LinearShape& shape, bool forward) : LinearBase(shape), forward_(forward) {}
-  void bind(std::span<std::byte* const> in, std::span<std::byte* const>, std::byte*) override {
-    weight_ = floats(in[1]);
+  LinearByWeight(const LinearShape& shape, DType weight, bool forward)
+      : LinearBase(shape), weight_type_(weight), forward_(forward) {}
+  size_t shared_scratch_bytes() const override {
+    return weight_type_ == DType::kF32 ? 0 : static_cast<size_t>(s_.c * s_.k) * sizeof(float);
+  }
+  void bind(std::span<std::byte* const> in, std::span<std::byte* const>, std::byte* shared_scratch) override {
+    stored_ = in[1];
+    weight_ = floats(weight_type_ == DType::kF32 ? in[1] : shared_scratch);
+  }
+  int prepare_tasks() const override { return weight_type_ == DType::kF32 ? 0 : 1; }
+  void prepare(int, const StepParams&) override {
+    simd(weight_type_).to_float(stored_, s_.c * s_.k, weight_);
   }
   void shard(const ShardContext& context) override {
     const int64_t rows = context.range.count, reads = forward_ ? s_.c : s_.k, writes = forward_ ? s_.k : s_.c;
@@ -85,8 +94,10 @@ class LinearByWeight : public LinearBase {
   }
 
  private:
+  DType weight_type_;
   bool forward_;
-  const float* weight_ = nullptr;
+  const std::byte* stored_ = nullptr;
+  float* weight_ = nullptr;  ///< the stored weight, or its f32 values in scratch
 };
 
 class LinearBackwardFilterKernel : public LinearBase {
@@ -131,10 +142,10 @@ std::unique_ptr<Kernel> make_linear(const KernelSource& source) {
     return LinearShape{src.elements() / source.batch, dst.shape[1], rows, src.dtype, dst.dtype};
   };
   if (std::holds_alternative<Linear>(source.node.op)) {
-    return std::make_unique<LinearByWeight>(shape(source.in(0), source.out(0)), true);
+    return std::make_unique<LinearByWeight>(shape(source.in(0), source.out(0)), source.in(1).dtype, true);
   }
   if (std::holds_alternative<LinearBackwardData>(source.node.op)) {
-    return std::make_unique<LinearByWeight>(shape(source.out(0), source.in(0)), false);
+    return std::make_unique<LinearByWeight>(shape(source.out(0), source.in(0)), source.in(1).dtype, false);
   }
   return std::make_unique<LinearBackwardFilterKernel>(shape(source.in(1), source.in(0)), source.shards);
 }

@@ -141,13 +141,13 @@ ConvPrimitive make_conv(ConvDirection direction, const ConvShape& shape, DType t
   }
 }
 
-Desc plain_weights(const ConvShape& s) {
+Desc plain_weights(const ConvShape& s, DType type) {
   const int64_t c = s.c / s.groups;
   const Dims strides = {s.r * s.s * c, 1, s.s * c, c};
-  if (s.groups == 1) return Desc({s.k, c, s.r, s.s}, Type::f32, strides);
+  if (s.groups == 1) return Desc({s.k, c, s.r, s.s}, type_of(type), strides);
   Dims grouped = strides;
   grouped.insert(grouped.begin(), s.k / s.groups * s.r * s.s * c);
-  return Desc(weight_dims(s), Type::f32, grouped);
+  return Desc(weight_dims(s), type_of(type), grouped);
 }
 
 int64_t output_channel_block(const Desc& weights) {

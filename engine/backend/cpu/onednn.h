@@ -28,8 +28,8 @@ struct ConvPrimitive {
 /// Throws Error(kDevice) when this processor cannot run the element type.
 ConvPrimitive make_conv(ConvDirection direction, const ConvShape& shape, DType type);
 
-/// The engine's K,R,S,C/groups f32 weight seen as oneDNN's (groups,) O,I,H,W.
-dnnl::memory::desc plain_weights(const ConvShape& shape);
+/// The engine's K,R,S,C/groups weight (f32 or bf16) seen as oneDNN's (groups,) O,I,H,W.
+dnnl::memory::desc plain_weights(const ConvShape& shape, DType type);
 
 /// How many output channels a packed weight (no groups) keeps together, when it is laid out output channel
 /// block by output channel block and none is padding; else 0.

@@ -101,8 +101,11 @@ class LossKernel final : public Kernel {
 
 class LossBackwardKernel final : public Kernel {
  public:
-  LossBackwardKernel(const KernelSource& source, float smoothing)
-      : classes_(source.in(0).shape[1]), batch_(source.batch), smoothing_(static_cast<double>(smoothing)) {}
+  LossBackwardKernel(const KernelSource& source, const SoftmaxCrossEntropyBackward& op)
+      : classes_(source.in(0).shape[1]),
+        batch_(source.batch),
+        smoothing_(static_cast<double>(op.smoothing)),
+        scale_(static_cast<double>(op.scale)) {}
 
   size_t shared_scratch_bytes() const override { return sizeof(int64_t); }
   void bind(Addresses in, Addresses, std::byte* shared_scratch) override {
@@ -129,7 +132,7 @@ class LossBackwardKernel final : public Kernel {
  private:
   void write_row(const float* z, int32_t label, float* d) const {
     check_label(label, classes_);
-    const double lse = log_sum_exp(z, classes_), share = 1.0 / static_cast<double>(*valid_);
+    const double lse = log_sum_exp(z, classes_), share = scale_ / static_cast<double>(*valid_);
     const double everywhere = smoothing_ / static_cast<double>(classes_);
     for (int64_t k = 0; k < classes_; ++k) {
       const double target = everywhere + (k == label ? 1 - smoothing_ : 0);
@@ -138,7 +141,7 @@ class LossBackwardKernel final : public Kernel {
   }
 
   int64_t classes_, batch_;
-  double smoothing_;
+  double smoothing_, scale_;
   const int32_t* labels_ = nullptr;
   int64_t* valid_ = nullptr;
 };
@@ -152,7 +155,7 @@ std::unique_ptr<Kernel> make_softmax_loss(const KernelSource& source) {
                           return std::make_unique<LossKernel>(source, op.smoothing);
                         },
                         [&](const SoftmaxCrossEntropyBackward& op) -> Made {
-                          return std::make_unique<LossBackwardKernel>(source, op.smoothing);
+                          return std::make_unique<LossBackwardKernel>(source, op);
                         },
                         [&](const auto&) -> Made {
                           fail(ErrorKind::kInternal, "make_softmax_loss: {} is not a loss",

@@ -137,17 +137,33 @@ float gradient_factor(const SgdUpdate& op, float norm) {
   return scaled > op.clip_norm ? op.gradient_scale * (op.clip_norm / scaled) : op.gradient_scale;
 }
 
+/// Which input is the 16-bit copy of each weight; 0: it has none.
+std::vector<size_t> copy_inputs(const SgdUpdate& op) {
+  const size_t weights = op.weight_decay.size();
+  std::vector<size_t> inputs(weights);
+  for (size_t k = 0; k < op.copy_of.size(); ++k)
+    inputs[static_cast<size_t>(op.copy_of[k])] = 1 + 3 * weights + k;
+  return inputs;
+}
+
 std::unique_ptr<Kernel> make_sgd(const KernelSource& source, const SgdUpdate& op) {
   const size_t count = op.weight_decay.size();
+  const DType copy_type = op.copy_of.empty() ? DType::kF32 : source.in(1 + 3 * count).dtype;
   return over_list(source, TensorList(source, 1, count),
-                   [op, count](const ShardContext& context, size_t i, int64_t offset, int64_t n) {
+                   [op, count, copies = copy_inputs(op), copy_type](const ShardContext& context, size_t i,
+                                                                    int64_t offset, int64_t n) {
                      const float* norm = floats(context.in[0]);
                      if (norm[1] == 0) return;
                      const SgdFactors factors{gradient_factor(op, norm[0]), op.weight_decay[i], op.momentum,
                                               context.params->learning_rate, op.nesterov};
+                     float* const weight = floats(context.in[1 + i]) + offset;
                      simd(DType::kF32)
-                         .sgd(floats(context.in[1 + i]) + offset, floats(context.in[1 + count + i]) + offset,
+                         .sgd(weight, floats(context.in[1 + count + i]) + offset,
                               floats(context.in[1 + 2 * count + i]) + offset, n, factors);
+                     if (copies[i] == 0) return;
+                     std::byte* const copy = context.in[copies[i]];
+                     simd(copy_type).from_float(weight, n,
+                                                copy + static_cast<size_t>(offset) * size_of(copy_type));
                    });
 }
 
