@@ -400,7 +400,7 @@ TEST(KernelRows, ImpossibleArgumentsAreRefused) {
   float* const memory = test.floats(uniform_tensor({64}, 1));
   const Rows rows{2, 8, kernels::Element::kF32};
   EXPECT_EQ(refusal([&] {
-              add({0, 8, kernels::Element::kF32}, memory, memory, memory, nullptr);
+              kernels::add({0, 8, kernels::Element::kF32}, memory, memory, memory, nullptr);
             }),
             kInvalidValue);
   EXPECT_EQ(refusal([&] { kernels::add(rows, memory, nullptr, memory, nullptr); }), kInvalidValue);

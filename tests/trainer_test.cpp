@@ -4,62 +4,23 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "engine/checkpoint/safetensors.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
-#include "engine/core/random.h"
-#include "engine/data/memory_dataset.h"
-#include "engine/train/trainer.h"
-#include "models/recipe_model.h"
+#include "engine/train/memory_fit.h"
+#include "tests/small_run.h"
 
 namespace residuum {
 namespace {
 
-namespace fs = std::filesystem;
-
-/// 48 images of noise around a brightness that is the label's.
-std::unique_ptr<Dataset> brightness_data() {
-  MemoryDataset::Contents contents;
-  contents.shape = {8, 8, 1};
-  contents.classes = numbered_classes(4);
-  RandomStream random(5, RandomPurpose::kAnalysis, 0, 0);
-  for (int sample = 0; sample < 48; ++sample) {
-    contents.labels.push_back(sample % 4);
-    for (int i = 0; i < 64; ++i) {
-      contents.pixels.push_back(
-          static_cast<uint8_t>(60 * (sample % 4) + static_cast<int>(random.uniform_below(30))));
-    }
-  }
-  return std::make_unique<MemoryDataset>(std::move(contents));
-}
-
-class TrainerTest : public ::testing::Test {
+class TrainerTest : public SmallRunTest {
  protected:
-  TrainerTest() : out_(fs::path(::testing::TempDir()) / ("trainer_test_" + std::string(test_name()))) {
-    fs::remove_all(out_);
-  }
-  ~TrainerTest() override { fs::remove_all(out_); }
-
   TrainResult run(const std::vector<std::string>& overrides, std::vector<TrainObserver*> observers = {}) {
-    const Recipe recipe = parse_recipe(
-        "[model]\nname = 'cifar_resnet8'\n[train]\nbatch = 16\nepochs = 6\neval_batch = 20\n"
-        "[optimizer]\nlr = 0.05\n[data]\nthreads = 0\n",
-        "test", overrides);
-    const std::unique_ptr<Dataset> data = brightness_data();
-    const std::unique_ptr<Backend> backend = make_backend("cpu", {2});
-    return train(recipe, model_builder(recipe), *data, *data, *backend, {out_, false, std::move(observers)});
+    const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
+    return SmallRunTest::run(*backend, overrides, std::move(observers));
   }
-  static const char* test_name() { return ::testing::UnitTest::GetInstance()->current_test_info()->name(); }
-
-  fs::path out_;
-};
-
-struct Recorder : TrainObserver {
-  void on_step(const StepReport& report) override { steps.push_back(report); }
-  std::vector<StepReport> steps;
 };
 
 TEST_F(TrainerTest, LearnsAndCountsEverySample) {
@@ -110,8 +71,9 @@ TEST_F(TrainerTest, Fp16IsRefusedByTheCpu) {
 TEST_F(TrainerTest, NonFiniteStopsTheRunAndSaysWhere) {
   const std::vector<std::string> diverging = {"optimizer.lr=1000", "optimizer.weight_decay=10",
                                               "train.epochs=20"};
+  Recorder recorder;
   try {
-    run(diverging);
+    run(diverging, {&recorder});
     FAIL() << "weights that grow ten-thousandfold a step overflow";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kNumeric);
@@ -120,6 +82,7 @@ TEST_F(TrainerTest, NonFiniteStopsTheRunAndSaysWhere) {
   const auto dump = nlohmann::json::parse(read_text_file(out_ / "non_finite.json"));
   EXPECT_FALSE(dump.at("value").get<std::string>().empty());
   EXPECT_EQ(dump.at("samples").size(), 16u);
+  EXPECT_EQ(dump.at("step").get<size_t>(), recorder.steps.size()) << "the steps before it were reported";
 }
 
 TEST_F(TrainerTest, NonFiniteStepsAreSkippedWhenAskedFor) {
@@ -149,6 +112,33 @@ TEST_F(TrainerTest, ABatchLargerThanTheDataIsRefusedByName) {
     EXPECT_THAT(error.what(),
                 ::testing::AllOf(::testing::HasSubstr("train.batch is 64"), ::testing::HasSubstr("48")));
   }
+}
+
+TEST_F(TrainerTest, BitsDoNotDependOnPauses) {
+  Recorder flowing;
+  run({}, {&flowing});
+  const std::string expected = weights();
+  std::filesystem::remove_all(out_);
+  Recorder pausing;  // every step is waited for, reported and saved before the next one starts
+  run({"checkpoint.every=1"}, {&pausing});
+  EXPECT_EQ(weights(), expected);
+  ASSERT_EQ(flowing.steps.size(), pausing.steps.size());
+  for (size_t i = 0; i < flowing.steps.size(); ++i) {
+    EXPECT_EQ(flowing.steps[i].step, static_cast<int64_t>(i) + 1);
+    EXPECT_EQ(flowing.steps[i].loss, pausing.steps[i].loss);
+    EXPECT_EQ(flowing.steps[i].gradient_norm, pausing.steps[i].gradient_norm);
+    EXPECT_EQ(flowing.steps[i].top1_accuracy, pausing.steps[i].top1_accuracy);
+    EXPECT_EQ(flowing.steps[i].epoch, pausing.steps[i].epoch);
+  }
+}
+
+TEST(MemoryFit, FindsTheLargestValueThatFits) {
+  const auto square = [](int64_t n) { return static_cast<size_t>(n * n); };
+  EXPECT_EQ(largest_fitting(100, 49, square), 7);
+  EXPECT_EQ(largest_fitting(100, 48, square), 6);
+  EXPECT_EQ(largest_fitting(5, 1000, square), 5);
+  EXPECT_EQ(largest_fitting(5, 0, square), 0);
+  EXPECT_EQ(largest_fitting(0, 10, square), 0);
 }
 
 }  // namespace

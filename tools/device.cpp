@@ -15,7 +15,7 @@ void add_threads_option(CLI::App& command, int& threads) {
 }
 
 std::unique_ptr<Backend> open_device(const DeviceOptions& options) {
-  return make_backend(options.device, {options.threads});
+  return make_backend(options.device, {.threads = options.threads});
 }
 
 }  // namespace residuum

@@ -139,7 +139,8 @@ std::string to_text(const Plan& plan, const PlanArguments& arguments) {
 }
 
 int show_plan(const PlanArguments& arguments) {
-  const std::unique_ptr<Backend> backend = open_device(arguments.device);
+  const std::unique_ptr<Backend> backend =
+      make_planning_backend(arguments.device.device, {.threads = arguments.device.threads});
   const Plan plan = plan_of(arguments, *backend);
   print_result(arguments.json ? to_json(plan, arguments) : to_text(plan, arguments));
   return kExitOk;
@@ -178,6 +179,7 @@ Verb plan_verb(CLI::App& program) {
       "Examples:\n"
       "  residuum plan resnet50 --batch 16\n"
       "  residuum plan cifar_resnet1202 --batch 32 --recompute --json\n"
+      "  residuum plan resnet50 --batch 256 --precision bf16 --device cuda    (needs no GPU)\n"
       "  residuum plan resnet18 --disable-pass rematerialize\n\n" +
       describe_passes());
   return {command, [arguments] { return show_plan(*arguments); }};

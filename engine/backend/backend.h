@@ -71,6 +71,7 @@ struct BackendOptions {
   int threads = 0;    ///< CPU worker threads; 0: every core this process may use
   int ordinal = 0;    ///< which GPU
   bool tf32 = false;  ///< CUDA: products of f32 convolutions and linear layers in TF32, as torch's allow_tf32
+  bool cublas = false;  ///< CUDA: linear layers by cuBLAS instead of the engine's own kernels
 };
 
 class Backend {

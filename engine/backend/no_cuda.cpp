@@ -1,5 +1,6 @@
 // The CUDA backend of a build without nvcc: it says so.
 #include "engine/backend/cuda/cuda_backend.h"
+#include "engine/backend/cuda/kernel_report.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -16,6 +17,10 @@ std::unique_ptr<Backend> make_cuda_backend(const BackendOptions&) {
 }
 
 std::unique_ptr<Backend> make_cuda_planning_backend(const BackendOptions&) {
+  fail_absent();
+}
+
+KernelReport kernel_report(const std::filesystem::path&, const std::filesystem::path&) {
   fail_absent();
 }
 

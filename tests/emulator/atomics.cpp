@@ -1,5 +1,5 @@
-// Atomics on integers. Each is a point where other blocks may go on first: results that depend on the order of
-// arrival then differ between scheduling orders.
+// Atomics on integers. Each is a point where other blocks may go on first: results that depend on the order
+// of arrival then differ between scheduling orders.
 #include <algorithm>
 
 #include "tests/emulator/device_functions.h"

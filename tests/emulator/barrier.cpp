@@ -1,5 +1,5 @@
-// __syncthreads and its variants. Stricter than the hardware, which lets exited threads be absent: every thread
-// of the block has to come to the same barrier.
+// __syncthreads and its variants. Stricter than the hardware, which lets exited threads be absent: every
+// thread of the block has to come to the same barrier.
 #include "tests/emulator/grid.h"
 #include "tests/emulator/race.h"
 

@@ -1,5 +1,5 @@
-// Where a kernel calls a barrier or a warp function: file, line and column. Used as a default argument, so that
-// it names the caller's place; two calls belong together only if they come from the same place.
+// Where a kernel calls a barrier or a warp function: file, line and column. Used as a default argument, so
+// that it names the caller's place; two calls belong together only if they come from the same place.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // CUDA's device functions as kernels see them: barriers, warp functions, atomics on integers, fences,
-// intrinsics. Floating-point atomics are deleted: their sums depend on the order of arrival. Names and meaning
-// are those of the CUDA C++ programming guide.
+// intrinsics. Floating-point atomics are deleted: their sums depend on the order of arrival. Names and
+// meaning are those of the CUDA C++ programming guide.
 #pragma once
 
 #include <bit>
@@ -45,7 +45,8 @@ T atomic(Atomic operation, T* address, T value, T expected = T{});
 
 }  // namespace residuum::emulator
 
-// ---- barriers, fences ----------------------------------------------------------------------------------------
+// ---- barriers, fences
+// ----------------------------------------------------------------------------------------
 
 #define RESIDUUM_SITE ::residuum::emulator::CallSite site = ::residuum::emulator::CallSite::current()
 
@@ -76,7 +77,8 @@ inline void __nanosleep(unsigned) {
   residuum::emulator::fault("__trap");
 }
 
-// ---- warp functions ------------------------------------------------------------------------------------------
+// ---- warp functions
+// ------------------------------------------------------------------------------------------
 
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int lane, int width = 32, RESIDUUM_SITE) {
@@ -95,8 +97,8 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, RESID
 }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, RESIDUUM_SITE) {
-  return residuum::emulator::shuffle_bits(residuum::emulator::ShuffleKind::kXor, mask, value, lane_mask, width,
-                                          site);
+  return residuum::emulator::shuffle_bits(residuum::emulator::ShuffleKind::kXor, mask, value, lane_mask,
+                                          width, site);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, RESIDUUM_SITE) {
   return residuum::emulator::vote(residuum::emulator::VoteKind::kBallot, mask, predicate != 0, site);
@@ -109,7 +111,8 @@ inline int __all_sync(unsigned mask, int predicate, RESIDUUM_SITE) {
 }
 #undef RESIDUUM_SITE
 
-// ---- atomics -------------------------------------------------------------------------------------------------
+// ---- atomics
+// -------------------------------------------------------------------------------------------------
 
 template <typename T>
 T atomicAdd(T* address, std::type_identity_t<T> value) {
@@ -146,12 +149,13 @@ inline unsigned atomicInc(unsigned* address, unsigned last) {
   return residuum::emulator::atomic(residuum::emulator::Atomic::kIncrement, address, last);
 }
 
-// ---- loads and stores with a hint for the caches -------------------------------------------------------------
+// ---- loads and stores with a hint for the caches
+// -------------------------------------------------------------
 
-#define RESIDUUM_LOAD(name)           \
-  template <typename T>               \
-  inline T name(const T* address) {   \
-    return *address;                  \
+#define RESIDUUM_LOAD(name)         \
+  template <typename T>             \
+  inline T name(const T* address) { \
+    return *address;                \
   }
 RESIDUUM_LOAD(__ldg)
 RESIDUUM_LOAD(__ldca)
@@ -160,10 +164,10 @@ RESIDUUM_LOAD(__ldcs)
 RESIDUUM_LOAD(__ldlu)
 RESIDUUM_LOAD(__ldcv)
 #undef RESIDUUM_LOAD
-#define RESIDUUM_STORE(name)                                        \
-  template <typename T>                                             \
+#define RESIDUUM_STORE(name)                                           \
+  template <typename T>                                                \
   inline void name(T* address, const std::type_identity_t<T>& value) { \
-    *address = value;                                               \
+    *address = value;                                                  \
   }
 RESIDUUM_STORE(__stwb)
 RESIDUUM_STORE(__stcg)
@@ -171,33 +175,60 @@ RESIDUUM_STORE(__stcs)
 RESIDUUM_STORE(__stwt)
 #undef RESIDUUM_STORE
 
-// ---- arithmetic ----------------------------------------------------------------------------------------------
+// ---- arithmetic
+// ----------------------------------------------------------------------------------------------
 
 template <typename T>
-  requires std::is_arithmetic_v<T>
+requires std::is_arithmetic_v<T>
 constexpr T min(T a, T b) {
   return b < a ? b : a;
 }
 template <typename T>
-  requires std::is_arithmetic_v<T>
+requires std::is_arithmetic_v<T>
 constexpr T max(T a, T b) {
   return a < b ? b : a;
 }
 // nvcc's mixed overloads.
-constexpr unsigned min(unsigned a, int b) { return min(a, static_cast<unsigned>(b)); }
-constexpr unsigned min(int a, unsigned b) { return min(static_cast<unsigned>(a), b); }
-constexpr unsigned max(unsigned a, int b) { return max(a, static_cast<unsigned>(b)); }
-constexpr unsigned max(int a, unsigned b) { return max(static_cast<unsigned>(a), b); }
-inline float min(float a, float b) { return fminf(a, b); }
-inline float max(float a, float b) { return fmaxf(a, b); }
-inline double min(double a, double b) { return fmin(a, b); }
-inline double max(double a, double b) { return fmax(a, b); }
+constexpr unsigned min(unsigned a, int b) {
+  return min(a, static_cast<unsigned>(b));
+}
+constexpr unsigned min(int a, unsigned b) {
+  return min(static_cast<unsigned>(a), b);
+}
+constexpr unsigned max(unsigned a, int b) {
+  return max(a, static_cast<unsigned>(b));
+}
+constexpr unsigned max(int a, unsigned b) {
+  return max(static_cast<unsigned>(a), b);
+}
+inline float min(float a, float b) {
+  return fminf(a, b);
+}
+inline float max(float a, float b) {
+  return fmaxf(a, b);
+}
+inline double min(double a, double b) {
+  return fmin(a, b);
+}
+inline double max(double a, double b) {
+  return fmax(a, b);
+}
 
-inline int __popc(unsigned value) { return std::popcount(value); }
-inline int __popcll(unsigned long long value) { return std::popcount(value); }
-inline int __clz(int value) { return std::countl_zero(static_cast<unsigned>(value)); }
-inline int __clzll(long long value) { return std::countl_zero(static_cast<unsigned long long>(value)); }
-inline int __ffs(int value) { return value ? std::countr_zero(static_cast<unsigned>(value)) + 1 : 0; }
+inline int __popc(unsigned value) {
+  return std::popcount(value);
+}
+inline int __popcll(unsigned long long value) {
+  return std::popcount(value);
+}
+inline int __clz(int value) {
+  return std::countl_zero(static_cast<unsigned>(value));
+}
+inline int __clzll(long long value) {
+  return std::countl_zero(static_cast<unsigned long long>(value));
+}
+inline int __ffs(int value) {
+  return value ? std::countr_zero(static_cast<unsigned>(value)) + 1 : 0;
+}
 inline int __ffsll(long long value) {
   return value ? std::countr_zero(static_cast<unsigned long long>(value)) + 1 : 0;
 }
@@ -209,7 +240,9 @@ inline unsigned __brev(unsigned value) {
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
 }
-inline int __mulhi(int a, int b) { return static_cast<int>(static_cast<int64_t>(a) * b >> 32); }
+inline int __mulhi(int a, int b) {
+  return static_cast<int>(static_cast<int64_t>(a) * b >> 32);
+}
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   __extension__ using Wide = unsigned __int128;
   return static_cast<unsigned long long>(static_cast<Wide>(a) * b >> 64);
@@ -223,27 +256,67 @@ inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
   return result;
 }
 
-inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
-inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
-inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
-inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
-inline long long __double_as_longlong(double value) { return std::bit_cast<long long>(value); }
-inline double __longlong_as_double(long long bits) { return std::bit_cast<double>(bits); }
+inline unsigned __float_as_uint(float value) {
+  return std::bit_cast<unsigned>(value);
+}
+inline int __float_as_int(float value) {
+  return std::bit_cast<int>(value);
+}
+inline float __uint_as_float(unsigned bits) {
+  return std::bit_cast<float>(bits);
+}
+inline float __int_as_float(int bits) {
+  return std::bit_cast<float>(bits);
+}
+inline long long __double_as_longlong(double value) {
+  return std::bit_cast<long long>(value);
+}
+inline double __longlong_as_double(long long bits) {
+  return std::bit_cast<double>(bits);
+}
 
-inline float rsqrtf(float value) { return 1.0f / sqrtf(value); }
-inline double rsqrt(double value) { return 1.0 / sqrt(value); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float __frcp_rn(float value) { return 1.0f / value; }
-inline float __fsqrt_rn(float value) { return sqrtf(value); }
-inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __fsub_rn(float a, float b) { return a - b; }
-inline float __fmul_rn(float a, float b) { return a * b; }
-inline float __fdiv_rn(float a, float b) { return a / b; }
-inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-inline float __saturatef(float value) { return fminf(fmaxf(value, 0.0f), 1.0f); }
-inline float __int2float_rn(int value) { return static_cast<float>(value); }
-inline float __uint2float_rn(unsigned value) { return static_cast<float>(value); }
-inline int __float2int_rn(float value) { return static_cast<int>(rintf(value)); }
+inline float rsqrtf(float value) {
+  return 1.0f / sqrtf(value);
+}
+inline double rsqrt(double value) {
+  return 1.0 / sqrt(value);
+}
+inline float __fdividef(float a, float b) {
+  return a / b;
+}
+inline float __frcp_rn(float value) {
+  return 1.0f / value;
+}
+inline float __fsqrt_rn(float value) {
+  return sqrtf(value);
+}
+inline float __fadd_rn(float a, float b) {
+  return a + b;
+}
+inline float __fsub_rn(float a, float b) {
+  return a - b;
+}
+inline float __fmul_rn(float a, float b) {
+  return a * b;
+}
+inline float __fdiv_rn(float a, float b) {
+  return a / b;
+}
+inline float __fmaf_rn(float a, float b, float c) {
+  return fmaf(a, b, c);
+}
+inline float __saturatef(float value) {
+  return fminf(fmaxf(value, 0.0f), 1.0f);
+}
+inline float __int2float_rn(int value) {
+  return static_cast<float>(value);
+}
+inline float __uint2float_rn(unsigned value) {
+  return static_cast<float>(value);
+}
+inline int __float2int_rn(float value) {
+  return static_cast<int>(rintf(value));
+}
 
 // The C library declares functions of its own by these names.
 #define __expf expf

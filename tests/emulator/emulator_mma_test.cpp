@@ -1,5 +1,5 @@
-// Self-test of the emulator: tensor-core instructions against plain loops. Small integers make every sum exact,
-// so the comparison is exact too.
+// Self-test of the emulator: tensor-core instructions against plain loops. Small integers make every sum
+// exact, so the comparison is exact too.
 #include <bit>
 
 #include "tests/emulator/emulator_test_support.h"
@@ -60,9 +60,15 @@ void check_mma() {
   }
 }
 
-TEST_F(EmulatorTest, MmaBf16) { check_mma<__nv_bfloat16, false>(); }
-TEST_F(EmulatorTest, MmaF16) { check_mma<__half, false>(); }
-TEST_F(EmulatorTest, LdmatrixTransposed) { check_mma<__nv_bfloat16, true>(); }
+TEST_F(EmulatorTest, MmaBf16) {
+  check_mma<__nv_bfloat16, false>();
+}
+TEST_F(EmulatorTest, MmaF16) {
+  check_mma<__half, false>();
+}
+TEST_F(EmulatorTest, LdmatrixTransposed) {
+  check_mma<__nv_bfloat16, true>();
+}
 
 __global__ void load_shared_kernel(uint32_t* dst) {
   SHARED(uint32_t, values, [32]);

@@ -1,6 +1,6 @@
 // Self-test of the race detector: kernels that are right but for one missing barrier, fence or atomic. They
-// often compute the right result, in the emulator as on a GPU; the detector must stop each in every order, and
-// must not stop the right form of the same kernel.
+// often compute the right result, in the emulator as on a GPU; the detector must stop each in every order,
+// and must not stop the right form of the same kernel.
 #include "tests/emulator/emulator_test_support.h"
 
 namespace residuum::emulator {
@@ -8,8 +8,8 @@ namespace {
 
 using kernels::launch;
 
-/// Runs a kernel in all ways: every one must end in a race on memory of this kind, whose message it returns; or
-/// none, with kind "no".
+/// Runs a kernel in all ways: every one must end in a race on memory of this kind, whose message it returns;
+/// or none, with kind "no".
 template <typename... Parameters, typename... Arguments>
 void expect_races(const std::string& kind, void (*kernel)(Parameters...), unsigned grid, unsigned block,
                   Arguments... arguments) {
@@ -175,8 +175,8 @@ TEST_F(EmulatorTest, MissingFenceIsARace) {
     for (const Options& way : all_ways()) {
       options() = way;
       counter = 0;
-      const std::string text = fault_of(
-          [&] { launch("last", kernel, 20, 64, 0, nullptr, partial.data(), dst.data(), &counter); });
+      const std::string text =
+          fault_of([&] { launch("last", kernel, 20, 64, 0, nullptr, partial.data(), dst.data(), &counter); });
       if (kind == "no") {
         EXPECT_EQ(text, "");
         EXPECT_EQ(counter, 0u);

@@ -14,8 +14,8 @@
 
 namespace residuum::emulator {
 
-/// A kernel did what no GPU allows, or what only a lucky one survives. Thrown on the stack of whoever runs the
-/// launch; the message names kernel, block, thread and place.
+/// A kernel did what no GPU allows, or what only a lucky one survives. Thrown on the stack of whoever runs
+/// the launch; the message names kernel, block, thread and place.
 class Fault : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -53,8 +53,8 @@ inline const Position& position() {
 enum class Barrier : uint8_t { kPlain, kOr, kAnd, kCount };
 int barrier(Barrier kind, bool predicate, CallSite site);
 
-/// A warp function: the last lane of the mask to arrive runs it for all. posted[lane] is what that lane passed
-/// as `arguments`.
+/// A warp function: the last lane of the mask to arrive runs it for all. posted[lane] is what that lane
+/// passed as `arguments`.
 struct Collective {
   const char* name;
   void (*run)(void* const* posted, uint32_t mask);

@@ -25,9 +25,12 @@
 #error "the emulator's fiber switch is written for x86-64"
 #endif
 
-// void residuum_fiber_switch(void** save, void* load): the callee-saved registers go on the stack; the floating
-// point control words are the same everywhere and stay.
+// void residuum_fiber_switch(void** save, void* load): the callee-saved registers go on the stack; the
+// floating point control words are the same everywhere and stay. residuum_fiber_start passes on what
+// prepare_fiber left in rbx.
 extern "C" void residuum_fiber_switch(void** save, void* load);
+extern "C" void residuum_fiber_start();
+extern "C" [[noreturn]] void residuum_fiber_run(residuum::emulator::Fiber& (*body)());
 asm(R"(
 .text
 .p2align 4
@@ -50,6 +53,10 @@ residuum_fiber_switch:
   popq %rbx
   popq %rbp
   ret
+.type residuum_fiber_start, @function
+residuum_fiber_start:
+  movq %rbx, %rdi
+  jmp residuum_fiber_run
 .size residuum_fiber_switch, .-residuum_fiber_switch
 )");
 
@@ -81,20 +88,18 @@ void adopt_current_stack(Fiber& fiber) {
   fiber.bottom = static_cast<std::byte*>(bottom);
 }
 
-void prepare_fiber(Fiber& fiber, unsigned number, void (*entry)()) {
+void prepare_fiber(Fiber& fiber, unsigned number, Fiber& (*body)()) {
   std::byte* top = fiber.bottom + fiber.size - (number % 32) * kStagger;
-  auto* words = reinterpret_cast<uintptr_t*>(top) - 3;  // `entry` finds the stack as after a call: 16 k + 8
-  words[0] = 0;  // its caller, for whoever walks the stack
-  words[-1] = reinterpret_cast<uintptr_t>(entry);
+  auto* words = reinterpret_cast<uintptr_t*>(top) - 3;  // run_fiber finds the stack as after a call: 16 k + 8
+  words[0] = 0;                                         // its caller, for whoever walks the stack
+  words[-1] = reinterpret_cast<uintptr_t>(residuum_fiber_start);
   for (int i = 2; i <= 7; ++i) words[-i] = 0;
+  words[-3] = reinterpret_cast<uintptr_t>(body);  // rbx
   fiber.stack_pointer = words - 7;
   fiber.fake_stack = nullptr;
 }
 
 #ifdef RESIDUUM_ASAN
-void begin_fiber() {
-  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
-}
 void switch_fiber(Fiber& from, Fiber& to) {
   __sanitizer_start_switch_fiber(&from.fake_stack, to.bottom, to.size);
   residuum_fiber_switch(&from.stack_pointer, to.stack_pointer);
@@ -110,7 +115,6 @@ void clean_stack(Fiber& fiber) {
   __asan_unpoison_memory_region(fiber.bottom, fiber.size);
 }
 #else
-void begin_fiber() {}
 void switch_fiber(Fiber& from, Fiber& to) {
   residuum_fiber_switch(&from.stack_pointer, to.stack_pointer);
 }
@@ -123,3 +127,17 @@ void clean_stack(Fiber&) {}
 #endif
 
 }  // namespace residuum::emulator
+
+// Without the sanitizer's own marks on the stack, which a function that never returns would leave behind.
+__attribute__((no_sanitize("address"))) void residuum_fiber_run(residuum::emulator::Fiber& (*body)()) {
+#ifdef RESIDUUM_ASAN
+  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+#endif
+  residuum::emulator::Fiber& next = body();
+  void* unused = nullptr;
+#ifdef RESIDUUM_ASAN
+  __sanitizer_start_switch_fiber(nullptr, next.bottom, next.size);
+#endif
+  residuum_fiber_switch(&unused, next.stack_pointer);
+  __builtin_unreachable();
+}

@@ -1,6 +1,6 @@
-// Fibers: each CUDA thread runs on a stack of its own and switches to another in about ten nanoseconds (ucontext
-// takes 280: it makes a system call). Stacks end in a guard page, so an overflow is a crash and not a
-// corruption; they are reused and never given back.
+// Fibers: each CUDA thread runs on a stack of its own and switches to another in about ten nanoseconds
+// (ucontext takes 280: it makes a system call). Stacks end in a guard page, so an overflow is a crash and not
+// a corruption; they are reused and never given back.
 #pragma once
 
 #include <cstddef>
@@ -23,12 +23,11 @@ struct Fiber {
 void allocate_stack(Fiber& fiber, unsigned number);
 /// The stack of the caller, for switching back to it.
 void adopt_current_stack(Fiber& fiber);
-/// Makes `fiber` start in `entry` at the next switch to it. `entry` calls begin_fiber first and never returns.
-void prepare_fiber(Fiber& fiber, unsigned number, void (*entry)());
-void begin_fiber();
+/// Makes `fiber` run `body` from the next switch to it; what `body` returns is the fiber that goes on then.
+void prepare_fiber(Fiber& fiber, unsigned number, Fiber& (*body)());
 /// Leaves `from`, goes on in `to`; returns when someone switches back.
 void switch_fiber(Fiber& from, Fiber& to);
-/// Leaves a fiber for good.
+/// Leaves a fiber in mid-run for good; its stack then needs clean_stack.
 [[noreturn]] void leave_fiber(Fiber& to);
 /// Makes the stack of a fiber that was abandoned in mid-run fit for reuse.
 void clean_stack(Fiber& fiber);

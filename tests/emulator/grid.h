@@ -54,8 +54,8 @@ struct Warp {
 };
 
 struct Block {
-  unsigned slot = 0;     ///< which of the blocks under way
-  uint64_t index = 0;    ///< in the grid
+  unsigned slot = 0;   ///< which of the blocks under way
+  uint64_t index = 0;  ///< in the grid
   std::unique_ptr<Thread[]> threads;
   unsigned capacity = 0;  ///< of `threads`
   unsigned size = 0, live = 0;
@@ -84,6 +84,8 @@ uint32_t random_number();
 
 /// Leaves the current thread, which is not ready, for one that is.
 void suspend();
+/// fault() for callers through which an exception cannot pass; leaks what the fiber's frames own.
+[[noreturn]] void fault_without_unwinding(const std::string& what);
 void make_ready(Warp& warp, uint32_t lanes);
 
 /// "block (1,0,0), thread (5,0,0)".

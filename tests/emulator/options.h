@@ -10,15 +10,15 @@ namespace residuum::emulator {
 
 /// Which ready thread, warp and block goes next.
 enum class Order : uint8_t { kForward, kReverse, kRandom };
-/// When an asynchronous copy arrives: as late as the hardware may deliver it (at the wait), as early as it may
-/// (at the issue), or a mix.
+/// When an asynchronous copy arrives: as late as the hardware may deliver it (at the wait), as early as it
+/// may (at the issue), or a mix.
 enum class Copies : uint8_t { kLazy, kEager, kRandom };
 
 struct Options {
   Order order = Order::kForward;
   uint64_t seed = 1;  ///< of both kinds of randomness
   Copies copies = Copies::kLazy;
-  int resident_blocks = 4;  ///< blocks under way at once; an atomic lets another one go on
+  int resident_blocks = 4;                 ///< blocks under way at once; an atomic lets another one go on
   size_t max_dynamic_shared = 227 * 1024;  ///< bytes a block may ask for: sm_90 227 KB, sm_80 163 KB
   bool record_launches = false;            ///< see launch_records()
 };

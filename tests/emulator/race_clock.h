@@ -1,7 +1,7 @@
 // What a thread knows to have happened before now. Within a block a barrier counts phases: all of an earlier
 // phase is known. Within a warp and a phase, __syncwarp exchanges the lanes' epochs. Anything else (other
-// blocks; other warps without a barrier) is known only through a fence, an atomic, an atomic of another thread
-// on the same address that comes later, and a fence after it.
+// blocks; other warps without a barrier) is known only through a fence, an atomic, an atomic of another
+// thread on the same address that comes later, and a fence after it.
 #pragma once
 
 #include <array>
@@ -20,7 +20,8 @@ struct Moment {
   uint8_t warp = 0;
 };
 
-/// Of a block: everything of the phases before `phase`, and in it, by warp, what each lane did up to an epoch.
+/// Of a block: everything of the phases before `phase`, and in it, by warp, what each lane did up to an
+/// epoch.
 struct BlockKnowledge {
   uint32_t phase = 0;
   std::map<uint8_t, LaneEpochs> warps;

@@ -132,9 +132,11 @@ void Detector::add(const Thread& thread, const void* address, size_t bytes, Acce
 
 void Detector::report(const Thread& thread, uintptr_t address, const Access& later, const Access& earlier) {
   const bool shared = thread.owner->shared.contains(reinterpret_cast<const void*>(address), 1);
-  fault(std::string("data race on ") + (shared ? "shared" : "global") + " memory: " + name_of(later.kind) +
-        " at " + describe_code(later.code) + " is not ordered after the " + name_of(earlier.kind) + " at " +
-        describe_code(earlier.code) + " by " + describe_lanes(earlier.moment));
+  // The compiler takes its calls of the instrumentation for ones that never throw.
+  fault_without_unwinding(std::string("data race on ") + (shared ? "shared" : "global") +
+                          " memory: " + name_of(later.kind) + " at " + describe_code(later.code) +
+                          " is not ordered after the " + name_of(earlier.kind) + " at " +
+                          describe_code(earlier.code) + " by " + describe_lanes(earlier.moment));
 }
 
 Detector& detector() {

@@ -1,5 +1,5 @@
-// The rule of a race: two accesses to the same byte, at least one a write, not both atomic, and the earlier one
-// not known to the thread that does the later.
+// The rule of a race: two accesses to the same byte, at least one a write, not both atomic, and the earlier
+// one not known to the thread that does the later.
 #include "tests/emulator/race_shadow.h"
 
 #include <cstring>

@@ -1,8 +1,8 @@
 // What faults say: who waits where.
 #include <string>
 
-#include "tests/emulator/grid.h"
 #include "kernels/launch.h"
+#include "tests/emulator/grid.h"
 
 namespace residuum::emulator {
 namespace {

@@ -1,6 +1,6 @@
 // Runs a grid: a few blocks at a time, each thread a fiber that goes on until it must wait and then switches
 // to another ready thread by itself. The caller's stack (main) only starts blocks and reports failures: a
-// fault abandons the fibers where they are and is thrown from main.
+// fault unwinds its own fiber, abandons the others where they are and is thrown from main.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -90,7 +90,11 @@ void remove_ready(Thread& thread) {
   if (warp.ready == 0) thread.owner->ready_warps &= ~(1u << warp.number);
 }
 
-void exit_thread(Thread& self) {
+void note_fault(const std::string& what) {
+  grid.fault = describe(current_thread()) + ": " + what;
+}
+
+Fiber& exit_thread(Thread& self) {
   Warp& warp = *self.warp;
   Block& block = *self.owner;
   remove_ready(self);
@@ -110,22 +114,23 @@ void exit_thread(Thread& self) {
   }
   Thread* next = block.live ? next_thread(&warp, &block) : nullptr;
   current = next;
-  leave_fiber(next ? next->fiber : grid.main);
+  return next ? next->fiber : grid.main;
 }
 
-/// Where a fiber starts.
-void thread_main() {
-  begin_fiber();
-  std::string thrown;
+/// Unwinds the thread that stops the launch; main then throws.
+struct Stop {};
+
+/// What a fiber runs.
+Fiber& thread_main() {
   try {
     grid.call.invoke(grid.call.arguments);
+    return exit_thread(current_thread());
+  } catch (const Stop&) {
   } catch (const std::exception& error) {
-    thrown = error.what();
-  } catch (...) {
-    thrown = "unknown";
+    note_fault(std::string("an exception left the kernel: ") + error.what());
   }
-  if (!thrown.empty()) fault("an exception left the kernel: " + thrown);
-  exit_thread(current_thread());
+  current = nullptr;
+  return grid.main;
 }
 
 void shape_block(Block& block, unsigned size) {
@@ -230,7 +235,7 @@ void begin(const Launch& launch, const Call& call) {
   }
 }
 
-/// Fibers in mid-run are abandoned; kernels own nothing that would have to be released.
+/// The other fibers stay where they are; kernels own nothing that would have to be released.
 [[noreturn]] void abandon() {
   const std::string message = "kernel " + grid.launch->name + ": " + grid.fault;
   for (Block* block : grid.resident) {
@@ -304,7 +309,12 @@ void yield() {
 
 void fault(const std::string& what) {
   if (!current) throw Fault(what);
-  grid.fault = describe(current_thread()) + ": " + what;
+  note_fault(what);
+  throw Stop{};
+}
+
+void fault_without_unwinding(const std::string& what) {
+  note_fault(what);
   current = nullptr;
   leave_fiber(grid.main);
 }

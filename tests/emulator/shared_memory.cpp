@@ -30,14 +30,14 @@ void SharedMemory::Array::poison() const {
 
 SharedMemory::Array SharedMemory::allocate(const void* key, size_t bytes, size_t alignment) {
   alignment = std::max<size_t>(alignment, 16);
-  auto* memory = static_cast<unsigned char*>(::operator new(bytes, std::align_val_t{alignment}));
+  auto* memory = static_cast<unsigned char*>(::operator new (bytes, std::align_val_t{alignment}));
   const Array array{key, memory, bytes, alignment};
   array.poison();
   return array;
 }
 
 void SharedMemory::release(const Array& array) {
-  ::operator delete(array.memory, std::align_val_t{array.alignment});
+  ::operator delete (array.memory, std::align_val_t{array.alignment});
 }
 
 void SharedMemory::begin_launch(size_t dynamic_bytes) {

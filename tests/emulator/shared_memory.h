@@ -1,6 +1,7 @@
 // The shared memory of one block: an array of exact size for each SHARED declaration, found by the address of
 // a static that belongs to the declaration, and one for the launch's dynamic part. Exact sizes let
-// AddressSanitizer see an overflow; 0xFF bytes (NaN as float, -1 as integer) show a read of what nobody wrote.
+// AddressSanitizer see an overflow; 0xFF bytes (NaN as float, -1 as integer) show a read of what nobody
+// wrote.
 #pragma once
 
 #include <cstddef>

@@ -41,10 +41,10 @@
 #define warpSize 32
 
 /// The address of a static tells one declaration (of one template instance) from another.
-#define SHARED(type, name, extents)                                                                 \
-  using name##_shared = type extents;                                                               \
-  static char name##_key;                                                                           \
-  auto& name = *static_cast<name##_shared*>(                                                        \
+#define SHARED(type, name, extents)          \
+  using name##_shared = type extents;        \
+  static char name##_key;                    \
+  auto& name = *static_cast<name##_shared*>( \
       ::residuum::emulator::shared_array(&name##_key, sizeof(name##_shared), alignof(name##_shared)))
 #define DYNAMIC_SHARED(name) unsigned char* const name = ::residuum::emulator::dynamic_shared()
 
@@ -61,10 +61,10 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   };
   emulator::Launch shape{name, grid, block, shared_bytes};
   emulator::check_launch(shape);
-  emulator::enqueue(stream, [shape = std::move(shape),
-                             values = Values{kernel, static_cast<Parameters>(arguments)...}] {
-    emulator::run_grid(shape, {invoke, &values, sizeof values});
-  });
+  emulator::enqueue(
+      stream, [shape = std::move(shape), values = Values{kernel, static_cast<Parameters>(arguments)...}] {
+        emulator::run_grid(shape, {invoke, &values, sizeof values});
+      });
 }
 
 }  // namespace residuum::kernels

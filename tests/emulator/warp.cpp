@@ -22,7 +22,8 @@ void check_call(const Thread& self, const Gathering& call) {
 Gathering& join_gathering(Warp& warp, const Thread& self, const Gathering& call) {
   for (unsigned i = 0; i < warp.gatherings; ++i) {
     Gathering& other = warp.gathering[i];
-    if (other.collective == call.collective && other.mask == call.mask && other.site == call.site) return other;
+    if (other.collective == call.collective && other.mask == call.mask && other.site == call.site)
+      return other;
     if ((other.mask >> self.lane & 1) && (other.arrived & call.mask)) {
       fault("warp function mismatch: the thread calls " + describe(call) + ", but lane " +
             std::to_string(std::countr_zero(other.arrived & call.mask)) + " of its warp waits at " +
@@ -120,8 +121,7 @@ uint64_t shuffle(ShuffleKind kind, uint32_t mask, uint64_t value, int argument, 
     fault(std::string(collective.name) + " at " + to_string(site) + ": width " + std::to_string(width) +
           "; a power of two up to 32 is allowed");
   }
-  Shuffle arguments{value,
-                    source_lane(kind, static_cast<int>(current_thread().lane), argument, width)};
+  Shuffle arguments{value, source_lane(kind, static_cast<int>(current_thread().lane), argument, width)};
   warp_collective(collective, mask, &arguments, site);
   return arguments.value;
 }

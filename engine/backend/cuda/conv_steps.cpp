@@ -89,6 +89,20 @@ ConvShape linear_shape(const TensorDesc& src, int64_t features) {
   return kernels::linear_as_conv(n, src.elements() / n, features);
 }
 
+/// The product `p` of the step's inputs `a` and `b`, by cuBLAS.
+Step cublas_step(const StepSource& source, MatrixProduct p, size_t a, size_t b) {
+  const Cublas& cublas = *source.options.cublas;
+  p.f32_math = source.options.f32_math;
+  const Factor left(source, source.in(a), p.type), right(source, source.in(b), p.type);
+  return source.step(
+      [=, &cublas](const Bound& bound) {
+        const void* l = left.ready(bound.in[a], bound.scratch, bound.stream);
+        const void* r = right.ready(bound.in[b], bound.scratch + left.scratch_bytes(), bound.stream);
+        cublas.multiply(p, l, r, bound.out[0], bound.stream);
+      },
+      left.scratch_bytes() + right.scratch_bytes());
+}
+
 }  // namespace
 
 Step make_step(const StepSource& source, const Conv& op) {
@@ -104,13 +118,35 @@ Step make_step(const StepSource& source, const ConvBackwardFilter& op) {
 }
 
 Step make_step(const StepSource& source, const Linear& op) {
-  return forward_step(source, linear_shape(source.in(0), op.out_features));
+  const ConvShape s = linear_shape(source.in(0), op.out_features);
+  if (source.options.cublas == nullptr) return forward_step(source, s);
+  return cublas_step(source,
+                     {.rows = s.n,
+                      .columns = s.k,
+                      .depth = s.c,
+                      .b_transposed = true,
+                      .type = source.element(source.in(0)),
+                      .dst_type = source.element(source.out(0))},
+                     0, 1);
 }
 Step make_step(const StepSource& source, const LinearBackwardData& op) {
-  return backward_data_step(source, linear_shape(op.src, source.in(0).shape[1]));
+  const ConvShape s = linear_shape(op.src, source.in(0).shape[1]);
+  if (source.options.cublas == nullptr) return backward_data_step(source, s);
+  const Element type = source.element(source.out(0));
+  return cublas_step(source, {.rows = s.n, .columns = s.c, .depth = s.k, .type = type, .dst_type = type}, 0,
+                     1);
 }
 Step make_step(const StepSource& source, const LinearBackwardFilter&) {
-  return backward_filter_step(source, linear_shape(source.in(1), source.in(0).shape[1]));
+  const ConvShape s = linear_shape(source.in(1), source.in(0).shape[1]);
+  if (source.options.cublas == nullptr) return backward_filter_step(source, s);
+  return cublas_step(source,
+                     {.rows = s.k,
+                      .columns = s.c,
+                      .depth = s.n,
+                      .a_transposed = true,
+                      .type = source.element(source.in(1)),
+                      .dst_type = Element::kF32},
+                     0, 1);
 }
 
 }  // namespace residuum::cuda

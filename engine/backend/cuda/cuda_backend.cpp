@@ -21,11 +21,14 @@ class CudaBackend : public Backend {
   /// Without a device: for plans only.
   CudaBackend(std::unique_ptr<Device> device, const BackendOptions& options) : device_(std::move(device)) {
     options_.f32_math = options.tf32 ? kernels::F32Math::kTf32 : kernels::F32Math::kTf32x3;
+    if (options.cublas && device_) cublas_ = open_cublas(*device_);
+    options_.cublas = cublas_.get();
   }
 
   std::string name() const override { return "cuda"; }
   std::string describe() const override {
-    return device_ ? device_->describe() : "CUDA, for plans only: no GPU is used";
+    if (!device_) return "CUDA, for plans only: no GPU is used";
+    return cublas_ ? fmt::format("{}, {}", device_->describe(), cublas_->version()) : device_->describe();
   }
   std::unique_ptr<Memory> allocate(size_t bytes) override { return device().allocate(bytes); }
   size_t free_bytes() const override { return device().free_bytes(); }
@@ -61,6 +64,7 @@ class CudaBackend : public Backend {
   }
 
   std::unique_ptr<Device> device_;
+  std::unique_ptr<Cublas> cublas_;
   StepOptions options_;
 };
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/backend/cuda/cublas.h"
 #include "engine/backend/cuda/device.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
@@ -60,6 +61,7 @@ class CudaLaunch : public Launch {
 /// The group's nodes as steps, fused where a kernel does several at once.
 struct StepOptions {
   kernels::F32Math f32_math = kernels::F32Math::kTf32x3;
+  const Cublas* cublas = nullptr;  ///< of linear layers; null: the engine's own kernels
 };
 std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options);
 /// The rule by which nodes join into one launch.

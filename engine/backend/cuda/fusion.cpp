@@ -24,17 +24,22 @@ struct Pattern {
 constexpr Pattern kPatterns[] = {
     {FusedKind::kApply, {"batch_norm_apply", "relu", "max_pool"}},
     {FusedKind::kApply, {"batch_norm_apply", "add", "relu"}},
+    {FusedKind::kApply, {"batch_norm_apply", "add", "relu_mask"}},
     {FusedKind::kReduce,
      {"max_pool_backward", "batch_norm_apply", "relu", "relu_backward", "batch_norm_backward_reduce"}},
     {FusedKind::kReduce, {"max_pool_backward", "relu_backward", "batch_norm_backward_reduce"}},
+    {FusedKind::kReduce, {"max_pool_backward", "relu_mask_backward", "batch_norm_backward_reduce"}},
     {FusedKind::kReduce, {"max_pool_backward", "batch_norm_backward_reduce"}},
     {FusedKind::kReduce, {"add", "batch_norm_apply", "relu", "relu_backward", "batch_norm_backward_reduce"}},
     {FusedKind::kReduce, {"add", "relu_backward", "batch_norm_backward_reduce"}},
+    {FusedKind::kReduce, {"add", "relu_mask_backward", "batch_norm_backward_reduce"}},
     {FusedKind::kReduce, {"add", "batch_norm_backward_reduce"}},
     {FusedKind::kReduce, {"batch_norm_apply", "relu", "relu_backward", "batch_norm_backward_reduce"}},
     {FusedKind::kReduce, {"relu_backward", "batch_norm_backward_reduce"}},
+    {FusedKind::kReduce, {"relu_mask_backward", "batch_norm_backward_reduce"}},
     {FusedKind::kApply, {"batch_norm_apply", "add"}},
     {FusedKind::kApply, {"batch_norm_apply", "relu"}},
+    {FusedKind::kApply, {"batch_norm_apply", "relu_mask"}},
 };
 
 bool names_match(const Graph& graph, NodeId first, const Pattern& pattern) {
@@ -74,9 +79,8 @@ bool is_chain(const Graph& graph, const Fused& fused) {
 /// (the kernel stores it for them); what comes before, and what is repeated for the gate, may not.
 bool is_gradient(const Graph& graph, const Fused& fused) {
   const Node& reduce = *part<BatchNormBackwardReduce>(graph, fused);
-  const Node* gate = part<ActivationBackward>(graph, fused);
-  const Node* sum = part<Add>(graph, fused);
-  const Node* start = sum != nullptr ? sum : part<MaxPoolBackward>(graph, fused);
+  const Node* gate = part<ActivationBackward, ReluMaskBackward>(graph, fused);
+  const Node* start = part<Add, MaxPoolBackward>(graph, fused);
   if (gate != nullptr && gate->outputs[0] != reduce.inputs[0]) return false;
   if (start != nullptr) {
     const ValueId wanted = gate != nullptr ? gate->inputs[0] : reduce.inputs[0];

@@ -12,7 +12,8 @@ namespace residuum::cuda {
 enum class FusedKind : uint8_t {
   kNode,    ///< one node as it is
   kApply,   ///< batch_norm_apply [-> add] [-> relu or relu_mask], or -> relu -> max_pool
-  kReduce,  ///< [max_pool_backward or add ->] [relu's backward ->] batch_norm_backward_reduce
+  kReduce,  ///< [max_pool_backward or add ->] [the backward of relu or relu_mask ->]
+            ///< batch_norm_backward_reduce
 };
 
 /// The nodes [first, first + length).
@@ -27,12 +28,12 @@ struct Fused {
 /// The longest sequence of at most `limit` nodes from `first` on that one kernel computes.
 Fused fused_at(const Graph& graph, NodeId first, size_t limit);
 
-/// The node of a fused sequence whose operation is `Operation`, null when there is none.
-template <typename Operation>
+/// The node of a fused sequence whose operation is one of `Operations`, null when there is none.
+template <typename... Operations>
 const Node* part(const Graph& graph, const Fused& fused) {
   for (size_t i = 0; i < fused.length; ++i) {
     const Node& node = graph.node(fused.first + static_cast<NodeId>(i));
-    if (std::holds_alternative<Operation>(node.op)) return &node;
+    if ((std::holds_alternative<Operations>(node.op) || ...)) return &node;
   }
   return nullptr;
 }

@@ -17,8 +17,8 @@ Step make_step(const StepSource& source, const SoftmaxCrossEntropy& op) {
 Step make_step(const StepSource& source, const SoftmaxCrossEntropyBackward& op) {
   const int64_t n = source.in(0).shape[0], k = source.in(0).shape[1];
   return source.step([=](const Bound& b) {
-    kernels::softmax_cross_entropy_backward(n, k, op.smoothing, 1, as<float>(b.in[0]), as<int32_t>(b.in[1]),
-                                            as<float>(b.out[0]), b.stream);
+    kernels::softmax_cross_entropy_backward(n, k, op.smoothing, op.scale, as<float>(b.in[0]),
+                                            as<int32_t>(b.in[1]), as<float>(b.out[0]), b.stream);
   });
 }
 

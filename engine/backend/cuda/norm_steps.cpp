@@ -53,7 +53,7 @@ Step pooled_apply_step(const Graph& graph, const Node& apply, const Node& pool, 
   return step;
 }
 
-/// batch_norm_apply [-> add] [-> relu].
+/// batch_norm_apply [-> add] [-> relu or relu_mask].
 Step joined_apply_step(const Graph& graph, const Fused& fused, const Node& apply,
                        const StepOptions& options) {
   const StepSource source{graph, apply, options};
@@ -62,13 +62,15 @@ Step joined_apply_step(const Graph& graph, const Fused& fused, const Node& apply
   const Node* sum = part<Add>(graph, fused);
   Operands inputs(apply.inputs);
   const size_t addend = inputs.add(sum, sum != nullptr && sum->inputs[0] == apply.outputs[0] ? 1 : 0);
-  const bool relu = part<Activation>(graph, fused) != nullptr;
+  const bool masked = part<ReluMask>(graph, fused) != nullptr;
+  const bool relu = masked || part<Activation>(graph, fused) != nullptr;
   Step step = source.step([=](const Bound& b) {
     kernels::batch_norm_apply(rows,
                               {.src = b.in[0],
                                .vectors = apply_vectors(b, epsilon),
                                .addend = at(b.in, addend),
                                .relu = relu,
+                               .mask = masked ? as<uint8_t>(b.out[1]) : nullptr,
                                .dst = b.out[0]},
                               b.stream);
   });
@@ -144,13 +146,18 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
   const Node* relu = part<ActivationBackward>(graph, fused);
   const Node* sum = part<Add>(graph, fused);
   const Node* pool = part<MaxPoolBackward>(graph, fused);
+  const Node* masked = part<ReluMaskBackward>(graph, fused);
   const Node* apply = relu == nullptr ? nullptr : normalised_by(graph, relu->inputs[1], reduce);
-  const Node& first = sum != nullptr ? *sum : pool != nullptr ? *pool : *relu;  // whose input 0 is d_a
+  const Node& start = *part<Add, MaxPoolBackward, ActivationBackward, ReluMaskBackward>(graph, fused);
 
-  Operands inputs({first.inputs[0], reduce.inputs[1], reduce.inputs[2], reduce.inputs[3]});
+  Operands inputs({start.inputs[0], reduce.inputs[1], reduce.inputs[2], reduce.inputs[3]});
   const size_t d_b = inputs.add(sum, 1), argmax = inputs.add(pool, 1), gamma = inputs.add(apply, 3),
-               beta = inputs.add(apply, 4), gate_tensor = apply == nullptr ? inputs.add(relu, 1) : kAbsent;
-  const Gate gate = apply != nullptr ? Gate::kNormalised : relu != nullptr ? Gate::kTensor : Gate::kOpen;
+               beta = inputs.add(apply, 4), gate_tensor = apply == nullptr ? inputs.add(relu, 1) : kAbsent,
+               gate_mask = inputs.add(masked, 1);
+  const Gate gate = apply != nullptr    ? Gate::kNormalised
+                    : relu != nullptr   ? Gate::kTensor
+                    : masked != nullptr ? Gate::kMask
+                                        : Gate::kOpen;
   const StepSource source{graph, reduce, options};
   const Rows rows = source.rows(source.in(1));
   const float epsilon = std::get<BatchNormBackwardReduce>(reduce.op).epsilon;
@@ -166,6 +173,7 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
              .argmax = as<uint8_t>(at(b.in, argmax)),
              .gate = gate,
              .gate_tensor = at(b.in, gate_tensor),
+             .gate_mask = as<uint8_t>(at(b.in, gate_mask)),
              .src = b.in[1],
              .vectors = {as<float>(b.in[2]), as<float>(b.in[3]), as<float>(at(b.in, gamma)),
                          as<float>(at(b.in, beta)), epsilon},

@@ -101,6 +101,18 @@ Step make_step(const StepSource& source, const ActivationBackward& op) {
   });
 }
 
+Step make_step(const StepSource& source, const ReluMask&) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step(
+      [=](const Bound& b) { kernels::relu_mask(rows, b.in[0], b.out[0], as<uint8_t>(b.out[1]), b.stream); });
+}
+Step make_step(const StepSource& source, const ReluMaskBackward&) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step([=](const Bound& b) {
+    kernels::relu_mask_backward(rows, b.in[0], as<uint8_t>(b.in[1]), b.out[0], b.stream);
+  });
+}
+
 Step make_step(const StepSource& source, const Add&) {
   const Rows rows = source.rows(source.in(0));
   return source.step([=](const Bound& b) { kernels::add(rows, b.in[0], b.in[1], b.out[0], b.stream); });

@@ -52,6 +52,8 @@ Step make_step(const StepSource& source, const Bias& op);
 Step make_step(const StepSource& source, const BiasBackward& op);
 Step make_step(const StepSource& source, const Activation& op);
 Step make_step(const StepSource& source, const ActivationBackward& op);
+Step make_step(const StepSource& source, const ReluMask& op);
+Step make_step(const StepSource& source, const ReluMaskBackward& op);
 Step make_step(const StepSource& source, const Add& op);
 Step make_step(const StepSource& source, const Multiply& op);
 Step make_step(const StepSource& source, const Scale& op);

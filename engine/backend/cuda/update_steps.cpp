@@ -109,9 +109,13 @@ Step make_step(const StepSource& source, const SgdUpdate& op) {
   args.clip_norm = op.clip_norm;
   args.gradient_scale = op.gradient_scale;
   args.nesterov = op.nesterov;
-  const size_t tensors = op.weight_decay.size();
+  if (!op.copy_of.empty()) args.copy_type = source.element(source.in(source.node.inputs.size() - 1));
+  const size_t tensors = op.weight_decay.size(), copies = 3 * tensors;
   Positions positions = all_inputs(source, 1);
-  positions.resize(4 * tensors, kAbsent);  // no weight copies
+  positions.resize(copies);
+  positions.resize(copies + tensors, kAbsent);
+  for (size_t k = 0; k < op.copy_of.size(); ++k)
+    positions[copies + static_cast<size_t>(op.copy_of[k])] = 1 + copies + k;
   return table_step(source, Tables(source, tensors, std::move(positions), bytes_of(op.weight_decay)),
                     [args](const Tables& t, const Bound& b) {
                       kernels::SgdArgs bound = args;
