@@ -7,7 +7,7 @@
 namespace residuum::kernels {
 namespace {
 
-// ---- statistics
+// ---- statistics ----
 
 /// Count, mean and sum of squared deviations of each channel of the rows that one thread saw.
 struct Moments {
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kReduceThreads)
   }
 }
 
-// ---- maps
+// ---- maps ----
 
 template <typename T, bool kWholeUnits>
 struct Apply {

@@ -2,14 +2,11 @@
 // backward-filter's partial results.
 #include "kernels/conv_geometry.h"
 #include "kernels/conv_types.h"
+#include "kernels/device/checks.cuh"
 #include "kernels/device/platform.cuh"
 
 namespace residuum::kernels {
 namespace {
-
-[[noreturn]] void refuse(const std::string& what) {
-  throw LaunchError(1, "convolution: " + what);
-}
 
 const ConvLaunchers& launchers(const ConvProblem& problem) {
   switch (problem.type) {
@@ -24,20 +21,24 @@ const ConvLaunchers& launchers(const ConvProblem& problem) {
 }
 
 /// Pixels are counted in 32 bits and positions in 16; a row of elements is addressed with an int.
-void check(const ConvProblem& problem) {
-  constexpr int64_t kMostPixels = int64_t{1} << 31, kMostExtent = 1 << 14;
+void check(const char* name, const ConvProblem& problem) {
+  constexpr int64_t kMost = int64_t{1} << 31, kMostExtent = (1 << 14) + 1, kMostGrid = 65536;
   const ConvShape& s = problem.shape;
-  if (s.groups < 1 || s.c % s.groups != 0 || s.k % s.groups != 0) {
-    refuse(std::to_string(s.groups) + " groups do not divide " + std::to_string(s.c) + " and " +
-           std::to_string(s.k) + " channels");
-  }
-  if (s.n < 1 || s.p() < 1 || s.q() < 1 || s.stride < 1) refuse("an extent is not positive");
-  if (s.n * s.h * s.w >= kMostPixels || s.n * s.p() * s.q() >= kMostPixels) refuse("2^31 pixels or more");
-  if (s.h > kMostExtent || s.w > kMostExtent) {
-    refuse("an image of " + std::to_string(s.h) + "x" + std::to_string(s.w) + ", at most 16384x16384");
-  }
-  if (s.w * s.c >= kMostPixels || s.weight_elements() >= kMostPixels) refuse("2^31 elements in a row");
-  if (s.groups * s.stride * s.stride > 65535) refuse("more than 65535 groups x stride x stride");
+  require_positive(name, "batch", s.n);
+  require_positive(name, "stride", s.stride);
+  require_positive(name, "groups", s.groups);
+  require_positive(name, "output height", s.p());
+  require_positive(name, "output width", s.q());
+  require(s.c % s.groups == 0 && s.k % s.groups == 0, name,
+          std::to_string(s.groups) + " groups do not divide " + std::to_string(s.c) + " and " +
+              std::to_string(s.k) + " channels");
+  require_below(name, "height", s.h, kMostExtent);
+  require_below(name, "width", s.w, kMostExtent);
+  require_below(name, "number of source pixels", s.n * s.h * s.w, kMost);
+  require_below(name, "number of output pixels", s.n * s.p() * s.q(), kMost);
+  require_below(name, "elements of a source line", s.w * s.c, kMost);
+  require_below(name, "number of weights", s.weight_elements(), kMost);
+  require_below(name, "groups x stride x stride", s.groups * s.stride * s.stride, kMostGrid);
 }
 
 __global__ void __launch_bounds__(256)
@@ -53,15 +54,15 @@ __global__ void __launch_bounds__(256)
 
 void conv_forward(const ConvProblem& problem, const void* src, const void* weight, void* dst,
                   Element dst_type, Stream stream) {
-  check(problem);
-  if (dst_type != problem.type && dst_type != Element::kF32)
-    refuse("the result has neither the type nor f32");
+  check("conv_forward", problem);
+  require(dst_type == problem.type || dst_type == Element::kF32, "conv_forward",
+          "the result has neither the problem's type nor f32");
   launchers(problem).forward(problem, src, weight, dst, dst_type, stream);
 }
 
 void conv_backward_data(const ConvProblem& problem, const void* d_dst, const void* weight, void* d_src,
                         Stream stream) {
-  check(problem);
+  check("conv_backward_data", problem);
   launchers(problem).backward_data(problem, d_dst, weight, d_src, stream);
 }
 
@@ -72,7 +73,7 @@ size_t conv_backward_filter_workspace(const ConvProblem& problem) {
 
 void conv_backward_filter(const ConvProblem& problem, const void* d_dst, const void* src, float* d_weight,
                           void* workspace, Stream stream) {
-  check(problem);
+  check("conv_backward_filter", problem);
   const int pieces = filter_pieces(problem);
   float* const partial = pieces == 1 ? d_weight : static_cast<float*>(workspace);
   launchers(problem).backward_filter(problem, d_dst, src, partial, stream);

@@ -10,25 +10,18 @@
 #include "kernels/conv_geometry.h"
 #include "kernels/conv_tiles.h"
 #include "kernels/device/tile.cuh"
+#include "kernels/device/vector.cuh"
 
 namespace residuum::kernels {
 
 /// Writes the first `count` of eight results to dst[offset] and its neighbours.
 template <typename Dst>
-__device__ __forceinline__ void store_eight(Dst* dst, int64_t offset, int count, const float (&values)[8]) {
-  alignas(16) Dst converted[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) converted[i] = from_float<Dst>(values[i]);
-  if (count == 8 && offset % kChunk<Dst> == 0) {
-#pragma unroll
-    for (int i = 0; i < 8 / kChunk<Dst>; ++i) {
-      reinterpret_cast<uint4*>(dst + offset)[i] = reinterpret_cast<const uint4*>(converted)[i];
-    }
+__device__ __forceinline__ void store_eight(Dst* dst, int64_t offset, int count,
+                                            const float (&values)[kUnit]) {
+  if (count == kUnit && offset % kChunk<Dst> == 0) {
+    store_unit<true>(values, dst + offset, count);
   } else {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if (i < count) dst[offset + i] = converted[i];
-    }
+    store_unit<false>(values, dst + offset, count);
   }
 }
 
@@ -38,7 +31,7 @@ struct StoreEpilogue {
   void* dst;
   bool as_f32;
 
-  __device__ __forceinline__ void operator()(int64_t offset, int count, const float (&values)[8]) const {
+  __device__ __forceinline__ void operator()(int64_t offset, int count, const float (&values)[kUnit]) const {
     if (as_f32) {
       store_eight(static_cast<float*>(dst), offset, count, values);
     } else {
@@ -327,7 +320,7 @@ class ConvBlock {
         const int r = item / kEights, column = warp_column() + item % kEights * 8;
         const int dst = rows_[warp_row() + 16 * f + r].dst, count = g_.columns - first_column_ - column;
         if (dst < 0 || count <= 0) continue;
-        alignas(16) float values[8];
+        alignas(16) float values[kUnit];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           reinterpret_cast<float4*>(values)[i] =

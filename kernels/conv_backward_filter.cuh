@@ -5,24 +5,10 @@
 #pragma once
 
 #include "kernels/conv_tiles.h"
+#include "kernels/device/divider.h"
 #include "kernels/device/tile.cuh"
 
 namespace residuum::kernels {
-
-/// Division of integers below 2^31 by a constant of the launch (Granlund and Montgomery 1994).
-struct FastDivide {
-  int divisor = 1, shift = 0;
-  uint32_t multiplier = 0;
-
-  FastDivide() = default;
-  explicit FastDivide(int64_t value) : divisor(static_cast<int>(value)) {
-    while ((int64_t{1} << shift) < value) ++shift;
-    if (value > 1) multiplier = static_cast<uint32_t>(((uint64_t{1} << (31 + shift)) + value - 1) / value);
-  }
-  __device__ __forceinline__ int quotient(int x) const {
-    return divisor == 1 ? x : static_cast<int>(__umulhi(static_cast<uint32_t>(x), multiplier) >> (shift - 1));
-  }
-};
 
 struct FilterGeometry {
   int src_h = 0, src_w = 0, src_c = 0, dst_c = 0;
@@ -30,7 +16,7 @@ struct FilterGeometry {
   int rows = 0, columns = 0, depth_c = 0;  ///< of one group: output channels; r*s*c; input channels
   int pixels = 0, pieces = 1, steps_per_piece = 0;
   bool same_pixels = false;  ///< 1x1, stride 1: output pixel m reads source pixel m
-  FastDivide image, line;    ///< by p*q, by q
+  Divider image, line;       ///< by p*q, by q
 
   FilterGeometry(const ConvProblem& problem, const Tile& tile) {
     const ConvShape& s = problem.shape;
@@ -44,8 +30,8 @@ struct FilterGeometry {
     const int steps = (pixels + tile.depth - 1) / tile.depth;
     steps_per_piece = (steps + pieces - 1) / pieces;
     same_pixels = s.r == 1 && s.s == 1 && s.stride == 1 && s.pad == 0;
-    image = FastDivide(s.p() * s.q());
-    line = FastDivide(s.q());
+    image = Divider(s.p() * s.q());
+    line = Divider(s.q());
   }
 };
 
@@ -133,9 +119,10 @@ class FilterBlock {
       const int m = first_pixel + r;
       int image = 0, h = 0, w = 0;
       if (!(kAligned && g_.same_pixels)) {
-        image = g_.image.quotient(m);
-        const int rest = m - image * g_.image.divisor, y = g_.line.quotient(rest);
-        h = y * g_.stride, w = (rest - y * g_.line.divisor) * g_.stride;
+        const auto [n, pixel] = g_.image.split(static_cast<uint32_t>(m));
+        const auto [y, x] = g_.line.split(pixel);
+        image = static_cast<int>(n);
+        h = static_cast<int>(y) * g_.stride, w = static_cast<int>(x) * g_.stride;
       }
       const bool exists = m < g_.pixels;
       if constexpr (kAligned) {

@@ -103,7 +103,7 @@ struct AveragePool {
   }
 };
 
-/// Blocks of a global pool: one tile of channels of one image each.
+/// Blocks of a global pool: one tile of channels of one image each, grid (images, tiles).
 constexpr TilingRule kImageRule{kReduceThreads, kReduceWidth, 1, 1, int64_t{1} << 31};
 
 template <typename T, bool kWholeUnits>
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kReduceThreads)
   SHARED(double, partial, [kReduceThreads]);
   const int64_t image = blockIdx.x;
   const T* const own = src + image * tiling.rows * tiling.channels;
-  const RowSpan span = row_span(tiling);
+  const RowSpan span = row_span(tiling, blockIdx.y, 0);
   float sum[kUnit] = {};
 #pragma unroll 4
   for (int64_t row = span.row; row < span.end; row += tiling.height) {
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kReduceThreads)
     for (int i = 0; i < kUnit; ++i) sum[i] += x[i];
   }
   const double total = RowReduction{values, partial}.total(tiling, sum);
-  const int64_t channel = static_cast<int64_t>(blockIdx.x) * tiling.columns() + threadIdx.x;
+  const int64_t channel = static_cast<int64_t>(blockIdx.y) * tiling.columns() + threadIdx.x;
   if (static_cast<int>(threadIdx.x) < tiling.columns() && channel < tiling.channels) {
     dst[image * tiling.channels + channel] =
         from_float<T>(static_cast<float>(total / static_cast<double>(tiling.rows)));

@@ -398,11 +398,8 @@ TEST(KernelRows, ImpossibleArgumentsAreRefused) {
   constexpr int kInvalidValue = 1;
   KernelCase test;
   float* const memory = test.floats(uniform_tensor({64}, 1));
-  const Rows rows{2, 8, kernels::Element::kF32};
-  EXPECT_EQ(refusal([&] {
-              kernels::add({0, 8, kernels::Element::kF32}, memory, memory, memory, nullptr);
-            }),
-            kInvalidValue);
+  const Rows rows{2, 8, kernels::Element::kF32}, none{0, 8, kernels::Element::kF32};
+  EXPECT_EQ(refusal([&] { kernels::add(none, memory, memory, memory, nullptr); }), kInvalidValue);
   EXPECT_EQ(refusal([&] { kernels::add(rows, memory, nullptr, memory, nullptr); }), kInvalidValue);
   EXPECT_EQ(refusal([&] { kernels::add(rows, memory + 1, memory, memory, nullptr); }), kInvalidValue);
   kernels::BatchNormApplyArgs apply;

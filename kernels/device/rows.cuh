@@ -56,19 +56,24 @@ struct RowSpan {
   int count = 0;   ///< 0 to 8: none for idle threads
 };
 
-__device__ __forceinline__ RowSpan row_span(const RowTiling& tiling) {
+__device__ __forceinline__ RowSpan row_span(const RowTiling& tiling, unsigned column_block,
+                                            unsigned row_block) {
   const int thread = static_cast<int>(threadIdx.x);
   const int slot = thread / tiling.width;
   RowSpan span;
   span.column = (thread - slot * tiling.width) * kUnit;
-  span.channel = static_cast<int64_t>(blockIdx.x) * tiling.columns() + span.column;
-  const int64_t first = static_cast<int64_t>(blockIdx.y) * tiling.rows_per_block;
+  span.channel = static_cast<int64_t>(column_block) * tiling.columns() + span.column;
+  const int64_t first = static_cast<int64_t>(row_block) * tiling.rows_per_block;
   span.row = first + slot;
   span.end = first + tiling.rows_per_block < tiling.rows ? first + tiling.rows_per_block : tiling.rows;
   const int64_t left = tiling.channels - span.channel;
   span.count = slot >= tiling.height || left <= 0 ? 0 : left < kUnit ? static_cast<int>(left) : kUnit;
   if (span.count == 0) span.end = span.row;
   return span;
+}
+/// In a launch over RowTiling::grid().
+__device__ __forceinline__ RowSpan row_span(const RowTiling& tiling) {
+  return row_span(tiling, blockIdx.x, blockIdx.y);
 }
 
 /// Per-channel coefficients of a block's tile, in shared memory: vector k of column c is at[k * kColumns +
@@ -112,7 +117,8 @@ inline constexpr TilingRule kMapRule{kMapThreads, kMapWidth, 4096, 1, 16};
 /// policy.row(span, row, coefficients) for every unit of the activation. A policy is a struct with kVectors,
 /// row() and, when kVectors > 0, coefficients(channel, values).
 template <typename Policy>
-__global__ void __launch_bounds__(kMapThreads, 2) map_rows_kernel(const RowTiling tiling, const Policy policy) {
+__global__ void __launch_bounds__(kMapThreads, 2)
+    map_rows_kernel(const RowTiling tiling, const Policy policy) {
   constexpr int kVectors = Policy::kVectors, kColumns = kMapWidth * kUnit;
   SHARED(float, memory, [kVectors > 0 ? kVectors * kColumns : 1]);
   const auto coefficients = stage_coefficients<kVectors, kColumns>(tiling, policy, memory);

@@ -55,7 +55,7 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             Stream stream, Arguments&&... arguments) {
   using Values = std::tuple<void (*)(Parameters...), std::remove_cv_t<Parameters>...>;
-  constexpr auto invoke = [](const void* values) {
+  constexpr void (*invoke)(const void*) = [](const void* values) {
     std::apply([](const auto& function, const auto&... parameters) { function(parameters...); },
                *static_cast<const Values*>(values));
   };
