@@ -57,7 +57,7 @@ __device__ __forceinline__ double rows_of(const RowTiling& tiling, int part) {
 /// Moments of a union from those of its parts: mean = sum n_i mean_i / n; m2 = sum m2_i + n_i (mean_i -
 /// mean)^2.
 template <typename T, bool kWhole>
-__global__ void __launch_bounds__(kReduceThreads)
+__global__ void __launch_bounds__(kReduceThreads, 2)
     batch_norm_stats_kernel(const RowTiling tiling, const T* src, float* partials, unsigned* counter,
                             float* mean, float* variance) {
   SHARED(float, values, [kReduceThreads * kUnit]);

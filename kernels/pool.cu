@@ -107,7 +107,7 @@ struct AveragePool {
 constexpr TilingRule kImageRule{kReduceThreads, kReduceWidth, 1, 1, int64_t{1} << 31};
 
 template <typename T, bool kWholeUnits>
-__global__ void __launch_bounds__(kReduceThreads)
+__global__ void __launch_bounds__(kReduceThreads, 2)
     global_avg_pool_kernel(const RowTiling tiling, const T* src, T* dst) {
   SHARED(float, values, [kReduceThreads * kUnit]);
   SHARED(double, partial, [kReduceThreads]);

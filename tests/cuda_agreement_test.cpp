@@ -35,7 +35,7 @@ constexpr double kFactor = 4;
 Metric layer_metric(DType type) {
   if (type == DType::kF32) return {"layer-f32", "f32 sums over a dozen layers", 2e-5, kFactor};
   if (type == DType::kBF16)
-    return {"layer-bf16", "2^-9 a layer; a ReLU near zero that switches moves its whole gradient", 5e-2,
+    return {"layer-bf16", "2^-8 a layer; a ReLU near zero that switches moves its whole gradient", 5e-2,
             kFactor};
   return {"layer-f16", "2^-12 a layer; a ReLU near zero that switches moves its whole gradient", 2e-2,
           kFactor};
@@ -44,7 +44,7 @@ Metric layer_metric(DType type) {
 Metric run_metric(DType type) {
   if (type == DType::kF32)
     return {"run-f32", "rounding of some steps, grown by ReLUs that switch", 2e-3, kFactor};
-  return {"run-16-bit", "rounding of some steps, grown by ReLUs that switch", 2e-1, kFactor};
+  return {"run-16-bit", "rounding of some steps, grown by ReLUs that switch", 1e-1, kFactor};
 }
 
 /// |found - expected| / |expected|.
@@ -106,8 +106,11 @@ struct NetCase {
 constexpr NetCase kNets[] = {
     {"basic", basic_net}, {"pre-activation", pre_activation_net}, {"bottleneck", bottleneck_net}};
 
-TrainingPassOptions passes(int accumulation) {
+/// As the trainer has them on CUDA.
+TrainingPassOptions passes(DType type, int accumulation) {
   TrainingPassOptions options;
+  options.relu_masks = true;
+  options.weight_copies = type != DType::kF32;
   options.update.accumulation = accumulation;
   options.update.weight_decay = 1e-3f;
   options.update.ema_decay = 0.9f;
@@ -130,6 +133,9 @@ Tensors start_values(const Graph& graph) {
     if (value.kind == ValueKind::kOptimizer) values[id] = Tensor(value.desc.shape);
     if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kBuffer)
       values[id] = golden_parameter(value.name, value.desc.shape);
+    if (value.kind == ValueKind::kCopy)
+      values[id] = rounded_to(value.desc.dtype,
+                              golden_parameter(value.name.substr(kCopyPrefix.size()), value.desc.shape));
   }
   values[static_cast<size_t>(*graph.find("images"))] = images(graph, 0);
   values[static_cast<size_t>(*graph.find("labels"))] = golden_labels(0, kBatch, kClasses);
@@ -186,14 +192,14 @@ TEST(CudaAgreement, EveryValueOfAStep) {
     for (const DType type : activation_types()) {
       for (const int accumulation : {1, 2}) {
         SCOPED_TRACE(fmt::format("{} {} accumulation {}", net.name, to_string(type), accumulation));
-        expect_step(run_passes(net.forward(type), training_passes(passes(accumulation))), type);
+        expect_step(run_passes(net.forward(type), training_passes(passes(type, accumulation))), type);
       }
     }
   }
 }
 
 TEST(CudaAgreement, EveryValueOfAStepThatRecomputesBlocks) {
-  TrainingPassOptions options = passes(1);
+  TrainingPassOptions options = passes(DType::kBF16, 1);
   options.recompute = true;
   expect_step(run_passes(basic_net(DType::kBF16), training_passes(options)), DType::kBF16);
 }
@@ -203,7 +209,7 @@ TEST(CudaAgreement, EveryValueOfAStepThatRecomputesBlocks) {
 struct RunResult {
   std::vector<float> losses;
   std::map<std::string, std::vector<std::byte>> state;
-  std::map<std::string, TensorDesc> descs;
+  std::map<std::string, TensorDesc> learned;  ///< parameters and running statistics
 
   bool operator==(const RunResult& other) const { return losses == other.losses && state == other.state; }
 };
@@ -224,7 +230,8 @@ RunResult run_steps(const Graph& graph, Backend& backend, int accumulation) {
   }
   for (const State::Entry& entry : state.entries()) {
     result.state[entry.name] = state.read(entry.name);
-    result.descs[entry.name] = entry.desc;
+    if (entry.kind == ValueKind::kParameter || entry.kind == ValueKind::kBuffer)
+      result.learned[entry.name] = entry.desc;
   }
   return result;
 }
@@ -240,9 +247,9 @@ void expect_run(const Graph& graph, DType type, int accumulation) {
   const RunResult cpu = run_steps(graph, cpu_backend(2), accumulation);
   const Metric metric = run_metric(type);
   ASSERT_EQ(first->state.size(), cpu.state.size());
-  for (const auto& [name, bytes] : cpu.state) {
-    const TensorDesc& desc = cpu.descs.at(name);
-    expect_close(deviation(decode(first->state.at(name), desc), decode(bytes, desc)), metric, 0, name);
+  for (const auto& [name, desc] : cpu.learned) {
+    expect_close(deviation(decode(first->state.at(name), desc), decode(cpu.state.at(name), desc)), metric, 0,
+                 name);
   }
   for (size_t i = 0; i < cpu.losses.size(); ++i) {
     const double loss = double{cpu.losses[i]};
@@ -255,7 +262,8 @@ TEST(CudaAgreement, RunsThroughTheExecutor) {
     for (const DType type : activation_types()) {
       for (const int accumulation : {1, 2}) {
         SCOPED_TRACE(fmt::format("{} {} accumulation {}", net.name, to_string(type), accumulation));
-        expect_run(run_passes(net.forward(type), training_passes(passes(accumulation))), type, accumulation);
+        expect_run(run_passes(net.forward(type), training_passes(passes(type, accumulation))), type,
+                   accumulation);
       }
     }
   }

@@ -53,8 +53,9 @@ void expect_launches_and_results(const GraphChain& chain, DType type, size_t lau
       for (const ValueId id : chain.results) {
         const TensorDesc& desc = chain.graph.desc(id);
         const bool vector = desc.shape.rank() == 1;  // the sums of a gradient
-        const Tolerance tolerance =
-            vector ? summed_f32(chain.graph.desc(0).elements()) : rounded_tolerance(type);
+        const Tolerance tolerance = vector                     ? summed_f32(chain.graph.desc(0).elements())
+                                    : desc.dtype == DType::kU8 ? kExact
+                                                               : rounded_tolerance(type);
         EXPECT_TRUE(matches(joined.read(id), expected[static_cast<size_t>(id)], tolerance, vector ? 4 : 8))
             << chain.graph.value(id).name;
       }
@@ -86,8 +87,9 @@ TEST(CudaFusion, ApplyAndRelu) {
 }
 
 TEST(CudaFusion, ApplyAndAddAndRelu) {
+  const std::vector<Op> last_ops = {Add{}, Activation{}, ReluMask{}};
   for (const bool apply_first : {false, true}) {
-    for (const bool relu : {false, true}) {
+    for (const Op& last_op : last_ops) {
       expect_for_all(
           [&](const Shape& shape, DType type) {
             GraphChain chain;
@@ -97,7 +99,7 @@ TEST(CudaFusion, ApplyAndAddAndRelu) {
             const std::vector<ValueId> addends =
                 apply_first ? std::vector{normalised, addend} : std::vector{addend, normalised};
             std::vector<ValueId> last = chain.graph.add_node("add", Add{}, addends);
-            if (relu) last = chain.graph.add_node("relu", Activation{}, last);
+            if (!std::holds_alternative<Add>(last_op)) last = chain.graph.add_node("relu", last_op, last);
             chain.result(last);
             return chain;
           },
@@ -123,25 +125,30 @@ TEST(CudaFusion, TheStemsTail) {
   }
 }
 
-/// The gradient of a batch norm behind a ReLU whose output was stored by somebody else.
-GraphChain stored_gate(const Shape& shape, DType type, bool sum, bool gradient_read) {
+/// The gradient of a batch norm behind a ReLU whose output, or mask, was stored by somebody else.
+GraphChain stored_gate(const Shape& shape, DType type, bool mask, bool sum, bool gradient_read) {
   GraphChain chain;
   Graph& g = chain.graph;
   const Norm norm(chain, shape, type);
-  const ValueId active = chain.input("active", type, eighths(shape, 14));
+  const Shape mask_shape{shape[0], shape[1], shape[2], (shape[3] + 7) / 8};
+  const ValueId gate = mask ? chain.input("mask", DType::kU8, integer_tensor(mask_shape, 14, 256))
+                            : chain.input("active", type, eighths(shape, 14));
   ValueId d = chain.input("d", type, eighths(shape, 12));
   if (sum) d = g.add_node("sum", Add{}, {d, chain.input("d2", type, eighths(shape, 13))})[0];
-  d = g.add_node("relu", ActivationBackward{}, {d, active})[0];
+  d = g.add_node("relu", mask ? Op(ReluMaskBackward{}) : Op(ActivationBackward{}), {d, gate})[0];
   chain.result(g.add_node("bn", BatchNormBackwardReduce{}, {d, norm.src, norm.mean, norm.variance}));
   if (gradient_read) chain.result({d});
   return chain;
 }
 
 TEST(CudaFusion, GradientBehindAStoredRelu) {
-  for (const bool sum : {false, true}) {
-    for (const bool gradient_read : {false, true}) {
-      expect_for_all(
-          [&](const Shape& shape, DType type) { return stored_gate(shape, type, sum, gradient_read); }, 1);
+  for (const bool mask : {false, true}) {
+    for (const bool sum : {false, true}) {
+      for (const bool gradient_read : {false, true}) {
+        expect_for_all([&](const Shape& shape,
+                           DType type) { return stored_gate(shape, type, mask, sum, gradient_read); },
+                       1);
+      }
     }
   }
 }
@@ -252,6 +259,7 @@ TEST(CudaFusion, GroupsOfEveryNetAreSingleSteps) {
         options.activation = type;
         TrainingPassOptions passes;
         passes.recompute = recompute;
+        passes.relu_masks = passes.weight_copies = type == DType::kBF16;
         expect_one_step_a_group(run_passes(build_model(name, options), training_passes(passes)));
         options.mode = Mode::kEval;
         expect_one_step_a_group(build_model(name, options));

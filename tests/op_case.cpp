@@ -67,7 +67,7 @@ void expect_reference_and_bits(const OpCase& test) {
     }
     EXPECT_EQ(run.overruns(), std::vector<std::string>{}) << variant.name;
   };
-  for_each_variant(expect_variant, test.tf32);
+  for_each_variant(expect_variant, test.variants);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ struct OpCase {
   StepParams params{};
   double scale = 0;      ///< see matches()
   bool rounded = false;  ///< compare with the references' results rounded to the types of the outputs
-  bool tf32 = false;     ///< run with BackendOptions::tf32
+  VariantOptions variants{};
 
   /// An input rounded to its type, so that reference and backend see the same numbers.
   OpCase& input(DType dtype, const reference::Tensor& value);

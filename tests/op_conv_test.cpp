@@ -73,12 +73,18 @@ OpCase backward_filter_case(const ConvShape& s, DType type, const Data& data) {
   return test.input(type, data.d_dst).input(type, data.src);
 }
 
+constexpr int64_t kHeavyMacs = 2'000'000;
+
 /// Every shape with every activation type.
 template <typename Make>
 void expect_for_all(const Make& make) {
   for (const ConvShape& s : kShapes) {
     const Data data(s);
-    for (const DType type : activation_types()) expect_case(make(s, type, data));
+    for (const DType type : activation_types()) {
+      OpCase test = make(s, type, data);
+      test.variants.heavy = s.macs() > kHeavyMacs;
+      expect_case(test);
+    }
   }
 }
 
@@ -106,6 +112,7 @@ void expect_exact_for_all(const Make& make) {
       OpCase test = make(s, type, data);
       test.tolerances = {kExact};
       test.rounded = true;
+      test.variants.heavy = s.macs() > kHeavyMacs;
       expect_case(test);
     }
   }
@@ -124,6 +131,7 @@ TEST(OpConv, BackwardFilterOfIntegersIsExact) {
 TEST(OpConv, ReadsACopyOfTheWeightInTheActivationsType) {
   const DType type = DType::kBF16;
   for (const ConvShape& s : kShapes) {
+    if (s.macs() > kHeavyMacs) continue;
     const Data data(s);
     OpCase forward{name(s), Conv{s.k, s.r, s.s, s.stride, s.pad, s.groups}, {}, {}};
     forward.tolerances = {summed_tolerance(type, s.r * s.s * s.c)};
@@ -139,7 +147,7 @@ TEST(OpConv, Tf32RoundsFactors) {
     for (OpCase test : {forward_case(s, DType::kF32, data), backward_data_case(s, DType::kF32, data),
                         backward_filter_case(s, DType::kF32, data)}) {
       test.tolerances = {summed_tf32(s.r * s.s * s.c)};
-      test.tf32 = true;
+      test.variants.tf32 = true;
       expect_case(test);
     }
   }

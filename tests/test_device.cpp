@@ -32,7 +32,8 @@ Backend& cpu_backend(int threads) {
 }
 
 Backend& cuda_backend(bool tf32) {
-  static std::map<bool, std::unique_ptr<Backend>> made;
+  // Never destroyed: at exit the CUDA runtime may be gone before it.
+  static auto& made = *new std::map<bool, std::unique_ptr<Backend>>;
   std::unique_ptr<Backend>& backend = made[tf32];
   if (!backend) backend = make_backend("cuda", {.tf32 = tf32});
   return *backend;
@@ -47,16 +48,17 @@ std::vector<EmulatorOrder>& emulator_orders() {
   return orders;
 }
 
-void for_each_variant(const std::function<void(const Variant&)>& body, bool tf32) {
+void for_each_variant(const std::function<void(const Variant&)>& body, const VariantOptions& options) {
   if (!on_cuda()) {
     for (const int threads : {1, 2, 3, 5}) body({fmt::format("{} threads", threads), &cpu_backend(threads)});
   } else if (emulator_orders().empty()) {
-    body({"GPU", &cuda_backend(tf32)});
+    body({"GPU", &cuda_backend(options.tf32)});
   } else {
-    int runs = 2;
+    int runs = options.heavy ? 1 : 2;
     for (const EmulatorOrder& order : emulator_orders()) {
       order.select();
-      body({order.name, &cuda_backend(tf32), runs});
+      body({order.name, &cuda_backend(options.tf32), runs});
+      if (options.heavy) break;
       runs = 1;  // what a launch leaves behind does not depend on the order
     }
     emulator_orders().front().select();

@@ -30,8 +30,12 @@ struct Variant {
   Backend* backend = nullptr;
   int runs = 2;  ///< how often each launch runs; the bits of the second run tell what the first left behind
 };
-/// Calls `body` with each variant, selected. `tf32`: BackendOptions::tf32, which only CUDA knows.
-void for_each_variant(const std::function<void(const Variant&)>& body, bool tf32 = false);
+struct VariantOptions {
+  bool tf32 = false;   ///< BackendOptions::tf32, which only CUDA knows
+  bool heavy = false;  ///< seconds on the emulator: there, in its first order alone and once
+};
+/// Calls `body` with each variant, selected.
+void for_each_variant(const std::function<void(const Variant&)>& body, const VariantOptions& options = {});
 
 /// An order of the emulator. A program linked with the emulated CUDA backend names its orders before main
 /// (emulator_orders.cpp); on a GPU there are none.

@@ -47,7 +47,7 @@ __device__ __forceinline__ double column_total(int columns, int parts, double* m
   return sum;
 }
 
-/// The sum over the block, in thread 0. `memory` is kThreads doubles of shared memory.
+/// The sum over the block, in every thread. `memory` is kThreads doubles of shared memory.
 template <int kThreads>
 __device__ __forceinline__ double block_total(double value, double* memory) {
   const int thread = static_cast<int>(threadIdx.x);
@@ -58,7 +58,9 @@ __device__ __forceinline__ double block_total(double value, double* memory) {
     if (thread < half) memory[thread] += memory[thread + half];
   }
   __syncthreads();
-  return memory[0];
+  const double total = memory[0];
+  __syncthreads();  // the memory may serve again
+  return total;
 }
 
 /// Sum and maximum over a warp, in every lane.

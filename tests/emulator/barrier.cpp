@@ -35,14 +35,12 @@ void check_arrival(const Block& block, Barrier kind, const CallSite& site) {
 }  // namespace
 
 int barrier(Barrier kind, bool predicate, CallSite site) {
-  Thread& self = current_thread();
-  Block& block = *self.owner;
+  Block& block = *current_thread().owner;
   check_arrival(block, kind, site);
   block.kind = kind;
   block.site = site;
   block.predicates += predicate;
   if (++block.arrived < block.size) {
-    self.wait = {name_of(kind), 0, site};
     suspend();
     return block.result;  // the next barrier needs this thread, so the result is still this one's
   }

@@ -79,13 +79,15 @@ void allocate_stack(Fiber& fiber, unsigned number) {
   fiber.size = kStackBytes;
 }
 
-void adopt_current_stack(Fiber& fiber) {
+void adopt_current_stack([[maybe_unused]] Fiber& fiber) {
+#ifdef RESIDUUM_ASAN  // nobody else asks, and finding out takes long
   pthread_attr_t attributes;
   void* bottom = nullptr;
   pthread_getattr_np(pthread_self(), &attributes);
   pthread_attr_getstack(&attributes, &bottom, &fiber.size);
   pthread_attr_destroy(&attributes);
   fiber.bottom = static_cast<std::byte*>(bottom);
+#endif
 }
 
 void prepare_fiber(Fiber& fiber, unsigned number, Fiber& (*body)()) {

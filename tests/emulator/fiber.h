@@ -21,7 +21,7 @@ struct Fiber {
 
 /// Gives `fiber` a stack. `number` staggers the tops, which would otherwise share a few cache sets.
 void allocate_stack(Fiber& fiber, unsigned number);
-/// The stack of the caller, for switching back to it.
+/// Makes `fiber` stand for the stack of the caller, for switching back to it.
 void adopt_current_stack(Fiber& fiber);
 /// Makes `fiber` run `body` from the next switch to it; what `body` returns is the fiber that goes on then.
 void prepare_fiber(Fiber& fiber, unsigned number, Fiber& (*body)());

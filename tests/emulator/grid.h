@@ -18,20 +18,12 @@ namespace residuum::emulator {
 struct Block;
 struct Warp;
 
-/// What a blocked thread waits for.
-struct Wait {
-  const char* name = nullptr;  ///< null: ready, or has exited
-  uint32_t mask = 0;           ///< of a warp collective
-  CallSite site;
-};
-
 struct Thread : Position {
   Fiber fiber;
   Block* owner = nullptr;
   Warp* warp = nullptr;
   unsigned number = 0;  ///< in its block
   unsigned lane = 0;
-  Wait wait;
   CopyQueue copies;
 };
 
@@ -90,8 +82,7 @@ void make_ready(Warp& warp, uint32_t lanes);
 
 /// "block (1,0,0), thread (5,0,0)".
 std::string describe(const Thread& thread);
-/// "__syncthreads at file:line:column".
-std::string describe(const Wait& wait);
+/// "__any_sync of lanes 0xffffffff at file:line:column".
 std::string describe(const Gathering& gathering);
 /// Who waits where, thread ranges joined.
 std::string describe_waits(const Block& block);

@@ -2,7 +2,6 @@
 // which knows nothing of fibers. Atomics of the host language occur in launchers only and are carried out,
 // not watched.
 #include <cstdint>
-#include <cstring>
 
 #include "tests/emulator/race_access.h"
 
@@ -68,16 +67,5 @@ RESIDUUM_ATOMICS(8)
 RESIDUUM_ATOMICS(16)
 RESIDUUM_ATOMICS(32)
 RESIDUUM_ATOMICS(64)
-
-// What clang makes of copies.
-void* __tsan_memcpy(void* dst, const void* src, size_t bytes) {
-  record_access(src, bytes, false, RETURN_ADDRESS);
-  record_access(dst, bytes, true, RETURN_ADDRESS);
-  return std::memcpy(dst, src, bytes);
-}
-void* __tsan_memset(void* dst, int value, size_t bytes) {
-  record_access(dst, bytes, true, RETURN_ADDRESS);
-  return std::memset(dst, value, bytes);
-}
 
 }  // extern "C"

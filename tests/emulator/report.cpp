@@ -18,12 +18,15 @@ std::string triple(const Triple& value) {
   return "(" + std::to_string(value.x) + "," + std::to_string(value.y) + "," + std::to_string(value.z) + ")";
 }
 
-bool exited(const Thread& thread) {
-  return (thread.warp->live >> thread.lane & 1) == 0;
-}
-
 std::string activity(const Thread& thread) {
-  return exited(thread) ? "exited" : thread.wait.name ? "wait at " + describe(thread.wait) : "can go on";
+  const Warp& warp = *thread.warp;
+  const uint32_t bit = 1u << thread.lane;
+  if (!(warp.live & bit)) return "exited";
+  if (warp.ready & bit) return "can go on";
+  for (unsigned i = 0; i < warp.gatherings; ++i) {
+    if (warp.gathering[i].arrived & bit) return "wait at " + describe(warp.gathering[i]);
+  }
+  return std::string("wait at ") + name_of(thread.owner->kind) + " at " + to_string(thread.owner->site);
 }
 
 [[noreturn]] void refuse(const Launch& launch, const std::string& what) {
@@ -37,13 +40,9 @@ std::string describe(const Thread& thread) {
   return "block " + triple(thread.block) + ", thread " + triple(thread.thread);
 }
 
-std::string describe(const Wait& wait) {
-  return std::string(wait.name) + (wait.mask ? " of lanes " + hex(wait.mask) : "") + " at " +
-         to_string(wait.site);
-}
-
 std::string describe(const Gathering& gathering) {
-  return describe(Wait{gathering.collective->name, gathering.mask, gathering.site});
+  return std::string(gathering.collective->name) + " of lanes " + hex(gathering.mask) + " at " +
+         to_string(gathering.site);
 }
 
 std::string describe_waits(const Block& block) {

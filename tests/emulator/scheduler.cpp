@@ -183,7 +183,6 @@ void start_block(Block& block) {
   for (unsigned i = 0; i < block.size; ++i) {
     Thread& thread = block.threads[i];
     thread.block = position;
-    thread.wait = {};
     thread.copies.clear();
     prepare_fiber(thread.fiber, i, thread_main);
   }

@@ -9,28 +9,32 @@
 namespace residuum::emulator {
 namespace {
 
-void check_call(const Thread& self, const Gathering& call) {
-  if (!(call.mask >> self.lane & 1)) fault(describe(call) + ": the calling lane is not in the mask");
-  if (const uint32_t absent = call.mask & ~self.warp->live) {
+bool same_call(const Gathering& a, const Gathering& b) {
+  return a.collective == b.collective && a.mask == b.mask && a.site == b.site;
+}
+
+/// The first lane to come checks the mask: later an exit would be a fault of its own.
+Gathering& begin_gathering(Warp& warp, const Gathering& call) {
+  if (const uint32_t absent = call.mask & ~warp.live) {
     fault("absent lane: " + describe(call) + " names lane " + std::to_string(std::countr_zero(absent)) +
           ", which has exited or does not exist");
   }
+  return warp.gathering[warp.gatherings++] = call;
 }
 
 /// The lanes that wait at the same call; a new, empty set when there is none. Lanes that wait for this one
 /// elsewhere, while it waits for them here, would wait forever.
-Gathering& join_gathering(Warp& warp, const Thread& self, const Gathering& call) {
+Gathering& join_gathering(Warp& warp, unsigned lane, const Gathering& call) {
   for (unsigned i = 0; i < warp.gatherings; ++i) {
     Gathering& other = warp.gathering[i];
-    if (other.collective == call.collective && other.mask == call.mask && other.site == call.site)
-      return other;
-    if ((other.mask >> self.lane & 1) && (other.arrived & call.mask)) {
+    if (same_call(other, call)) return other;
+    if ((other.mask >> lane & 1) && (other.arrived & call.mask)) {
       fault("warp function mismatch: the thread calls " + describe(call) + ", but lane " +
             std::to_string(std::countr_zero(other.arrived & call.mask)) + " of its warp waits at " +
             describe(other));
     }
   }
-  return warp.gathering[warp.gatherings++] = call;
+  return begin_gathering(warp, call);
 }
 
 template <typename Call>
@@ -100,12 +104,11 @@ void warp_collective(const Collective& collective, uint32_t mask, void* argument
   Thread& self = current_thread();
   Warp& warp = *self.warp;
   const Gathering call{&collective, site, mask, 0};
-  check_call(self, call);
-  Gathering& gathering = join_gathering(warp, self, call);
+  if (!(mask >> self.lane & 1)) fault(describe(call) + ": the calling lane is not in the mask");
+  Gathering& gathering = join_gathering(warp, self.lane, call);
   gathering.arrived |= 1u << self.lane;
   warp.posted[self.lane] = arguments;
   if (gathering.arrived != mask) {
-    self.wait = {collective.name, mask, site};
     suspend();
     return;
   }

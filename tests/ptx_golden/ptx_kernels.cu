@@ -1,0 +1,177 @@
+#include "tests/ptx_golden/ptx_kernels.h"
+
+#include "kernels/device/element.cuh"
+#include "kernels/device/platform.cuh"
+#include "kernels/device/vector.cuh"
+
+namespace residuum::ptx {
+namespace {
+
+using namespace residuum::kernels;  // NOLINT: a source file
+
+__device__ __forceinline__ int lane() {
+  return static_cast<int>(threadIdx.x);
+}
+
+// in: 32 chunks of four words, 32 more, 32 words whose lowest two bits say which of a lane's two copies is
+// valid. out: of the first 32 chunks as they arrived, then of the others, chunk 31 - lane.
+__global__ void cp_async_kernel(const uint32_t* in, uint32_t* out) {
+  SHARED(uint4, tile, [2][32]);
+  const uint32_t valid = in[256 + lane()];
+  tile[0][lane()] = tile[1][lane()] = make_uint4(1, 2, 3, 4);
+  __syncthreads();
+  cp_async_16(shared_address(&tile[0][lane()]), in + 4 * lane(), (valid & 1) != 0);
+  cp_async_commit();
+  cp_async_16(shared_address(&tile[1][lane()]), in + 128 + 4 * lane(), (valid & 2) != 0);
+  cp_async_commit();
+  cp_async_wait<1>();
+  __syncthreads();
+  reinterpret_cast<uint4*>(out)[lane()] = tile[0][31 - lane()];
+  cp_async_wait<0>();
+  __syncthreads();
+  reinterpret_cast<uint4*>(out)[32 + lane()] = tile[1][31 - lane()];
+}
+
+// in: 32 rows of four words, then for each lane the row it names.
+template <bool kTransposed>
+__global__ void ldmatrix_kernel(const uint32_t* in, uint32_t* out) {
+  SHARED(uint4, rows, [32]);
+  rows[lane()] = reinterpret_cast<const uint4*>(in)[lane()];
+  __syncthreads();
+  const SharedAddress row = shared_address(&rows[in[128 + lane()]]);
+  uint32_t regs[4];
+  if constexpr (kTransposed) {
+    ldmatrix_x4_transposed(regs, row);
+  } else {
+    ldmatrix_x4(regs, row);
+  }
+  for (int r = 0; r < 4; ++r) out[32 * r + lane()] = regs[r];
+}
+
+// in: 32 words, then for each lane the word it names.
+__global__ void load_shared_kernel(const uint32_t* in, uint32_t* out) {
+  SHARED(uint32_t, words, [32]);
+  words[lane()] = in[lane()];
+  __syncthreads();
+  out[lane()] = load_shared_32(shared_address(words) + 4 * in[32 + lane()]);
+}
+
+struct MmaBF16 {
+  __device__ __forceinline__ void operator()(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                             uint32_t b1) const {
+    mma_bf16(c, a, b0, b1);
+  }
+};
+struct MmaF16 {
+  __device__ __forceinline__ void operator()(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                             uint32_t b1) const {
+    mma_f16(c, a, b0, b1);
+  }
+};
+struct MmaTf32 {
+  __device__ __forceinline__ void operator()(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                             uint32_t b1) const {
+    mma_tf32(c, a, b0, b1);
+  }
+};
+
+// in: registers a0..a3, b0, b1, c0..c3 of 32 lanes each; out: c0..c3.
+template <typename Mma>
+__global__ void mma_kernel(const uint32_t* in, uint32_t* out) {
+  uint32_t a[4], b[2];
+  float c[4];
+  for (int r = 0; r < 4; ++r) a[r] = in[32 * r + lane()];
+  for (int r = 0; r < 2; ++r) b[r] = in[32 * (4 + r) + lane()];
+  for (int r = 0; r < 4; ++r) c[r] = __uint_as_float(in[32 * (6 + r) + lane()]);
+  Mma{}(c, a, b[0], b[1]);
+  for (int r = 0; r < 4; ++r) out[32 * r + lane()] = __float_as_uint(c[r]);
+}
+
+struct RoundToTf32 {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return round_to_tf32(__uint_as_float(bits));
+  }
+};
+struct FloatToBF16 {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return __bfloat16_as_ushort(from_float<bf16>(__uint_as_float(bits)));
+  }
+};
+struct FloatToF16 {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return __half_as_ushort(from_float<f16>(__uint_as_float(bits)));
+  }
+};
+// The value and its negative, by the instruction that converts two.
+template <typename T>
+__device__ __forceinline__ uint32_t pair_with_negative(uint32_t bits) {
+  alignas(4) T pair[2];
+  narrow_pair(__uint_as_float(bits), -__uint_as_float(bits), pair);
+  return *reinterpret_cast<const uint32_t*>(pair);
+}
+struct FloatToBF16Pair {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return pair_with_negative<bf16>(bits);
+  }
+};
+struct FloatToF16Pair {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return pair_with_negative<f16>(bits);
+  }
+};
+struct BF16ToFloat {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return __float_as_uint(to_float(__ushort_as_bfloat16(static_cast<unsigned short>(bits))));
+  }
+};
+struct F16ToFloat {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return __float_as_uint(to_float(__ushort_as_half(static_cast<unsigned short>(bits))));
+  }
+};
+
+constexpr int kValuesPerLane = 8;
+
+template <typename Function>
+__global__ void map_kernel(const uint32_t* in, uint32_t* out) {
+  for (int i = lane(); i < 32 * kValuesPerLane; i += 32) out[i] = Function{}(in[i]);
+}
+
+template <void (*kKernel)(const uint32_t*, uint32_t*)>
+void launch_warp(const uint32_t* in, uint32_t* out, Stream stream) {
+  launch("ptx_golden", kKernel, dim3(1), dim3(32), 0, stream, in, out);
+}
+
+template <typename Mma>
+constexpr PtxKernel mma(std::string_view name) {
+  return {name, 10 * kLanes, 4 * kLanes, launch_warp<mma_kernel<Mma>>};
+}
+template <typename Function>
+constexpr PtxKernel map(std::string_view name) {
+  return {name, kValuesPerLane * kLanes, kValuesPerLane * kLanes, launch_warp<map_kernel<Function>>};
+}
+
+constexpr PtxKernel kKernels[] = {
+    {"cp_async", 9 * kLanes, 8 * kLanes, launch_warp<cp_async_kernel>},
+    {"ldmatrix_x4", 5 * kLanes, 4 * kLanes, launch_warp<ldmatrix_kernel<false>>},
+    {"ldmatrix_x4_transposed", 5 * kLanes, 4 * kLanes, launch_warp<ldmatrix_kernel<true>>},
+    {"load_shared_32", 2 * kLanes, kLanes, launch_warp<load_shared_kernel>},
+    mma<MmaBF16>("mma_bf16"),
+    mma<MmaF16>("mma_f16"),
+    mma<MmaTf32>("mma_tf32"),
+    map<RoundToTf32>("round_to_tf32"),
+    map<FloatToBF16>("float_to_bf16"),
+    map<FloatToF16>("float_to_f16"),
+    map<FloatToBF16Pair>("float_to_bf16_pair"),
+    map<FloatToF16Pair>("float_to_f16_pair"),
+    map<BF16ToFloat>("bf16_to_float"),
+    map<F16ToFloat>("f16_to_float"),
+};
+
+}  // namespace
+
+std::span<const PtxKernel> ptx_kernels() {
+  return kKernels;
+}
+
+}  // namespace residuum::ptx
