@@ -81,18 +81,6 @@ TEST(OpConv, BackwardData) {
   }
 }
 
-TEST(OpConv, ReadsACopyOfTheWeightInTheActivationsType) {
-  const DType type = DType::kBF16;
-  for (const ConvShape& s : kShapes) {
-    const Data data(s);
-    OpCase forward{name(s), Conv{s.k, s.r, s.s, s.stride, s.pad, s.groups}, {}, {}};
-    forward.tolerances = {summed_tolerance(type, s.r * s.s * s.c)};
-    expect_case(forward.input(type, data.src).input(type, data.weight));
-    OpCase backward{name(s), ConvBackwardData{s}, {}, {summed_tolerance(type, s.r * s.s * s.k)}};
-    expect_case(backward.input(type, data.d_dst).input(type, data.weight));
-  }
-}
-
 TEST(OpConv, BackwardFilter) {
   for (const ConvShape& s : kShapes) {
     const Data data(s);
