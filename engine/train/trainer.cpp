@@ -7,6 +7,7 @@
 #include "engine/checkpoint/store.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/graph/image_windows.h"
 #include "engine/graph/passes.h"
 #include "engine/train/non_finite.h"
 #include "engine/train/recipe_transform.h"
@@ -28,6 +29,7 @@ LoaderOptions loader_options(const Recipe& recipe) {
   LoaderOptions options;
   options.batch = recipe.train.batch;
   options.transform = train_transform(recipe.data);
+  options.windows_only = recipe.data.augment_on == AugmentPlace::kDevice;
   options.seed = static_cast<uint64_t>(recipe.train.seed);
   options.threads = static_cast<int>(recipe.data.threads);
   options.prefetch = static_cast<int>(recipe.data.prefetch);
@@ -69,8 +71,7 @@ class Trainer {
         loader_(checked(train_data, recipe), loader_options(recipe)),
         classes_(recipe.model.classes > 0 ? recipe.model.classes
                                           : static_cast<int64_t>(train_data.classes().size())),
-        forward_(build(
-            {Mode::kTrain, recipe.train.batch / recipe.train.accumulation, loader_.image_shape(), classes_})),
+        forward_(training_graph(build)),
         executor_(run_passes(forward_, training_passes(pass_options(recipe, backend))), backend, state_,
                   {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
         evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0),
@@ -101,6 +102,13 @@ class Trainer {
           "train.batch is {}, must be at most the {} samples of the training split", recipe.train.batch,
           train_data.size());
     return train_data;
+  }
+
+  Graph training_graph(const ModelBuilder& build) const {
+    Graph graph = build(
+        {Mode::kTrain, recipe_.train.batch / recipe_.train.accumulation, loader_.image_shape(), classes_});
+    if (recipe_.data.augment_on == AugmentPlace::kDevice) graph = add_image_windows(std::move(graph));
+    return graph;
   }
 
   void start(const Dataset& train_data, const Dataset& test_data) {
@@ -196,17 +204,17 @@ class Trainer {
     for (TrainObserver* observer : options_.observers) observer->on_step(report);
   }
 
-  std::span<const uint8_t> micro_images(int64_t micro) const {
-    const size_t size = batch_.images.size() / static_cast<size_t>(recipe_.train.accumulation);
-    return std::span(batch_.images).subspan(static_cast<size_t>(micro) * size, size);
-  }
-  std::span<const int32_t> micro_labels(int64_t micro) const {
-    const size_t size = batch_.labels.size() / static_cast<size_t>(recipe_.train.accumulation);
-    return std::span(batch_.labels).subspan(static_cast<size_t>(micro) * size, size);
+  StepInputs micro_inputs(int64_t micro) const {
+    const auto part = [&](const auto& values) {
+      const size_t size = values.size() / static_cast<size_t>(recipe_.train.accumulation);
+      return std::as_bytes(std::span(values).subspan(static_cast<size_t>(micro) * size, size));
+    };
+    StepInputs inputs = {{"images", part(batch_.images)}, {"labels", part(batch_.labels)}};
+    if (!batch_.windows.empty()) inputs["windows"] = part(batch_.windows);
+    return inputs;
   }
   void write_micro_batch(int64_t micro) {
-    executor_.write("images", std::as_bytes(micro_images(micro)));
-    executor_.write("labels", std::as_bytes(micro_labels(micro)));
+    for (const auto& [name, bytes] : micro_inputs(micro)) executor_.write(name, bytes);
   }
 
   /// The step changed nothing (the graph's update saw to that); say where it went wrong, and stop if the
@@ -215,7 +223,7 @@ class Trainer {
     NonFinite found;
     for (int64_t micro = 0; micro < recipe_.train.accumulation && found.value.empty(); ++micro) {
       params.micro_step = static_cast<uint32_t>(micro);
-      found = find_non_finite(forward_, backend_, state_, params, micro_images(micro), micro_labels(micro),
+      found = find_non_finite(forward_, backend_, state_, params, micro_inputs(micro),
                               update_options(recipe_).loss_scale);
     }
     const nlohmann::json dump = {{"step", progress_.step},       {"value", found.value},
