@@ -27,22 +27,24 @@ set_target_properties(residuum_cuda PROPERTIES EXPORT_NAME cuda LINKER_LANGUAGE 
 add_library(residuum::cuda ALIAS residuum_cuda)
 target_include_directories(residuum_cuda PRIVATE ${CMAKE_SOURCE_DIR})
 target_compile_features(residuum_cuda PUBLIC cxx_std_20)
-target_link_libraries(residuum_cuda PUBLIC residuum_graph PRIVATE $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:residuum_options>>)
+target_link_libraries(residuum_cuda PUBLIC residuum_graph PRIVATE $<BUILD_INTERFACE:residuum_options>)
 set_property(GLOBAL APPEND PROPERTY RESIDUUM_TARGETS residuum_cuda)
 if(RESIDUUM_CUDA_FOUND)
   set(CMAKE_CUDA_COMPILER ${RESIDUUM_NVCC})
-  set(CMAKE_CUDA_ARCHITECTURES ${RESIDUUM_CUDA_ARCHITECTURES})
+  set(CMAKE_CUDA_ARCHITECTURES ${RESIDUUM_CUDA_ARCHITECTURES})  # else it is the compiler's own choice
   if(CCACHE)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
   endif()
   enable_language(CUDA)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know it
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   find_package(CUDAToolkit REQUIRED)
   target_sources(residuum_cuda PRIVATE ${kernel_sources} ${cuda_sources})
-  # CMake 3.25 does not know C++20 for nvcc. A register spill is an error: a kernel that spills is a bug.
+  # A register spill is an error: a kernel that spills is a bug.
   target_compile_options(residuum_cuda PRIVATE
-    "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-lineinfo;-Xptxas=-warn-spills,-warn-lmem-usage>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-lineinfo;-Xptxas=-warn-spills,-warn-lmem-usage>"
     "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${RESIDUUM_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror;-Xptxas=-Werror>")
-  set_target_properties(residuum_cuda PROPERTIES CUDA_STANDARD 17)
+  set_target_properties(residuum_cuda PROPERTIES CUDA_ARCHITECTURES "${RESIDUUM_CUDA_ARCHITECTURES}")
   target_link_libraries(residuum_cuda PRIVATE CUDA::cudart_static)
 else()
   target_sources(residuum_cuda PRIVATE ${CMAKE_SOURCE_DIR}/engine/backend/no_cuda.cpp)

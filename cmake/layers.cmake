@@ -6,7 +6,7 @@ function(residuum_layer name)
   list(FILTER sources EXCLUDE REGEX "/no_cuda\\.cpp$")  # cmake/cuda.cmake chooses
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${ARG_DIR}/*.h)
   if(name STREQUAL "core")
-    list(APPEND headers ${CMAKE_SOURCE_DIR}/kernels/shapes.h)
+    list(APPEND headers ${CMAKE_SOURCE_DIR}/kernels/shapes.h ${CMAKE_SOURCE_DIR}/kernels/philox.h)
   endif()
   set(target residuum_${name})
   add_library(${target} STATIC ${sources})

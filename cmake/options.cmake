@@ -1,15 +1,18 @@
 # Compiler flags of every target of the project.
 add_library(residuum_options INTERFACE)
-target_compile_options(residuum_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+# For C and C++; nvcc has its own (cmake/cuda.cmake).
+function(residuum_compile_options)
+  target_compile_options(residuum_options INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${ARGN}>")
+endfunction()
+residuum_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  target_compile_options(residuum_options INTERFACE -Wno-restrict)  # false alarms on std::string, GCC bug 105651
+  residuum_compile_options(-Wno-restrict)  # false alarms on std::string, GCC bug 105651
 endif()
 if(RESIDUUM_WERROR)
-  target_compile_options(residuum_options INTERFACE -Werror)
+  residuum_compile_options(-Werror)
 endif()
 if(RESIDUUM_SANITIZE)
-  target_compile_options(residuum_options INTERFACE -fsanitize=${RESIDUUM_SANITIZE} -fno-omit-frame-pointer
-                                                    -fno-sanitize-recover=all)
+  residuum_compile_options(-fsanitize=${RESIDUUM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(residuum_options INTERFACE -fsanitize=${RESIDUUM_SANITIZE})
 endif()
 find_program(CCACHE ccache)

@@ -48,7 +48,7 @@ struct StepValues {
   float learning_rate = 0;
 };
 
-// ---- convolution and linear (conv.cu, conv_backward_filter.cu) -----------------------------------------------
+// ---- convolution and linear (conv.cu, conv_backward_filter.cu) ----
 
 /// A convolution in element type `type` with f32 accumulation; weights have that type too.
 struct ConvProblem {
@@ -71,7 +71,7 @@ constexpr ConvShape linear_as_conv(int64_t n, int64_t c, int64_t k) {
   return {n, 1, 1, c, k, 1, 1, 1, 0, 1};
 }
 
-// ---- rows of channels (batch_norm.cu, elementwise.cu, channels.cu) -------------------------------------------
+// ---- rows of channels (batch_norm.cu, elementwise.cu, channels.cu) ----
 
 /// An activation seen as [rows, channels], rows = N*H*W.
 struct Rows {
@@ -117,11 +117,11 @@ struct BatchNormBackwardReduceArgs {
   const PoolShape* pool = nullptr;            ///< null: none
   const uint8_t* argmax = nullptr;            ///< of the pool
   Gate gate = Gate::kOpen;
-  const void* gate_tensor = nullptr;    ///< kTensor: dst of the ReLU
-  const uint8_t* gate_mask = nullptr;   ///< kMask
-  const void* src = nullptr;            ///< of the batch norm
-  BatchNormVectors vectors;             ///< gamma and beta used by kNormalised only
-  void* g = nullptr;                    ///< null: not written
+  const void* gate_tensor = nullptr;   ///< kTensor: dst of the ReLU
+  const uint8_t* gate_mask = nullptr;  ///< kMask
+  const void* src = nullptr;           ///< of the batch norm
+  BatchNormVectors vectors;            ///< gamma and beta used by kNormalised only
+  void* g = nullptr;                   ///< null: not written
   float *d_gamma = nullptr, *d_beta = nullptr;
 };
 size_t batch_norm_backward_reduce_workspace(const Rows& rows);
@@ -195,7 +195,7 @@ void shortcut_a(const ShortcutShape& shape, Element type, const void* src, void*
 void shortcut_a_backward(const ShortcutShape& shape, Element type, const void* d_dst, void* d_src,
                          Stream stream);
 
-// ---- pools (pool.cu) -----------------------------------------------------------------------------------------
+// ---- pools (pool.cu) ----
 
 /// dst, argmax (u8, r * window + s) of max pooling; padding never wins, a NaN does, ties go to the first.
 /// With `vectors` (the stem's tail) the source is ReLU(BN(src)), which is never stored.
@@ -211,7 +211,7 @@ void global_avg_pool(int64_t n, int64_t pixels, int64_t channels, Element type, 
 void global_avg_pool_backward(int64_t n, int64_t pixels, int64_t channels, Element type, const void* d_dst,
                               void* d_src, Stream stream);
 
-// ---- loss (softmax_loss.cu) ----------------------------------------------------------------------------------
+// ---- loss (softmax_loss.cu) ----
 
 /// loss = mean cross-entropy over rows with a label >= 0; counts = {valid, top-1 right, top-5 right}; equal
 /// logits rank by class number.
@@ -222,7 +222,7 @@ void softmax_cross_entropy(int64_t n, int64_t k, float smoothing, const float* l
 void softmax_cross_entropy_backward(int64_t n, int64_t k, float smoothing, float factor, const float* logits,
                                     const int32_t* labels, float* d_logits, Stream stream);
 
-// ---- many tensors in one launch (update.cu) ------------------------------------------------------------------
+// ---- many tensors in one launch (update.cu) ----
 
 /// A piece of one tensor of a list.
 struct Chunk {
@@ -230,7 +230,8 @@ struct Chunk {
   int32_t count = 0;  ///< at most kChunkElements
   int64_t first = 0;
 };
-inline constexpr int32_t kChunkElements = 8192;  ///< 32 KB of f32: a few hundred blocks for ResNet-50's 25.6 M
+inline constexpr int32_t kChunkElements =
+    8192;  ///< 32 KB of f32: a few hundred blocks for ResNet-50's 25.6 M
 /// `roles` lists of `tensors` f32 tensors of the same sizes: pointers[role * tensors + tensor]. Arrays in
 /// device memory.
 struct TensorLists {

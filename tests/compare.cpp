@@ -14,8 +14,9 @@ double root_mean_square(const reference::Tensor& tensor) {
   return tensor.data.empty() ? 0 : std::sqrt(sum / static_cast<double>(tensor.data.size()));
 }
 
-double summed_error(int64_t terms) {
-  return 8 * 0x1p-24 * std::sqrt(static_cast<double>(terms));
+/// `step`: the relative error of one term.
+double summed_error(int64_t terms, double step = 0x1p-24) {
+  return 8 * step * std::sqrt(static_cast<double>(terms));
 }
 
 }  // namespace
@@ -27,6 +28,24 @@ Tolerance summed_f32(int64_t terms) {
 
 Tolerance summed_bf16(int64_t terms) {
   return {"summed-bf16", "an f32 sum rounded once to 8 significant bits", 0x1p-8, summed_error(terms)};
+}
+
+Tolerance summed_f16(int64_t terms) {
+  return {"summed-f16", "an f32 sum rounded once to 11 significant bits", 0x1p-11,
+          summed_error(terms) + 0x1p-19};
+}
+
+Tolerance summed_tf32x3(int64_t terms) {
+  return {"summed-tf32x3",
+          "f32 sums of products that lack what is below both parts of a factor and the product of the low "
+          "parts, 2^-22 each",
+          0x1p-20, summed_error(terms, 0x1p-23)};
+}
+
+Tolerance summed_tf32(int64_t terms) {
+  return {"summed-tf32",
+          "f32 sums of products of factors rounded to 11 significant bits, 2^-11 of each factor", 0x1p-10,
+          summed_error(1, 0x1p-11) + summed_error(terms)};
 }
 
 std::string index_text(const Shape& shape, int64_t i) {

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <map>
 
 #include "engine/core/check.h"
 
@@ -24,6 +23,25 @@ uint16_t to_bf16(double value) {
 
 double from_bf16(uint16_t bits) {
   return double{std::bit_cast<float>(static_cast<uint32_t>(bits) << 16)};
+}
+
+/// IEEE binary16: 11 significant bits, multiples of 2^-24 below 2^-14, infinity from 65520 on.
+uint16_t to_f16(double value) {
+  const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  const double size = std::abs(value);
+  if (std::isnan(value)) return sign | 0x7E00;
+  if (size >= 65520) return sign | 0x7C00;
+  const int exponent = size < 0x1p-14 ? -14 : std::ilogb(size);
+  const auto units = static_cast<int>(std::nearbyint(std::ldexp(size, 10 - exponent)));  // half to even
+  return static_cast<uint16_t>(sign | (((exponent + 14) << 10) + units));  // a carry moves to the exponent
+}
+
+double from_f16(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const double size = exponent == 31  ? (fraction == 0 ? INFINITY : NAN)
+                      : exponent == 0 ? std::ldexp(fraction, -24)
+                                      : std::ldexp(1024 + fraction, exponent - 25);
+  return (bits & 0x8000) != 0 ? -size : size;
 }
 
 template <typename Stored, typename Convert>
@@ -58,6 +76,8 @@ std::vector<std::byte> encode(const Tensor& tensor, DType type) {
       return encode_as<float>(tensor, kCast<float>);
     case DType::kBF16:
       return encode_as<uint16_t>(tensor, to_bf16);
+    case DType::kF16:
+      return encode_as<uint16_t>(tensor, to_f16);
     case DType::kI32:
       return encode_as<int32_t>(tensor, kCast<int32_t>);
     case DType::kU8:
@@ -73,6 +93,8 @@ Tensor decode(const std::vector<std::byte>& bytes, const TensorDesc& desc) {
       return decode_as<float>(bytes, desc.shape, kCast<double>);
     case DType::kBF16:
       return decode_as<uint16_t>(bytes, desc.shape, from_bf16);
+    case DType::kF16:
+      return decode_as<uint16_t>(bytes, desc.shape, from_f16);
     case DType::kI32:
       return decode_as<int32_t>(bytes, desc.shape, kCast<double>);
     case DType::kU8:
@@ -84,13 +106,6 @@ Tensor decode(const std::vector<std::byte>& bytes, const TensorDesc& desc) {
 
 Tensor rounded_to(DType type, const Tensor& tensor) {
   return decode(encode(tensor, type), {type, tensor.shape});
-}
-
-Backend& cpu_backend(int threads) {
-  static std::map<int, std::unique_ptr<Backend>> made;
-  std::unique_ptr<Backend>& backend = made[threads];
-  if (!backend) backend = make_backend("cpu", {.threads = threads});
-  return *backend;
 }
 
 GraphRun::GraphRun(const Graph& graph, Backend& backend, Grouping grouping)

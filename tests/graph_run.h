@@ -12,14 +12,11 @@
 
 namespace residuum {
 
-/// The values of a tensor as `type` stores them, and back. bf16 rounds to nearest even.
+/// The values of a tensor as `type` stores them, and back. bf16 and f16 round to nearest even.
 std::vector<std::byte> encode(const reference::Tensor& tensor, DType type);
 reference::Tensor decode(const std::vector<std::byte>& bytes, const TensorDesc& desc);
 /// The tensor with every value rounded to `type`.
 reference::Tensor rounded_to(DType type, const reference::Tensor& tensor);
-
-/// The CPU backend with that many threads; made once a process.
-Backend& cpu_backend(int threads);
 
 enum class Grouping { kSeparate, kJoined };
 

@@ -45,7 +45,9 @@ void expect_reference(const OpCase& test, const Graph& graph,
     const bool changed = output || op_domain(test.op) == OpDomain::kWhole;
     const Tolerance& tolerance =
         changed ? test.tolerances[std::min(index, test.tolerances.size() - 1)] : kExact;
-    EXPECT_TRUE(matches(decode(found[id], graph.values[id].desc), expected[id], tolerance, test.scale))
+    const TensorDesc& desc = graph.values[id].desc;
+    if (test.rounded) expected[id] = rounded_to(desc.dtype, expected[id]);
+    EXPECT_TRUE(matches(decode(found[id], desc), expected[id], tolerance, test.scale))
         << graph.values[id].name;
   }
 }
@@ -53,18 +55,19 @@ void expect_reference(const OpCase& test, const Graph& graph,
 void expect_reference_and_bits(const OpCase& test) {
   const Graph graph = graph_of(test);
   std::vector<std::vector<std::byte>> first;
-  for (const int threads : {1, 2, 3, 5}) {
-    GraphRun run(graph, cpu_backend(threads), Grouping::kSeparate);
-    for (const char* turn : {"first", "second"}) {
+  const auto expect_variant = [&](const Variant& variant) {
+    GraphRun run(graph, *variant.backend, Grouping::kSeparate);
+    for (int turn = 0; turn < variant.runs; ++turn) {
       const auto bytes = run_once(test, graph, run);
       if (first.empty()) {
         first = bytes;
         expect_reference(test, graph, first);
       }
-      EXPECT_EQ(bytes, first) << "other bits with " << threads << " threads, " << turn << " run";
+      EXPECT_EQ(bytes, first) << "other bits: " << variant.name << ", run " << turn;
     }
-    EXPECT_EQ(run.overruns(), std::vector<std::string>{}) << threads << " threads";
-  }
+    EXPECT_EQ(run.overruns(), std::vector<std::string>{}) << variant.name;
+  };
+  for_each_variant(expect_variant, test.tf32);
 }
 
 }  // namespace
@@ -84,11 +87,17 @@ void expect_case(const OpCase& test) {
 }
 
 Tolerance rounded_tolerance(DType type) {
+  if (type == DType::kF16) return kRoundedF16;
   return type == DType::kF32 ? kRoundedF32 : kRoundedBF16;
 }
 
 Tolerance summed_tolerance(DType type, int64_t terms) {
+  if (type == DType::kF16) return summed_f16(terms);
   return type == DType::kF32 ? summed_f32(terms) : summed_bf16(terms);
+}
+
+Tolerance product_tolerance(DType type, DType dst, int64_t terms) {
+  return type == DType::kF32 && on_cuda() ? summed_tf32x3(terms) : summed_tolerance(dst, terms);
 }
 
 }  // namespace residuum

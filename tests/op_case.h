@@ -1,6 +1,6 @@
 // One operation with one set of inputs: what it must compute, by the references, and how exactly. A case
-// drives the run on a backend: values, bits for every number of threads, bits of a second run, writes past
-// the end.
+// drives the run on the device under test: values, bits in every variant (test_device.h), bits of a second
+// run, writes past the end.
 #pragma once
 
 #include <string>
@@ -8,6 +8,7 @@
 
 #include "tests/compare.h"
 #include "tests/graph_run.h"
+#include "tests/test_device.h"
 
 namespace residuum {
 
@@ -24,21 +25,23 @@ struct OpCase {
   /// place.
   std::vector<Tolerance> tolerances;
   StepParams params{};
-  double scale = 0;  ///< see matches()
+  double scale = 0;      ///< see matches()
+  bool rounded = false;  ///< compare with the references' results rounded to the types of the outputs
+  bool tf32 = false;     ///< run with BackendOptions::tf32
 
   /// An input rounded to its type, so that reference and backend see the same numbers.
   OpCase& input(DType dtype, const reference::Tensor& value);
 };
 
-/// Runs the case on the CPU with 1, 2, 3 and 5 threads, twice each, and compares with the reference.
+/// Runs the case in every variant of the device under test and compares with the reference.
 void expect_case(const OpCase& test);
 
-/// kRoundedF32 or kRoundedBF16.
+/// kRoundedF32, kRoundedBF16 or kRoundedF16.
 Tolerance rounded_tolerance(DType type);
-/// summed_f32 or summed_bf16.
+/// summed_f32, summed_bf16 or summed_f16: a sum of numbers.
 Tolerance summed_tolerance(DType type, int64_t terms);
-
-/// The activation types every case runs in.
-inline constexpr DType kActivationTypes[] = {DType::kF32, DType::kBF16};
+/// A convolution or linear layer in `type` whose result is a `dst` type: as summed_tolerance, but CUDA forms
+/// the products of f32 in parts (summed_tf32x3).
+Tolerance product_tolerance(DType type, DType dst, int64_t terms);
 
 }  // namespace residuum

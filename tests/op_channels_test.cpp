@@ -1,4 +1,4 @@
-// Option-A shortcut, concatenation and slices on the CPU: values are moved, so every bit must agree.
+// Option-A shortcut, concatenation and slices: values are moved, so every bit must agree.
 #include <gtest/gtest.h>
 
 #include <fmt/format.h>
@@ -15,7 +15,7 @@ TEST(OpChannels, ShortcutA) {
     for (const ZeroChannels zeros : {ZeroChannels::kBothSides, ZeroChannels::kEnd}) {
       for (const int64_t stride : {1, 2, 3}) {
         for (const int64_t added : {int64_t{0}, shape[3], int64_t{5}}) {
-          for (const DType type : kActivationTypes) {
+          for (const DType type : activation_types()) {
             const ShortcutA op{stride, shape[3] + added, zeros};
             const std::string name =
                 fmt::format("{} stride {} + {} zeros at {}", to_string(shape), stride, added,
@@ -36,7 +36,7 @@ TEST(OpChannels, Concat) {
   for (const std::vector<int64_t>& channels :
        {std::vector<int64_t>{5}, {1, 1}, {16, 16}, {3, 17, 64}, {12, 1, 7, 2, 12}}) {
     for (const Shape& place : kActivationShapes) {
-      for (const DType type : kActivationTypes) {
+      for (const DType type : activation_types()) {
         OpCase test{fmt::format("{} parts at {}", channels.size(), to_string(place)), Concat{}, {}, {kExact}};
         for (size_t i = 0; i < channels.size(); ++i)
           test.input(type, uniform_tensor({place[0], place[1], place[2], channels[i]}, i + 1));
@@ -50,7 +50,7 @@ TEST(OpChannels, Slice) {
   for (const Shape& shape : kActivationShapes) {
     const int64_t c = shape[3];
     for (const Slice& op : {Slice{0, c}, Slice{c / 2, c - c / 2}, Slice{c / 3, 1}, Slice{0, (c + 1) / 2}}) {
-      for (const DType type : kActivationTypes) {
+      for (const DType type : activation_types()) {
         const std::string name =
             fmt::format("{} channels from {} of {}", op.channels, op.first, to_string(shape));
         OpCase forward{name, op, {}, {kExact}};

@@ -1,4 +1,4 @@
-// Convolutions, forward and both backward passes, on the CPU against the references.
+// Convolutions, forward and both backward passes, against the references.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -48,45 +48,99 @@ std::string name(const ConvShape& s) {
                      s.r, s.s, s.stride, s.pad, s.groups);
 }
 
-/// Activations and gradients of a shape in `type`. Weights are f32 with values that bf16 holds, so that
-/// packing them into bf16 loses nothing.
+/// Activations, gradients and weights of a shape. Weights are f32 with values that bf16 holds, so that
+/// packing them into a 16-bit type loses nothing.
 struct Data {
-  Data(const ConvShape& s)
+  explicit Data(const ConvShape& s)
       : src(uniform_tensor({s.n, s.h, s.w, s.c}, 1)),
         d_dst(uniform_tensor({s.n, s.p(), s.q(), s.k}, 2)),
         weight(rounded_to(DType::kBF16, uniform_tensor({s.k, s.r, s.s, s.c / s.groups}, 3))) {}
   reference::Tensor src, d_dst, weight;
 };
 
+OpCase forward_case(const ConvShape& s, DType type, const Data& data) {
+  const Conv op{s.k, s.r, s.s, s.stride, s.pad, s.groups};
+  OpCase test{name(s), op, {}, {product_tolerance(type, type, s.r * s.s * s.c)}};
+  return test.input(type, data.src).input(DType::kF32, data.weight);
+}
+OpCase backward_data_case(const ConvShape& s, DType type, const Data& data) {
+  OpCase test{name(s), ConvBackwardData{s}, {}, {product_tolerance(type, type, s.r * s.s * s.k)}};
+  return test.input(type, data.d_dst).input(DType::kF32, data.weight);
+}
+OpCase backward_filter_case(const ConvShape& s, DType type, const Data& data) {
+  OpCase test{
+      name(s), ConvBackwardFilter{s}, {}, {product_tolerance(type, DType::kF32, s.n * s.p() * s.q())}};
+  return test.input(type, data.d_dst).input(type, data.src);
+}
+
+/// Every shape with every activation type.
+template <typename Make>
+void expect_for_all(const Make& make) {
+  for (const ConvShape& s : kShapes) {
+    const Data data(s);
+    for (const DType type : activation_types()) expect_case(make(s, type, data));
+  }
+}
+
 TEST(OpConv, Forward) {
-  for (const ConvShape& s : kShapes) {
-    const Data data(s);
-    for (const DType type : kActivationTypes) {
-      OpCase test{name(s),
-                  Conv{s.k, s.r, s.s, s.stride, s.pad, s.groups},
-                  {},
-                  {summed_tolerance(type, s.r * s.s * s.c)}};
-      expect_case(test.input(type, data.src).input(DType::kF32, data.weight));
-    }
-  }
+  expect_for_all(forward_case);
 }
-
 TEST(OpConv, BackwardData) {
+  expect_for_all(backward_data_case);
+}
+TEST(OpConv, BackwardFilter) {
+  expect_for_all(backward_filter_case);
+}
+
+/// Integers in [-4, 4]: every product and every sum is exact in f32 and in TF32, so that no order of adding
+/// and no splitting of factors may show. Results are rounded once, to the output's type.
+template <typename Make>
+void expect_exact_for_all(const Make& make) {
   for (const ConvShape& s : kShapes) {
-    const Data data(s);
-    for (const DType type : kActivationTypes) {
-      OpCase test{name(s), ConvBackwardData{s}, {}, {summed_tolerance(type, s.r * s.s * s.k)}};
-      expect_case(test.input(type, data.d_dst).input(DType::kF32, data.weight));
+    Data data(s);
+    for (reference::Tensor* tensor : {&data.src, &data.d_dst, &data.weight}) {
+      *tensor = integer_tensor(tensor->shape, static_cast<uint64_t>(tensor->elements()), 9);
+      for (double& value : tensor->data) value -= 4;
+    }
+    for (const DType type : activation_types()) {
+      OpCase test = make(s, type, data);
+      test.tolerances = {kExact};
+      test.rounded = true;
+      expect_case(test);
     }
   }
 }
 
-TEST(OpConv, BackwardFilter) {
+TEST(OpConv, ForwardOfIntegersIsExact) {
+  expect_exact_for_all(forward_case);
+}
+TEST(OpConv, BackwardDataOfIntegersIsExact) {
+  expect_exact_for_all(backward_data_case);
+}
+TEST(OpConv, BackwardFilterOfIntegersIsExact) {
+  expect_exact_for_all(backward_filter_case);
+}
+
+TEST(OpConv, ReadsACopyOfTheWeightInTheActivationsType) {
+  const DType type = DType::kBF16;
   for (const ConvShape& s : kShapes) {
     const Data data(s);
-    for (const DType type : kActivationTypes) {
-      OpCase test{name(s), ConvBackwardFilter{s}, {}, {summed_f32(s.n * s.p() * s.q())}};
-      expect_case(test.input(type, data.d_dst).input(type, data.src));
+    OpCase forward{name(s), Conv{s.k, s.r, s.s, s.stride, s.pad, s.groups}, {}, {}};
+    forward.tolerances = {summed_tolerance(type, s.r * s.s * s.c)};
+    expect_case(forward.input(type, data.src).input(type, data.weight));
+    OpCase backward{name(s), ConvBackwardData{s}, {}, {summed_tolerance(type, s.r * s.s * s.k)}};
+    expect_case(backward.input(type, data.d_dst).input(type, data.weight));
+  }
+}
+
+TEST(OpConv, Tf32RoundsFactors) {
+  for (const ConvShape& s : {ConvShape{2, 7, 5, 3, 16, 3, 3, 1, 1, 1}, {2, 8, 8, 16, 32, 3, 3, 2, 1, 1}}) {
+    const Data data(s);
+    for (OpCase test : {forward_case(s, DType::kF32, data), backward_data_case(s, DType::kF32, data),
+                        backward_filter_case(s, DType::kF32, data)}) {
+      test.tolerances = {summed_tf32(s.r * s.s * s.c)};
+      test.tf32 = true;
+      expect_case(test);
     }
   }
 }

@@ -1,4 +1,4 @@
-// Image windows on the CPU against the reference: inside, over every edge, far outside, mirrored.
+// Image windows against the reference: inside, over every edge, far outside, mirrored.
 #include <gtest/gtest.h>
 
 #include <fmt/format.h>

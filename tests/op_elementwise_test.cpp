@@ -1,4 +1,4 @@
-// Element-wise operations, the bias and dropout on the CPU against the references.
+// Element-wise operations, the bias and dropout against the references.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,18 +15,18 @@ namespace {
 template <typename Make>
 void expect_for_all(const Make& make) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) expect_case(make(shape, type));
+    for (const DType type : activation_types()) expect_case(make(shape, type));
   }
 }
 
 Tolerance activation_tolerance(ActivationKind kind, DType type) {
   if (kind == ActivationKind::kRelu) return kExact;
-  return type == DType::kF32 ? kFunctionF32 : kRoundedBF16;
+  return type == DType::kF32 ? kFunctionF32 : rounded_tolerance(type);
 }
 
 TEST(OpElementwise, Normalize) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       Normalize op{.mean = {}, .std = {}, .dtype = type};
       for (int64_t c = 0; c < shape[3]; ++c) {
         op.mean.push_back(0.4f + 0.01f * static_cast<float>(c % 7));
@@ -52,7 +52,7 @@ TEST(OpElementwise, ActivationOfExtremeValues) {
   const reference::Tensor extremes({1, 1, 4, 4}, {-1e30, -100, -88.5, -40, -17, -9, -1e-30, 0,  //
                                                   1e-30, 1e-4, 0.3, 9, 17, 40, 88.5, 1e30});
   for (const ActivationKind kind : {ActivationKind::kRelu, ActivationKind::kSigmoid, ActivationKind::kTanh}) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase test{"extremes", Activation{kind}, {}, {activation_tolerance(kind, type)}};
       expect_case(test.input(type, extremes));
     }
@@ -98,7 +98,7 @@ TEST(OpElementwise, Bias) {
 
 TEST(OpElementwise, BiasOfRowsOfFeatures) {
   for (const Shape& shape : {Shape{1, 1}, Shape{3, 10}, Shape{37, 17}, Shape{70, 1000}}) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase forward{to_string(shape), Bias{}, {}, {rounded_tolerance(type)}};
       expect_case(
           forward.input(type, uniform_tensor(shape, 1)).input(DType::kF32, uniform_tensor({shape[1]}, 2)));

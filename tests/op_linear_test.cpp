@@ -1,4 +1,4 @@
-// The fully connected layer on the CPU against the references.
+// The fully connected layer against the references.
 #include <gtest/gtest.h>
 
 #include <fmt/format.h>
@@ -23,36 +23,57 @@ const std::vector<LinearCase> kCases = {
 };
 
 /// Element type of the activation on each side; logits are f32 whatever the activations are.
-const std::vector<std::pair<DType, DType>> kTypes = {
-    {DType::kF32, DType::kF32}, {DType::kBF16, DType::kF32}, {DType::kBF16, DType::kBF16}};
+std::vector<std::pair<DType, DType>> types() {
+  std::vector<std::pair<DType, DType>> pairs;
+  for (const DType type : activation_types()) {
+    pairs.emplace_back(type, DType::kF32);
+    if (type != DType::kF32) pairs.emplace_back(type, type);
+  }
+  return pairs;
+}
+
+/// Values that bf16 holds: CUDA rounds weights and gradients to the type of the activations beside them.
+reference::Tensor factors(const Shape& shape, uint64_t seed) {
+  return rounded_to(DType::kBF16, uniform_tensor(shape, seed));
+}
 
 TEST(OpLinear, Forward) {
   for (const LinearCase& t : kCases) {
-    for (const auto& [src_type, dst_type] : kTypes) {
-      OpCase test{t.name(), Linear{t.classes, dst_type}, {}, {summed_tolerance(dst_type, t.features())}};
-      test.input(src_type, uniform_tensor(t.src, 1));
-      expect_case(test.input(DType::kF32, uniform_tensor({t.classes, t.features()}, 2)));
+    for (const auto& [src, dst] : types()) {
+      OpCase test{t.name(), Linear{t.classes, dst}, {}, {product_tolerance(src, dst, t.features())}};
+      test.input(src, uniform_tensor(t.src, 1));
+      expect_case(test.input(DType::kF32, factors({t.classes, t.features()}, 2)));
     }
   }
 }
 
 TEST(OpLinear, BackwardData) {
   for (const LinearCase& t : kCases) {
-    for (const auto& [src_type, dst_type] : kTypes) {
-      OpCase test{
-          t.name(), LinearBackwardData{{src_type, t.src}}, {}, {summed_tolerance(src_type, t.classes)}};
-      test.input(dst_type, uniform_tensor({t.src[0], t.classes}, 1));
-      expect_case(test.input(DType::kF32, uniform_tensor({t.classes, t.features()}, 2)));
+    for (const auto& [src, dst] : types()) {
+      OpCase test{t.name(), LinearBackwardData{{src, t.src}}, {}, {product_tolerance(src, src, t.classes)}};
+      test.input(dst, factors({t.src[0], t.classes}, 1));
+      expect_case(test.input(DType::kF32, factors({t.classes, t.features()}, 2)));
     }
+  }
+}
+
+TEST(OpLinear, ReadsACopyOfTheWeightInTheActivationsType) {
+  const DType type = DType::kBF16;
+  for (const LinearCase& t : kCases) {
+    const reference::Tensor weight = uniform_tensor({t.classes, t.features()}, 2);
+    OpCase forward{t.name(), Linear{t.classes, DType::kF32}, {}, {summed_f32(t.features())}};
+    expect_case(forward.input(type, uniform_tensor(t.src, 1)).input(type, weight));
+    OpCase backward{t.name(), LinearBackwardData{{type, t.src}}, {}, {summed_bf16(t.classes)}};
+    expect_case(backward.input(DType::kF32, uniform_tensor({t.src[0], t.classes}, 1)).input(type, weight));
   }
 }
 
 TEST(OpLinear, BackwardFilter) {
   for (const LinearCase& t : kCases) {
-    for (const auto& [src_type, dst_type] : kTypes) {
-      OpCase test{t.name(), LinearBackwardFilter{}, {}, {summed_f32(t.src[0])}};
-      test.input(dst_type, uniform_tensor({t.src[0], t.classes}, 1));
-      expect_case(test.input(src_type, uniform_tensor(t.src, 2)));
+    for (const auto& [src, dst] : types()) {
+      OpCase test{t.name(), LinearBackwardFilter{}, {}, {product_tolerance(src, DType::kF32, t.src[0])}};
+      test.input(dst, factors({t.src[0], t.classes}, 1));
+      expect_case(test.input(src, uniform_tensor(t.src, 2)));
     }
   }
 }

@@ -1,4 +1,4 @@
-// Batch normalisation on the CPU against the references.
+// Batch normalisation against the references.
 #include <gtest/gtest.h>
 
 #include "tests/op_case.h"
@@ -31,7 +31,7 @@ constexpr float kEpsilon = 1e-2f;
 
 TEST(OpNorm, Stats) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase test{to_string(shape), BatchNormStats{}, {}, {summed_f32(4)}};
       test.scale = 1;
       expect_case(test.input(type, Data(shape, type).src));
@@ -49,7 +49,7 @@ TEST(OpNorm, StatsOfALargeMean) {
 
 TEST(OpNorm, Apply) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       const Data data(shape, type);
       OpCase test{to_string(shape), BatchNormApply{kEpsilon}, {}, {rounded_tolerance(type)}};
       test.scale = 10;  // gamma * mean / std, the shift that is subtracted
@@ -61,7 +61,7 @@ TEST(OpNorm, Apply) {
 
 TEST(OpNorm, BackwardReduce) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       const Data data(shape, type);
       OpCase test{
           to_string(shape), BatchNormBackwardReduce{kEpsilon}, {}, {summed_f32(shape.elements() / shape[3])}};
@@ -74,7 +74,7 @@ TEST(OpNorm, BackwardReduce) {
 
 TEST(OpNorm, BackwardApply) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       const Data data(shape, type);
       const Tensors sums =
           reference::batch_norm_backward_reduce(kEpsilon, data.d_dst, data.src, data.mean, data.variance);
@@ -89,7 +89,7 @@ TEST(OpNorm, BackwardApply) {
 
 TEST(OpNorm, FrozenBackward) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       const Data data(shape, type);
       OpCase test{to_string(shape), BatchNormFrozenBackward{kEpsilon}, {}, {rounded_tolerance(type)}};
       test.input(type, data.d_dst).input(DType::kF32, data.mean);

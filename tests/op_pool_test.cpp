@@ -1,4 +1,4 @@
-// Pooling, forward and backward, on the CPU against the references.
+// Pooling, forward and backward, against the references.
 #include <gtest/gtest.h>
 
 #include <fmt/format.h>
@@ -24,7 +24,7 @@ std::string name(const PoolShape& s) {
 TEST(OpPool, Max) {
   for (const PoolShape& s : kShapes) {
     const MaxPool op{s.window, s.stride, s.pad};
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase test{name(s), op, {}, {kExact}};
       expect_case(test.input(type, uniform_tensor({s.n, s.h, s.w, s.c}, 1, -3, -1)));
     }
@@ -42,7 +42,7 @@ TEST(OpPool, MaxBackward) {
   for (const PoolShape& s : kShapes) {
     const MaxPool op{s.window, s.stride, s.pad};
     const reference::Tensors forward = reference::max_pool(op, uniform_tensor({s.n, s.h, s.w, s.c}, 1));
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase test{name(s), MaxPoolBackward{s}, {}, {summed_tolerance(type, s.window * s.window)}};
       expect_case(test.input(type, uniform_tensor(forward[0].shape, 2)).input(DType::kU8, forward[1]));
     }
@@ -52,7 +52,7 @@ TEST(OpPool, MaxBackward) {
 TEST(OpPool, Average) {
   for (const PoolShape& s : kShapes) {
     const AvgPool op{s.window, s.stride, s.pad};
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase forward{name(s), op, {}, {summed_tolerance(type, s.window * s.window)}};
       expect_case(forward.input(type, uniform_tensor({s.n, s.h, s.w, s.c}, 1)));
       OpCase backward{name(s), AvgPoolBackward{s}, {}, {summed_tolerance(type, s.window * s.window)}};
@@ -63,7 +63,7 @@ TEST(OpPool, Average) {
 
 TEST(OpPool, GlobalAverage) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase forward{to_string(shape), GlobalAvgPool{}, {}, {summed_tolerance(type, shape[1] * shape[2])}};
       expect_case(forward.input(type, uniform_tensor(shape, 1)));
       OpCase backward{to_string(shape), GlobalAvgPoolBackward{shape}, {}, {rounded_tolerance(type)}};

@@ -1,4 +1,4 @@
-// The last nodes of a step on the CPU: gradient norm, accumulation, SGD, moving average, running statistics.
+// The last nodes of a step: gradient norm, accumulation, SGD, moving average, running statistics.
 // The most important case: one gradient that is not finite leaves every persistent value untouched, bit for
 // bit.
 #include <gtest/gtest.h>
@@ -71,7 +71,7 @@ TEST(OpUpdate, GradientNormSeesEveryBadValue) {
               graph.add_persistent(fmt::format("g{}", i), {DType::kF32, kShapes[i]}, ValueKind::kInput));
         const ValueId norm = graph.add_node("norm", GradientNorm{}, inputs)[0];
         graph.outputs["norm"] = norm;
-        GraphRun run(graph, cpu_backend(3), Grouping::kSeparate);
+        GraphRun run(graph, test_backend(), Grouping::kSeparate);
         for (size_t i = 0; i < kShapes.size(); ++i) {
           Tensor gradient = uniform_tensor(kShapes[i], i);
           if (i == list) gradient[at_end ? gradient.elements() - 1 : 0] = bad;

@@ -15,6 +15,7 @@
 #include "models/zoo.h"
 #include "tests/golden_data.h"
 #include "tests/graph_run.h"
+#include "tests/test_device.h"
 
 namespace residuum {
 namespace {

@@ -9,10 +9,17 @@
 #include <string>
 #include <vector>
 
+#include "engine/core/check.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
 
 namespace residuum {
+
+/// The device has not the memory asked for: Error(kDevice) naming the bytes asked for and those free.
+class OutOfMemory : public Error {
+ public:
+  explicit OutOfMemory(const std::string& message) : Error(ErrorKind::kDevice, message) {}
+};
 
 /// What changes from step to step besides the inputs.
 struct StepParams {
@@ -20,6 +27,8 @@ struct StepParams {
   uint64_t step = 0;        ///< optimizer steps done before this one
   uint32_t micro_step = 0;  ///< 0 .. accumulation - 1
   float learning_rate = 0;
+
+  bool operator==(const StepParams&) const = default;
 };
 
 /// Device memory owned by its holder; the base address is aligned to 256 bytes and the content starts as
@@ -71,8 +80,11 @@ class Backend {
   virtual std::string name() const = 0;
   /// One line for people: chip, threads, libraries and versions.
   virtual std::string describe() const = 0;
-  /// Throws Error(kDevice) naming the bytes asked for and what the device has.
+  /// Throws OutOfMemory.
   virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
+  /// Bytes that could be allocated now.
+  virtual size_t free_bytes() const = 0;
+  /// Copies that wait for themselves and for everything launched before.
   virtual void copy_to_device(std::byte* dst, const void* src, size_t bytes) = 0;
   virtual void copy_to_host(void* dst, const std::byte* src, size_t bytes) = 0;
   /// A copy of the step's input: returns when `src` may be reused, ordered before everything launched later.
@@ -95,5 +107,8 @@ class Backend {
 /// The backend called "cpu", "cuda" or, with "auto", the best one present.
 /// Throws Error(kDevice) saying what this build and machine offer.
 std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOptions& options);
+
+/// The same for plans only: "cuda" needs no GPU then, and what it prepares cannot be bound or run.
+std::unique_ptr<Backend> make_planning_backend(const std::string& name, const BackendOptions& options);
 
 }  // namespace residuum

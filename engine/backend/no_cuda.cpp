@@ -3,9 +3,20 @@
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
+namespace {
+
+[[noreturn]] void fail_absent() {
+  fail(ErrorKind::kDevice, "device 'cuda' is not in this build: it was made without nvcc");
+}
+
+}  // namespace
 
 std::unique_ptr<Backend> make_cuda_backend(const BackendOptions&) {
-  fail(ErrorKind::kDevice, "device 'cuda' is not in this build: it was made without nvcc");
+  fail_absent();
+}
+
+std::unique_ptr<Backend> make_cuda_planning_backend(const BackendOptions&) {
+  fail_absent();
 }
 
 }  // namespace residuum::cuda

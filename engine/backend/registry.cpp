@@ -35,4 +35,8 @@ std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOpti
   }
 }
 
+std::unique_ptr<Backend> make_planning_backend(const std::string& name, const BackendOptions& options) {
+  return name == "cuda" ? cuda::make_cuda_planning_backend(options) : make_backend(name, options);
+}
+
 }  // namespace residuum

@@ -1,41 +1,30 @@
-// Counter-based randomness: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
-// 3"). A number is a function of (seed, purpose, epoch, index, draw) alone: no state is saved, no thread or
-// rank matters.
+// Counter-based randomness: streams of Philox4x32-10 (kernels/philox.h). A number is a function of (seed,
+// purpose, epoch, index, draw) alone: no state is saved, no thread or rank matters.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/philox.h"
+
 namespace residuum {
 
 /// Who draws: streams with different purposes are independent for the same seed.
 enum class RandomPurpose : uint32_t {
-  kInit = 1,      ///< index = parameter number
-  kShuffle = 2,   ///< index = draw of the permutation
-  kAugment = 3,   ///< index = sample number in the data set
-  kDropout = 4,   ///< index = node
-  kAnalysis = 5,  ///< lesions, path samples
+  kInit = 1,                   ///< index = parameter number
+  kShuffle = 2,                ///< index = draw of the permutation
+  kAugment = 3,                ///< index = sample number in the data set
+  kDropout = kDropoutPurpose,  ///< index = node
+  kAnalysis = 5,               ///< lesions, path samples
 };
-
-/// The Philox4x32-10 bijection: four random words for a counter under a key.
-constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53} * counter[0];
-    const uint64_t b = uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
-               static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
-    key = {key[0] + 0x9E3779B9u, key[1] + 0xBB67AE85u};
-  }
-  return counter;
-}
 
 /// A short sequence of draws for one (seed, purpose, epoch, index).
 class RandomStream {
  public:
   /// `index` is taken modulo 2^48, `epoch` modulo 2^32.
   RandomStream(uint64_t seed, RandomPurpose purpose, uint64_t epoch, uint64_t index)
-      : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
+      : key_(philox_key(seed)),
         counter_{0, static_cast<uint32_t>(index), static_cast<uint32_t>(epoch),
                  static_cast<uint32_t>(purpose) | static_cast<uint32_t>((index >> 32) << 16)} {}
 

@@ -20,6 +20,11 @@ Executor::Executor(Graph graph, Backend& backend, State& state, const ExecutorOp
   for (size_t g = 0; g < plan_.launches.size(); ++g) {
     plan_.launches[g]->bind(addresses_, arena_->data() + plan_.memory.offsets[plan_.placed.size() + g]);
   }
+  std::vector<Launch*> launches;
+  for (const auto& launch : plan_.launches) launches.push_back(launch.get());
+  const auto update = launches.begin() + static_cast<std::ptrdiff_t>(plan_.update_begin);
+  micro_step_ = backend.record({launches.begin(), update});
+  update_ = backend.record({update, launches.end()});
 }
 
 void Executor::write(const std::string& name, std::span<const std::byte> bytes) {
@@ -29,22 +34,23 @@ void Executor::write(const std::string& name, std::span<const std::byte> bytes) 
   check(bytes.size() == graph().desc(*id).bytes(), ErrorKind::kInternal,
         "input '{}' is {} ({} bytes), {} bytes were given", name, to_string(graph().desc(*id)),
         graph().desc(*id).bytes(), bytes.size());
-  backend_.copy_to_device(addresses_[static_cast<size_t>(*id)], bytes.data(), bytes.size());
+  backend_.upload(addresses_[static_cast<size_t>(*id)], bytes.data(), bytes.size());
 }
 
 void Executor::run_micro_step(const StepParams& params) {
-  for (size_t g = 0; g < plan_.update_begin; ++g) plan_.launches[g]->run(params);
+  micro_step_->run(params);
 }
 
 void Executor::run_update(const StepParams& params) {
-  for (size_t g = plan_.update_begin; g < plan_.launches.size(); ++g) plan_.launches[g]->run(params);
+  update_->run(params);
 }
 
-void Executor::read_bytes(ValueId id, void* out, size_t bytes) {
-  check(bytes == graph().desc(id).bytes(), ErrorKind::kInternal, "'{}' is {}, its element size does not fit",
-        graph().value(id).name, to_string(graph().desc(id)));
-  backend_.synchronize();
-  backend_.copy_to_host(out, addresses_[static_cast<size_t>(id)], bytes);
+Executor::Output Executor::find_output(const std::string& name, size_t element_size) const {
+  const ValueId id = graph().output(name);
+  const TensorDesc& desc = graph().desc(id);
+  check(desc.bytes() % element_size == 0, ErrorKind::kInternal, "'{}' is {}, its element size does not fit",
+        graph().value(id).name, to_string(desc));
+  return {addresses_[static_cast<size_t>(id)], desc.bytes()};
 }
 
 }  // namespace residuum

@@ -18,6 +18,21 @@ struct ExecutorOptions {
   std::function<std::string(const std::string&)> state_name;
 };
 
+/// An output on its way to the host.
+template <typename T>
+class Fetched {
+ public:
+  explicit Fetched(std::unique_ptr<Download> download) : download_(std::move(download)) {}
+  /// Waits for the values; valid until this is destroyed.
+  std::span<const T> wait() {
+    const std::span<const std::byte> bytes = download_->wait();
+    return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+  }
+
+ private:
+  std::unique_ptr<Download> download_;
+};
+
 class Executor {
  public:
   /// Plans `graph`, adds its persistent values to `state` and allocates the arena. `backend` and `state` must
@@ -27,7 +42,8 @@ class Executor {
   const Plan& plan() const { return plan_; }
   const Graph& graph() const { return plan_.graph; }
 
-  /// Writes the graph input `name`; `bytes` must be its size.
+  /// Writes the graph input `name` for what runs from now on; `bytes` must be its size and may be reused when
+  /// this returns.
   void write(const std::string& name, std::span<const std::byte> bytes);
   template <typename T>
   void write(const std::string& name, const std::vector<T>& values) {
@@ -38,22 +54,33 @@ class Executor {
   /// The optimizer's part.
   void run_update(const StepParams& params);
 
-  /// Reads a named output of the graph; `T` must have its element size.
+  /// Starts to read a named output of the graph as what ran so far leaves it; `T` must have its element size.
+  template <typename T>
+  Fetched<T> fetch(const std::string& output) {
+    const Output found = find_output(output, sizeof(T));
+    return Fetched<T>(backend_.download(found.address, found.bytes));
+  }
+  /// Waits for everything that runs, then reads.
   template <typename T>
   std::vector<T> read(const std::string& output) {
-    const ValueId id = graph().output(output);
-    std::vector<T> values(graph().desc(id).bytes() / sizeof(T));
-    read_bytes(id, values.data(), values.size() * sizeof(T));
+    const Output found = find_output(output, sizeof(T));
+    std::vector<T> values(found.bytes / sizeof(T));
+    backend_.copy_to_host(values.data(), found.address, found.bytes);
     return values;
   }
 
  private:
-  void read_bytes(ValueId id, void* out, size_t bytes);
+  struct Output {
+    const std::byte* address = nullptr;
+    size_t bytes = 0;
+  };
+  Output find_output(const std::string& name, size_t element_size) const;
 
   Backend& backend_;
   Plan plan_;
   std::unique_ptr<Memory> arena_;
   std::vector<std::byte*> addresses_;
+  std::unique_ptr<Program> micro_step_, update_;
 };
 
 }  // namespace residuum

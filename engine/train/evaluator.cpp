@@ -1,22 +1,9 @@
 #include "engine/train/evaluator.h"
 
-#include "engine/train/recipe_transform.h"
+#include "engine/train/training_setup.h"
 
 namespace residuum {
 namespace {
-
-LoaderOptions loader_options(const Recipe& recipe) {
-  LoaderOptions options;
-  options.batch = recipe.train.eval_batch;
-  options.transform = eval_transform(recipe.data);
-  options.seed = static_cast<uint64_t>(recipe.train.seed);
-  options.shuffle = false;
-  options.threads = static_cast<int>(recipe.data.threads);
-  options.prefetch = static_cast<int>(recipe.data.prefetch);
-  options.drop_last = false;
-  options.bad_sample_limit = recipe.data.bad_sample_limit;
-  return options;
-}
 
 ExecutorOptions executor_options(const Recipe& recipe, const State& state, bool averaged) {
   ExecutorOptions options;
@@ -33,9 +20,8 @@ ExecutorOptions executor_options(const Recipe& recipe, const State& state, bool 
 
 Evaluator::Evaluator(const ModelBuilder& build, const Dataset& dataset, const Recipe& recipe,
                      Backend& backend, State& state, bool averaged)
-    : loader_(dataset, loader_options(recipe)),
-      classes_(recipe.model.classes > 0 ? recipe.model.classes
-                                        : static_cast<int64_t>(dataset.classes().size())),
+    : loader_(dataset, eval_loader_options(recipe)),
+      classes_(class_count(recipe, dataset)),
       executor_(build({Mode::kEval, loader_.local_batch(), loader_.image_shape(), classes_}), backend, state,
                 executor_options(recipe, state, averaged)) {}
 

@@ -2,18 +2,20 @@
 
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <chrono>
+#include <utility>
 
 #include "engine/checkpoint/store.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
-#include "engine/graph/image_windows.h"
-#include "engine/graph/passes.h"
+#include "engine/train/memory_fit.h"
 #include "engine/train/non_finite.h"
-#include "engine/train/recipe_transform.h"
 #include "engine/train/resume.h"
 #include "engine/train/schedule.h"
 #include "engine/train/signals.h"
+#include "engine/train/step_in_flight.h"
+#include "engine/train/training_setup.h"
 #include "engine/train/weights.h"
 
 namespace residuum {
@@ -23,39 +25,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-LoaderOptions loader_options(const Recipe& recipe) {
-  LoaderOptions options;
-  options.batch = recipe.train.batch;
-  options.transform = train_transform(recipe.data);
-  options.windows_only = recipe.data.augment_on == AugmentPlace::kDevice;
-  options.seed = static_cast<uint64_t>(recipe.train.seed);
-  options.threads = static_cast<int>(recipe.data.threads);
-  options.prefetch = static_cast<int>(recipe.data.prefetch);
-  options.bad_sample_limit = recipe.data.bad_sample_limit;
-  return options;
-}
-
-UpdateOptions update_options(const Recipe& recipe) {
-  const OptimizerRecipe& o = recipe.optimizer;
-  UpdateOptions update;
-  update.momentum = static_cast<float>(o.momentum);
-  update.nesterov = o.nesterov;
-  update.weight_decay = static_cast<float>(o.weight_decay);
-  update.decay_norm_and_bias = o.decay_norm_and_bias;
-  update.clip_norm = static_cast<float>(o.clip_norm);
-  update.ema_decay = static_cast<float>(o.ema_decay);
-  update.accumulation = static_cast<int>(recipe.train.accumulation);
-  update.loss_scale = static_cast<float>(loss_scale(recipe.train.precision, recipe.train.loss_scale));
-  return update;
-}
-
-TrainingPassOptions pass_options(const Recipe& recipe, const Backend& backend) {
-  return {.update = update_options(recipe),
-          .recompute = recipe.train.recompute,
-          .relu_masks = backend.wants_weight_copies(),
-          .weight_copies = backend.wants_weight_copies()};
 }
 
 class Trainer {
@@ -68,11 +37,11 @@ class Trainer {
         lock_(prepared(options.out)),
         store_(options.out / "checkpoints", static_cast<size_t>(recipe.checkpoint.keep)),
         state_(backend),
-        loader_(checked(train_data, recipe), loader_options(recipe)),
-        classes_(recipe.model.classes > 0 ? recipe.model.classes
-                                          : static_cast<int64_t>(train_data.classes().size())),
-        forward_(training_graph(build)),
-        executor_(run_passes(forward_, training_passes(pass_options(recipe, backend))), backend, state_,
+        loader_(checked(train_data, recipe), train_loader_options(recipe)),
+        classes_(class_count(recipe, train_data)),
+        forward_(training_graph(recipe, build, recipe.train.batch / recipe.train.accumulation,
+                                loader_.image_shape(), classes_)),
+        executor_(run_passes(forward_, passes_of(recipe, backend)), backend, state_,
                   {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
         evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0),
         steps_per_epoch_(loader_.batches()) {
@@ -102,13 +71,6 @@ class Trainer {
           "train.batch is {}, must be at most the {} samples of the training split", recipe.train.batch,
           train_data.size());
     return train_data;
-  }
-
-  Graph training_graph(const ModelBuilder& build) const {
-    Graph graph = build(
-        {Mode::kTrain, recipe_.train.batch / recipe_.train.accumulation, loader_.image_shape(), classes_});
-    if (recipe_.data.augment_on == AugmentPlace::kDevice) graph = add_image_windows(std::move(graph));
-    return graph;
   }
 
   void start(const Dataset& train_data, const Dataset& test_data) {
@@ -156,6 +118,7 @@ class Trainer {
       run_step(epoch);
       const bool saving_step = recipe_.checkpoint.every > 0 && progress_.step % recipe_.checkpoint.every == 0;
       result_.interrupted = signals.requested() && progress_.step < total_steps_;
+      if (progress_.step == end || saving_step || result_.interrupted) finish_step();
       if (progress_.step == end) {
         finish_epoch(epoch);
       } else if (saving_step || result_.interrupted) {
@@ -165,75 +128,69 @@ class Trainer {
     }
   }
 
+  /// While the device works on this step's gradients the host looks at the step before, whose update is the
+  /// last that has run: what find_non_finite sees then are the weights of that step.
   void run_step(int64_t epoch) {
-    const Clock::time_point begin = Clock::now();
+    if (in_flight_ == nullptr) lap_begin_ = Clock::now();
+    StepInFlight& step = steps_[in_flight_ == &steps_[0] ? 1 : 0];
     const double waited_before = loader_.wait_seconds();
-    check(loader_.next(batch_), ErrorKind::kInternal, "epoch {} ended before step {}", epoch, progress_.step);
-    StepReport report;
-    report.data_seconds = loader_.wait_seconds() - waited_before;
-    report.learning_rate = learning_rate(recipe_, steps_per_epoch_, progress_.step);
-    StepParams params{static_cast<uint64_t>(recipe_.train.seed), static_cast<uint64_t>(progress_.step), 0,
-                      static_cast<float>(report.learning_rate)};
-    int64_t right = 0, valid = 0;
-    for (int64_t micro = 0; micro < recipe_.train.accumulation; ++micro) {
-      params.micro_step = static_cast<uint32_t>(micro);
-      write_micro_batch(micro);
-      executor_.run_micro_step(params);
-      report.loss += static_cast<double>(executor_.read<float>("loss")[0]) /
-                     static_cast<double>(recipe_.train.accumulation);
-      const std::vector<int32_t> counts = executor_.read<int32_t>("counts");
-      valid += counts[0];
-      right += counts[1];
-    }
-    executor_.run_update(params);
-    const std::vector<float> norm = executor_.read<float>("norm");
-    report.skipped = norm[1] == 0.0f;
-    if (report.skipped) on_non_finite(params);
+    check(loader_.next(step.batch), ErrorKind::kInternal, "epoch {} ended before step {}", epoch,
+          progress_.step);
+    step.data_seconds = loader_.wait_seconds() - waited_before;
+    step.epoch = epoch;
+    step.params = {static_cast<uint64_t>(recipe_.train.seed), static_cast<uint64_t>(progress_.step), 0,
+                   static_cast<float>(learning_rate(recipe_, steps_per_epoch_, progress_.step))};
+    step.launch_gradients(executor_, recipe_.train.accumulation);
+    finish_step();
+    step.launch_update(executor_);
+    in_flight_ = &step;
     ++progress_.step;
-    report.step = progress_.step;
+  }
+
+  /// Waits for the step in flight, if there is one, and reports it.
+  void finish_step() {
+    if (in_flight_ == nullptr) return;
+    StepInFlight& step = *std::exchange(in_flight_, nullptr);
+    const StepOutcome found = step.outcome();
+    if (!found.finite) on_non_finite(step);
+    StepReport report;
+    report.step = static_cast<int64_t>(step.params.step) + 1;
     report.total_steps = total_steps_;
-    report.epoch = epoch;
+    report.epoch = step.epoch;
     report.total_epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
-    report.top1_accuracy = valid == 0 ? 0 : static_cast<double>(right) / static_cast<double>(valid);
-    report.gradient_norm = norm[0] * gradient_scale(update_options(recipe_));
+    report.loss = found.loss;
+    report.top1_accuracy =
+        found.valid == 0 ? 0 : static_cast<double>(found.right) / static_cast<double>(found.valid);
+    report.learning_rate = learning_rate(recipe_, steps_per_epoch_, static_cast<int64_t>(step.params.step));
+    report.gradient_norm = found.gradient_norm * gradient_scale(update_options(recipe_));
+    report.data_seconds = step.data_seconds;
     report.images = recipe_.train.batch;
-    report.seconds = seconds_since(begin);
+    report.skipped = !found.finite;
     report.logged = report.step % recipe_.train.log_every == 0 || report.step == total_steps_;
+    report.seconds = seconds_since(std::exchange(lap_begin_, Clock::now()));
     result_.train_seconds += report.seconds;
     result_.train_images += report.images;
     for (TrainObserver* observer : options_.observers) observer->on_step(report);
   }
 
-  StepInputs micro_inputs(int64_t micro) const {
-    const auto part = [&](const auto& values) {
-      const size_t size = values.size() / static_cast<size_t>(recipe_.train.accumulation);
-      return std::as_bytes(std::span(values).subspan(static_cast<size_t>(micro) * size, size));
-    };
-    StepInputs inputs = {{"images", part(batch_.images)}, {"labels", part(batch_.labels)}};
-    if (!batch_.windows.empty()) inputs["windows"] = part(batch_.windows);
-    return inputs;
-  }
-  void write_micro_batch(int64_t micro) {
-    for (const auto& [name, bytes] : micro_inputs(micro)) executor_.write(name, bytes);
-  }
-
   /// The step changed nothing (the graph's update saw to that); say where it went wrong, and stop if the
   /// policy says so.
-  void on_non_finite(StepParams params) {
+  void on_non_finite(const StepInFlight& step) {
+    const int64_t pieces = recipe_.train.accumulation;
+    StepParams params = step.params;
     NonFinite found;
-    for (int64_t micro = 0; micro < recipe_.train.accumulation && found.value.empty(); ++micro) {
+    for (int64_t micro = 0; micro < pieces && found.value.empty(); ++micro) {
       params.micro_step = static_cast<uint32_t>(micro);
-      found = find_non_finite(forward_, backend_, state_, params, micro_inputs(micro),
+      found = find_non_finite(forward_, backend_, state_, params, step.micro_inputs(micro, pieces),
                               update_options(recipe_).loss_scale);
     }
-    const nlohmann::json dump = {{"step", progress_.step},       {"value", found.value},
+    const nlohmann::json dump = {{"step", params.step},          {"value", found.value},
                                  {"operation", found.operation}, {"phase", found.phase},
-                                 {"samples", batch_.ids},        {"learning_rate", params.learning_rate}};
+                                 {"samples", step.batch.ids},    {"learning_rate", params.learning_rate}};
     write_file_atomically(options_.out / "non_finite.json", dump.dump(2) + "\n");
-    const std::string message =
-        fmt::format("step {}: loss or gradients are not finite; first in '{}' ({}, {}); sample numbers in {}",
-                    progress_.step, found.value, found.operation, found.phase,
-                    (options_.out / "non_finite.json").string());
+    const std::string message = fmt::format(
+        "step {}: loss or gradients are not finite; first in '{}' ({}, {}); sample numbers in {}",
+        params.step, found.value, found.operation, found.phase, (options_.out / "non_finite.json").string());
     check(recipe_.train.nan_policy == NanPolicy::kSkip, ErrorKind::kNumeric,
           "{}; weights, statistics and checkpoints are those before the step (train.nan_policy = \"skip\" "
           "goes on)",
@@ -292,7 +249,9 @@ class Trainer {
   int64_t steps_per_epoch_;
   int64_t total_steps_ = 0;
   Progress progress_;
-  Batch batch_;
+  std::array<StepInFlight, 2> steps_;
+  StepInFlight* in_flight_ = nullptr;  ///< the one of steps_ that is launched and not reported yet
+  Clock::time_point lap_begin_;        ///< end of the last report, or begin of the first step after a pause
   TrainResult result_;
 };
 
@@ -300,7 +259,13 @@ class Trainer {
 
 TrainResult train(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
                   const Dataset& test_data, Backend& backend, const TrainOptions& options) {
-  return Trainer(recipe, build, train_data, test_data, backend, options).run();
+  std::unique_ptr<Trainer> trainer;
+  try {
+    trainer = std::make_unique<Trainer>(recipe, build, train_data, test_data, backend, options);
+  } catch (const OutOfMemory&) {
+    fail(ErrorKind::kDevice, "{}", explain_out_of_memory(recipe, build, train_data, test_data, backend));
+  }
+  return trainer->run();
 }
 
 }  // namespace residuum

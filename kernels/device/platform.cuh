@@ -1,6 +1,6 @@
 // The one place where a kernel source learns what compiles it: nvcc for a GPU, or a C++ compiler for the SIMT
-// emulator of tests/emulator (which brings its own <simt_emulator.h>). Kernels include this file and others of
-// kernels/ only. Rules that both worlds share:
+// emulator of tests/emulator (which brings its own <simt_emulator.h>). Kernels include this file and others
+// of kernels/ only. Rules that both worlds share:
 //   SHARED(type, name, extents) and DYNAMIC_SHARED(name) instead of __shared__;
 //   launch() instead of <<<>>>;
 //   PTX through the functions of ptx.cuh, which the emulator mirrors one by one;
@@ -39,9 +39,9 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   constexpr size_t kDefaultShared = 48 * 1024;
   cudaError_t status = cudaSuccess;
   if (shared_bytes > kDefaultShared) {
-    status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(shared_bytes));
+    status =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   }
   if (status == cudaSuccess) {
     kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <limits>
 
 #include "engine/backend/cpu/launch.h"
 #include "engine/backend/cpu/onednn.h"
@@ -21,8 +22,10 @@ class PageMemory : public Memory {
   explicit PageMemory(size_t bytes) : bytes_(bytes) {
     if (bytes == 0) return;
     void* const pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    check(pages != MAP_FAILED, ErrorKind::kDevice, "the CPU cannot give {} bytes of memory: {}", bytes,
-          std::strerror(errno));
+    if (pages == MAP_FAILED) {
+      throw OutOfMemory(
+          fmt::format("the CPU cannot give {} bytes of memory: {}", bytes, std::strerror(errno)));
+    }
     madvise(pages, bytes, MADV_HUGEPAGE);
     data_ = static_cast<std::byte*>(pages);
   }
@@ -40,10 +43,42 @@ class PageMemory : public Memory {
   size_t bytes_;
 };
 
+/// A copy made at once: nothing runs behind the caller's back.
+class HostDownload : public Download {
+ public:
+  HostDownload(const std::byte* src, size_t bytes) : bytes_(src, src + bytes) {}
+  std::span<const std::byte> wait() override { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+/// The launches, one after the other.
+class LaunchList : public Program {
+ public:
+  explicit LaunchList(std::vector<Launch*> launches) : launches_(std::move(launches)) {}
+  void run(const StepParams& params) override {
+    for (Launch* launch : launches_) launch->run(params);
+  }
+
+ private:
+  std::vector<Launch*> launches_;
+};
+
 int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   return sched_getaffinity(0, sizeof(set), &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+}
+
+/// What the kernel could hand out without swapping.
+size_t available_memory() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string name; info >> name; info.ignore(std::numeric_limits<std::streamsize>::max(), '\n')) {
+    size_t kilobytes = 0;
+    if (name == "MemAvailable:" && info >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
 }
 
 std::string processor_name() {
@@ -64,17 +99,26 @@ class CpuBackend : public Backend {
                        onednn::version());
   }
   std::unique_ptr<Memory> allocate(size_t bytes) override { return std::make_unique<PageMemory>(bytes); }
+  size_t free_bytes() const override { return available_memory(); }
   void copy_to_device(std::byte* dst, const void* src, size_t bytes) override {
     if (bytes > 0) std::memcpy(dst, src, bytes);
   }
   void copy_to_host(void* dst, const std::byte* src, size_t bytes) override {
     if (bytes > 0) std::memcpy(dst, src, bytes);
   }
+  void upload(std::byte* dst, const void* src, size_t bytes) override { copy_to_device(dst, src, bytes); }
+  std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
+    return std::make_unique<HostDownload>(src, bytes);
+  }
   bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const override;
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
     const OneOpenMpThread sequential;
     return std::make_unique<CpuLaunch>(graph, group, pool_);
   }
+  std::unique_ptr<Program> record(std::vector<Launch*> launches) override {
+    return std::make_unique<LaunchList>(std::move(launches));
+  }
+  bool wants_weight_copies() const override { return false; }
   void synchronize() override {}
 
  private:

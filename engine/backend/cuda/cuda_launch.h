@@ -1,10 +1,11 @@
-// A group of nodes as CUDA launches: each step of the group is one function that puts its kernels on a stream.
-// Preparing needs no GPU (plans are made without one); memory is taken when bound; putting the kernels on a
-// stream neither allocates nor waits, so it can be captured.
+// A group of nodes as CUDA launches: each step of the group is one function that puts its kernels on a
+// stream. Preparing needs no GPU (plans are made without one); memory is taken when bound; putting the
+// kernels on a stream neither allocates nor waits, so it can be captured.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/backend/cuda/device.h"
@@ -16,9 +17,9 @@ namespace residuum::cuda {
 
 /// What a step sees when it puts its kernels on a stream.
 struct Bound {
-  std::vector<std::byte*> in, out;  ///< device addresses of the step's values
-  std::byte* scratch = nullptr;     ///< the step's scratch_bytes, content undefined
-  unsigned* counter = nullptr;      ///< 0 between launches
+  std::vector<std::byte*> in, out;       ///< device addresses of the step's values
+  std::byte* scratch = nullptr;          ///< the step's scratch_bytes, content undefined
+  unsigned* counter = nullptr;           ///< 0 between launches
   const std::byte* constants = nullptr;  ///< device copy of what the step's `constants` returned
   const kernels::StepValues* step = nullptr;
   kernels::Stream stream = nullptr;
@@ -35,17 +36,21 @@ struct Step {
 
 class CudaLaunch : public Launch {
  public:
-  CudaLaunch(Device* device, std::vector<Step> steps);
+  /// `name` stands in errors; `device` is null in a plan without a GPU, where bind and run throw.
+  CudaLaunch(Device* device, std::string name, std::vector<Step> steps);
 
   size_t scratch_bytes() const override { return scratch_bytes_; }
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
   /// Sets the step's values and enqueues.
   void run(const StepParams& params) override;
-  /// Puts the kernels on the device's stream.
-  void enqueue();
+  /// Puts the kernels on the device's stream. Throws Error(kDevice) naming the launch.
+  void enqueue() const;
 
  private:
-  Device* device_;  ///< null: a plan without a GPU; bind and run then fail
+  Device& device() const;
+
+  Device* device_;
+  std::string name_;
   std::vector<Step> steps_;
   std::vector<Bound> bound_;
   std::unique_ptr<Memory> memory_;  ///< counters and constants

@@ -18,14 +18,14 @@ class Device {
 
   /// "NVIDIA H200, sm_90, 132 multiprocessors, 139 GiB, driver 13.0, runtime 13.0".
   virtual std::string describe() const = 0;
-  /// Zeroed memory; throws Error(kDevice) naming the bytes asked for, and those free.
+  /// Zeroed memory; throws OutOfMemory naming the bytes asked for, and those free.
   virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
   virtual size_t free_bytes() const = 0;
   /// Synchronous copies, ordered after everything launched before.
   virtual void copy_to_device(std::byte* dst, const void* src, size_t bytes) = 0;
   virtual void copy_to_host(void* dst, const std::byte* src, size_t bytes) = 0;
-  /// Staged through pinned memory: returns when `src` may be reused; ordered before everything launched later,
-  /// and moving while what was launched before still runs.
+  /// Staged through pinned memory: returns when `src` may be reused; ordered before everything launched
+  /// later, and moving while what was launched before still runs.
   virtual void upload(std::byte* dst, const void* src, size_t bytes) = 0;
   /// A copy ordered after everything launched so far, to be waited for later.
   virtual std::unique_ptr<Download> download(const std::byte* src, size_t bytes) = 0;
@@ -37,8 +37,8 @@ class Device {
   virtual void synchronize() = 0;
 };
 
-/// Opens GPU `ordinal`. Throws Error(kDevice), in one line, when there is no driver, no GPU, or one older than
-/// compute capability 8.0.
+/// Opens GPU `ordinal`. Throws Error(kDevice), in one line, when there is no driver, no GPU, or one older
+/// than compute capability 8.0.
 std::unique_ptr<Device> open_device(int ordinal);
 
 }  // namespace residuum::cuda

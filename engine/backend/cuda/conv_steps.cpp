@@ -1,0 +1,116 @@
+// Convolutions and linear layers. Tensor cores multiply factors of one type: what comes as f32 beside 16-bit
+// activations (master weights, the gradient of f32 logits) is first rounded to their type in the step's
+// scratch.
+#include "engine/backend/cuda/steps.h"
+#include "engine/core/check.h"
+
+namespace residuum::cuda {
+namespace {
+
+using kernels::ConvProblem;
+using kernels::Element;
+
+constexpr size_t kAlignment = 256;
+
+/// A factor of the products: as it is, or a copy of another type in scratch.
+class Factor {
+ public:
+  Factor(const StepSource& source, const TensorDesc& desc, Element wanted)
+      : rows_(source.rows(desc)), wanted_(wanted) {
+    check(rows_.type == wanted || rows_.type == Element::kF32, ErrorKind::kDevice,
+          "node '{}' ({}): CUDA multiplies {} with its own type or f32, not with what it has here",
+          source.node.name, op_name(source.node.op), to_string(desc.dtype));
+  }
+  size_t scratch_bytes() const {
+    if (rows_.type == wanted_) return 0;
+    const size_t bytes = static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_);
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  /// The factor at `address`, in the wanted type.
+  const void* ready(const std::byte* address, std::byte* scratch, kernels::Stream stream) const {
+    if (rows_.type == wanted_) return address;
+    kernels::cast(rows_, address, wanted_, scratch, stream);
+    return scratch;
+  }
+
+ private:
+  kernels::Rows rows_;
+  Element wanted_;
+};
+
+/// Products of the type of `activation`.
+ConvProblem problem_of(const StepSource& source, const ConvShape& shape, const TensorDesc& activation) {
+  return {shape, source.element(activation), source.options.f32_math};
+}
+
+Step forward_step(const StepSource& source, const ConvShape& shape) {
+  const ConvProblem problem = problem_of(source, shape, source.in(0));
+  const Factor weight(source, source.in(1), problem.type);
+  const Element dst_type = source.element(source.out(0));
+  check(dst_type == problem.type || dst_type == Element::kF32, ErrorKind::kDevice,
+        "node '{}' ({}): CUDA makes {} or f32 of {}, not {}", source.node.name, op_name(source.node.op),
+        to_string(source.in(0).dtype), to_string(source.in(0).dtype), to_string(source.out(0).dtype));
+  return source.step(
+      [=](const Bound& b) {
+        const void* w = weight.ready(b.in[1], b.scratch, b.stream);
+        kernels::conv_forward(problem, b.in[0], w, b.out[0], dst_type, b.stream);
+      },
+      weight.scratch_bytes());
+}
+
+Step backward_data_step(const StepSource& source, const ConvShape& shape) {
+  const ConvProblem problem = problem_of(source, shape, source.out(0));
+  const Factor d_dst(source, source.in(0), problem.type), weight(source, source.in(1), problem.type);
+  return source.step(
+      [=](const Bound& b) {
+        const void* d = d_dst.ready(b.in[0], b.scratch, b.stream);
+        const void* w = weight.ready(b.in[1], b.scratch + d_dst.scratch_bytes(), b.stream);
+        kernels::conv_backward_data(problem, d, w, b.out[0], b.stream);
+      },
+      d_dst.scratch_bytes() + weight.scratch_bytes());
+}
+
+Step backward_filter_step(const StepSource& source, const ConvShape& shape) {
+  const ConvProblem problem = problem_of(source, shape, source.in(1));
+  const Factor d_dst(source, source.in(0), problem.type);
+  return source.step(
+      [=](const Bound& b) {
+        const void* d = d_dst.ready(b.in[0], b.scratch, b.stream);
+        kernels::conv_backward_filter(problem, d, b.in[1], as<float>(b.out[0]),
+                                      b.scratch + d_dst.scratch_bytes(), b.stream);
+      },
+      d_dst.scratch_bytes() + kernels::conv_backward_filter_workspace(problem));
+}
+
+/// A linear layer between a batch `src` (its extents behind the first are the features) and `features`
+/// results.
+ConvShape linear_shape(const TensorDesc& src, int64_t features) {
+  const int64_t n = src.shape[0];
+  return kernels::linear_as_conv(n, src.elements() / n, features);
+}
+
+}  // namespace
+
+Step make_step(const StepSource& source, const Conv& op) {
+  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
+  return forward_step(source,
+                      {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups});
+}
+Step make_step(const StepSource& source, const ConvBackwardData& op) {
+  return backward_data_step(source, op.shape);
+}
+Step make_step(const StepSource& source, const ConvBackwardFilter& op) {
+  return backward_filter_step(source, op.shape);
+}
+
+Step make_step(const StepSource& source, const Linear& op) {
+  return forward_step(source, linear_shape(source.in(0), op.out_features));
+}
+Step make_step(const StepSource& source, const LinearBackwardData& op) {
+  return backward_data_step(source, linear_shape(op.src, source.in(0).shape[1]));
+}
+Step make_step(const StepSource& source, const LinearBackwardFilter&) {
+  return backward_filter_step(source, linear_shape(source.in(1), source.in(0).shape[1]));
+}
+
+}  // namespace residuum::cuda

@@ -1,0 +1,72 @@
+#include "engine/backend/cuda/cuda_launch.h"
+
+#include <algorithm>
+
+#include "engine/core/check.h"
+
+namespace residuum::cuda {
+namespace {
+
+constexpr size_t kAlignment = 256;
+
+size_t aligned(size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+std::vector<std::byte*> addresses_of(const std::vector<ValueId>& ids, std::span<std::byte* const> addresses) {
+  std::vector<std::byte*> result;
+  for (const ValueId id : ids) result.push_back(addresses[static_cast<size_t>(id)]);
+  return result;
+}
+
+}  // namespace
+
+CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps)
+    : device_(device), name_(std::move(name)), steps_(std::move(steps)) {
+  for (const Step& step : steps_) scratch_bytes_ = std::max(scratch_bytes_, aligned(step.scratch_bytes));
+}
+
+Device& CudaLaunch::device() const {
+  check(device_ != nullptr, ErrorKind::kDevice, "launch '{}' belongs to a plan made without a GPU", name_);
+  return *device_;
+}
+
+void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch) {
+  bound_.clear();
+  std::vector<std::vector<std::byte>> constants;
+  size_t bytes = kAlignment * steps_.size();  // a counter each, then the constants
+  for (const Step& step : steps_) {
+    Bound& bound = bound_.emplace_back();
+    bound.in = addresses_of(step.inputs, addresses);
+    bound.out = addresses_of(step.outputs, addresses);
+    bound.scratch = scratch;
+    bound.step = device().step_values();
+    bound.stream = device().stream();
+    constants.push_back(step.constants ? step.constants(bound) : std::vector<std::byte>());
+    bytes += aligned(constants.back().size());
+  }
+  memory_ = device().allocate(bytes);
+  std::byte* next = memory_->data() + kAlignment * steps_.size();
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    bound_[i].counter = reinterpret_cast<unsigned*>(memory_->data() + kAlignment * i);
+    if (constants[i].empty()) continue;
+    device().copy_to_device(next, constants[i].data(), constants[i].size());
+    bound_[i].constants = next;
+    next += aligned(constants[i].size());
+  }
+}
+
+void CudaLaunch::run(const StepParams& params) {
+  device().set_step(params);
+  enqueue();
+}
+
+void CudaLaunch::enqueue() const {
+  try {
+    for (size_t i = 0; i < steps_.size(); ++i) steps_[i].enqueue(bound_[i]);
+  } catch (const kernels::LaunchError& error) {
+    fail(ErrorKind::kDevice, "launch '{}' failed: {}", name_, error.what());
+  }
+}
+
+}  // namespace residuum::cuda

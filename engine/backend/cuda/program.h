@@ -1,0 +1,29 @@
+// Launches as one CUDA graph: recorded by capturing the stream at the first run, replayed by every run.
+#pragma once
+
+#include <vector>
+
+#include "engine/backend/cuda/cuda_call.h"
+#include "engine/backend/cuda/cuda_launch.h"
+
+namespace residuum::cuda {
+
+class GraphProgram : public Program {
+ public:
+  /// `device` and the launches must outlive this.
+  GraphProgram(Device& device, std::vector<const CudaLaunch*> launches)
+      : device_(device), launches_(std::move(launches)) {}
+
+  /// Throws Error(kDevice) naming the launch that could not be recorded; then nothing was put on the stream,
+  /// which can be used as before.
+  void run(const StepParams& params) override;
+
+ private:
+  GraphExecHandle capture() const;
+
+  Device& device_;
+  std::vector<const CudaLaunch*> launches_;
+  GraphExecHandle graph_;
+};
+
+}  // namespace residuum::cuda

@@ -1,0 +1,161 @@
+// Operations element by element, and those that move whole channels.
+#include <cstring>
+
+#include "engine/backend/cuda/steps.h"
+
+namespace residuum::cuda {
+namespace {
+
+using kernels::Rows;
+
+kernels::Function function_of(ActivationKind kind) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return kernels::Function::kRelu;
+    case ActivationKind::kSigmoid:
+      return kernels::Function::kSigmoid;
+    case ActivationKind::kTanh:
+      return kernels::Function::kTanh;
+  }
+  return kernels::Function::kRelu;
+}
+
+kernels::ShortcutShape shortcut_shape(const ShortcutA& op, const Shape& src) {
+  const auto [n, h, w, c] = Nhwc::of(src);
+  const int64_t first = op.zeros == ZeroChannels::kBothSides ? (op.out_channels - c) / 2 : 0;
+  return {n, h, w, c, op.out_channels, op.stride, first};
+}
+
+/// `count` channels from `src_first` of src to `dst_first` of dst; addresses are filled in when launched.
+kernels::CopyChannelsArgs copy_of(const Rows& src, int64_t src_first, const Rows& dst, int64_t dst_first,
+                                  int64_t count) {
+  return {.rows = src.rows,
+          .count = count,
+          .src_channels = src.channels,
+          .src_first = src_first,
+          .dst_channels = dst.channels,
+          .dst_first = dst_first,
+          .type = src.type};
+}
+
+void launch_copy(kernels::CopyChannelsArgs args, const void* src, void* dst, kernels::Stream stream) {
+  args.src = src;
+  args.dst = dst;
+  kernels::copy_channels(args, stream);
+}
+
+}  // namespace
+
+Step make_step(const StepSource& source, const Normalize& op) {
+  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
+  const kernels::NormalizeArgs shape{
+      .n = n, .h = h, .w = w, .c = c, .p = h, .q = w, .type = source.element(source.out(0))};
+  constexpr size_t kAligned = 4;  // 16 bytes
+  const size_t shift_at = (op.mean.size() + kAligned - 1) / kAligned * kAligned;
+  Step step = source.step([=](const Bound& b) {
+    kernels::NormalizeArgs args = shape;
+    args.images = as<uint8_t>(b.in[0]);
+    args.scale = reinterpret_cast<const float*>(b.constants);
+    args.shift = args.scale + shift_at;
+    args.dst = b.out[0];
+    kernels::normalize(args, b.stream);
+  });
+  step.constants = [op, shift_at](const Bound&) {  // (x / 255 - mean) / std = x scale + shift
+    std::vector<float> numbers(shift_at + op.mean.size());
+    for (size_t i = 0; i < op.mean.size(); ++i) {
+      numbers[i] = 1 / (255 * op.std[i]);
+      numbers[shift_at + i] = -op.mean[i] / op.std[i];
+    }
+    std::vector<std::byte> bytes(numbers.size() * sizeof(float));
+    std::memcpy(bytes.data(), numbers.data(), bytes.size());
+    return bytes;
+  };
+  return step;
+}
+
+Step make_step(const StepSource& source, const Bias&) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step(
+      [=](const Bound& b) { kernels::bias(rows, b.in[0], as<float>(b.in[1]), b.out[0], b.stream); });
+}
+Step make_step(const StepSource& source, const BiasBackward&) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step(
+      [=](const Bound& b) {
+        kernels::bias_backward(rows, b.in[0], as<float>(b.out[0]), b.scratch, b.counter, b.stream);
+      },
+      kernels::bias_backward_workspace(rows));
+}
+
+Step make_step(const StepSource& source, const Activation& op) {
+  const Rows rows = source.rows(source.in(0));
+  const kernels::Function function = function_of(op.kind);
+  return source.step(
+      [=](const Bound& b) { kernels::activation(rows, function, b.in[0], b.out[0], b.stream); });
+}
+Step make_step(const StepSource& source, const ActivationBackward& op) {
+  const Rows rows = source.rows(source.in(0));
+  const kernels::Function function = function_of(op.kind);
+  return source.step([=](const Bound& b) {
+    kernels::activation_backward(rows, function, b.in[0], b.in[1], b.out[0], b.stream);
+  });
+}
+
+Step make_step(const StepSource& source, const Add&) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step([=](const Bound& b) { kernels::add(rows, b.in[0], b.in[1], b.out[0], b.stream); });
+}
+Step make_step(const StepSource& source, const Multiply&) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step([=](const Bound& b) { kernels::multiply(rows, b.in[0], b.in[1], b.out[0], b.stream); });
+}
+Step make_step(const StepSource& source, const Scale& op) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step(
+      [=](const Bound& b) { kernels::scale(rows, op.factor, op.offset, b.in[0], b.out[0], b.stream); });
+}
+Step make_step(const StepSource& source, const Dropout& op) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step([=](const Bound& b) {
+    kernels::dropout(rows, op.probability, op.stream, b.step, b.in[0], b.out[0], b.stream);
+  });
+}
+
+Step make_step(const StepSource& source, const ShortcutA& op) {
+  const kernels::ShortcutShape shape = shortcut_shape(op, source.in(0).shape);
+  const kernels::Element type = source.element(source.in(0));
+  return source.step([=](const Bound& b) { kernels::shortcut_a(shape, type, b.in[0], b.out[0], b.stream); });
+}
+Step make_step(const StepSource& source, const ShortcutABackward& op) {
+  const kernels::ShortcutShape shape = shortcut_shape(op.forward, op.src);
+  const kernels::Element type = source.element(source.in(0));
+  return source.step(
+      [=](const Bound& b) { kernels::shortcut_a_backward(shape, type, b.in[0], b.out[0], b.stream); });
+}
+
+Step make_step(const StepSource& source, const Concat&) {
+  const Rows dst = source.rows(source.out(0));
+  std::vector<kernels::CopyChannelsArgs> copies;
+  int64_t first = 0;
+  for (size_t i = 0; i < source.node.inputs.size(); ++i) {
+    const Rows src = source.rows(source.in(i));
+    copies.push_back(copy_of(src, 0, dst, first, src.channels));
+    first += src.channels;
+  }
+  return source.step([copies](const Bound& b) {
+    for (size_t i = 0; i < copies.size(); ++i) launch_copy(copies[i], b.in[i], b.out[0], b.stream);
+  });
+}
+Step make_step(const StepSource& source, const Slice& op) {
+  const kernels::CopyChannelsArgs args =
+      copy_of(source.rows(source.in(0)), op.first, source.rows(source.out(0)), 0, op.channels);
+  return source.step([=](const Bound& b) { launch_copy(args, b.in[0], b.out[0], b.stream); });
+}
+Step make_step(const StepSource& source, const SliceBackward& op) {
+  kernels::CopyChannelsArgs args = copy_of(source.rows(source.in(0)), 0, source.rows(source.out(0)),
+                                           op.forward.first, op.forward.channels);
+  args.zero_rest = true;
+  return source.step([=](const Bound& b) { launch_copy(args, b.in[0], b.out[0], b.stream); });
+}
+
+}  // namespace residuum::cuda

@@ -1,0 +1,140 @@
+// The optimizer's part of a step: many tensors in one launch. Which pieces of which tensors a launch works on
+// is a table in device memory (the step's constants), made once when the addresses are known.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "engine/backend/cuda/steps.h"
+
+namespace residuum::cuda {
+namespace {
+
+using kernels::Chunk;
+
+template <typename Number>
+std::vector<std::byte> bytes_of(const std::vector<Number>& numbers) {
+  std::vector<std::byte> bytes(numbers.size() * sizeof(Number));
+  std::memcpy(bytes.data(), numbers.data(), bytes.size());
+  return bytes;
+}
+
+/// Which input of the node is tensor i of a role: positions[role * tensors + i].
+using Positions = std::vector<size_t>;
+constexpr size_t kAbsent = ~size_t{0};  ///< a null pointer
+
+/// The lists of a node as they stand in its inputs from `first` on.
+Positions all_inputs(const StepSource& source, size_t first) {
+  Positions positions(source.node.inputs.size() - first);
+  std::iota(positions.begin(), positions.end(), first);
+  return positions;
+}
+
+/// The tables of one launch, one behind the other: chunks, addresses, one number a tensor.
+class Tables {
+ public:
+  /// `numbers` may be empty.
+  Tables(const StepSource& source, size_t tensors, Positions positions, std::vector<std::byte> numbers = {})
+      : tensors_(tensors), positions_(std::move(positions)), numbers_(std::move(numbers)) {
+    for (size_t i = 0; i < tensors; ++i) {
+      const int64_t elements = source.in(positions_[i]).elements();
+      for (int64_t begin = 0; begin < elements; begin += kernels::kChunkElements) {
+        const int64_t count = std::min<int64_t>(kernels::kChunkElements, elements - begin);
+        chunks_.push_back({static_cast<int32_t>(i), static_cast<int32_t>(count), begin});
+      }
+    }
+  }
+
+  int32_t chunk_count() const { return static_cast<int32_t>(chunks_.size()); }
+
+  std::vector<std::byte> bytes(const Bound& bound) const {
+    std::vector<void*> pointers;
+    for (const size_t position : positions_)
+      pointers.push_back(position == kAbsent ? nullptr : bound.in[position]);
+    std::vector<std::byte> result = bytes_of(chunks_);
+    for (const std::vector<std::byte>& table : {bytes_of(pointers), numbers_})
+      result.insert(result.end(), table.begin(), table.end());
+    return result;
+  }
+  kernels::TensorLists lists(const Bound& bound) const {
+    return {reinterpret_cast<const Chunk*>(bound.constants),
+            reinterpret_cast<void* const*>(bound.constants + pointers_offset()), chunk_count(),
+            static_cast<int32_t>(tensors_)};
+  }
+  template <typename Number>
+  const Number* numbers(const Bound& bound) const {
+    return reinterpret_cast<const Number*>(bound.constants + pointers_offset() +
+                                           positions_.size() * sizeof(void*));
+  }
+
+ private:
+  size_t pointers_offset() const { return chunks_.size() * sizeof(Chunk); }
+
+  size_t tensors_;
+  Positions positions_;
+  std::vector<Chunk> chunks_;
+  std::vector<std::byte> numbers_;
+};
+
+/// A step whose constants are the tables and whose launch is `enqueue(tables, bound)`.
+template <typename Enqueue>
+Step table_step(const StepSource& source, Tables tables, const Enqueue& enqueue, size_t scratch_bytes = 0) {
+  const auto shared = std::make_shared<const Tables>(std::move(tables));
+  Step step = source.step([=](const Bound& b) { enqueue(*shared, b); }, scratch_bytes);
+  step.constants = [shared](const Bound& b) { return shared->bytes(b); };
+  return step;
+}
+
+}  // namespace
+
+Step make_step(const StepSource& source, const GradientNorm&) {
+  Tables tables(source, source.node.inputs.size(), all_inputs(source, 0));
+  const size_t workspace = kernels::gradient_norm_workspace(tables.chunk_count());
+  return table_step(
+      source, std::move(tables),
+      [](const Tables& t, const Bound& b) {
+        kernels::gradient_norm(t.lists(b), as<float>(b.out[0]), b.scratch, b.counter, b.stream);
+      },
+      workspace);
+}
+
+Step make_step(const StepSource& source, const AccumulateGradient&) {
+  return table_step(
+      source, Tables(source, source.node.inputs.size() / 2, all_inputs(source, 0)),
+      [](const Tables& t, const Bound& b) { kernels::accumulate_gradient(t.lists(b), b.step, b.stream); });
+}
+
+Step make_step(const StepSource& source, const SgdUpdate& op) {
+  kernels::SgdArgs args;
+  args.momentum = op.momentum;
+  args.clip_norm = op.clip_norm;
+  args.gradient_scale = op.gradient_scale;
+  args.nesterov = op.nesterov;
+  const size_t tensors = op.weight_decay.size();
+  Positions positions = all_inputs(source, 1);
+  positions.resize(4 * tensors, kAbsent);  // no weight copies
+  return table_step(source, Tables(source, tensors, std::move(positions), bytes_of(op.weight_decay)),
+                    [args](const Tables& t, const Bound& b) {
+                      kernels::SgdArgs bound = args;
+                      bound.weight_decay = t.numbers<float>(b);
+                      bound.norm = as<float>(b.in[0]);
+                      bound.step = b.step;
+                      kernels::sgd_update(t.lists(b), bound, b.stream);
+                    });
+}
+
+Step make_step(const StepSource& source, const EmaUpdate& op) {
+  return table_step(source, Tables(source, (source.node.inputs.size() - 1) / 2, all_inputs(source, 1)),
+                    [decay = op.decay](const Tables& t, const Bound& b) {
+                      kernels::ema_update(t.lists(b), decay, as<float>(b.in[0]), b.stream);
+                    });
+}
+
+Step make_step(const StepSource& source, const BatchNormCommit& op) {
+  return table_step(source, Tables(source, op.counts.size(), all_inputs(source, 1), bytes_of(op.counts)),
+                    [momentum = op.momentum](const Tables& t, const Bound& b) {
+                      kernels::batch_norm_commit(t.lists(b), momentum, t.numbers<int64_t>(b),
+                                                 as<float>(b.in[0]), b.stream);
+                    });
+}
+
+}  // namespace residuum::cuda

@@ -1,0 +1,64 @@
+#include "engine/train/training_setup.h"
+
+#include "engine/graph/image_windows.h"
+#include "engine/train/recipe_transform.h"
+
+namespace residuum {
+
+LoaderOptions train_loader_options(const Recipe& recipe) {
+  LoaderOptions options;
+  options.batch = recipe.train.batch;
+  options.transform = train_transform(recipe.data);
+  options.windows_only = recipe.data.augment_on == AugmentPlace::kDevice;
+  options.seed = static_cast<uint64_t>(recipe.train.seed);
+  options.threads = static_cast<int>(recipe.data.threads);
+  options.prefetch = static_cast<int>(recipe.data.prefetch);
+  options.bad_sample_limit = recipe.data.bad_sample_limit;
+  return options;
+}
+
+LoaderOptions eval_loader_options(const Recipe& recipe) {
+  LoaderOptions options;
+  options.batch = recipe.train.eval_batch;
+  options.transform = eval_transform(recipe.data);
+  options.seed = static_cast<uint64_t>(recipe.train.seed);
+  options.shuffle = false;
+  options.threads = static_cast<int>(recipe.data.threads);
+  options.prefetch = static_cast<int>(recipe.data.prefetch);
+  options.drop_last = false;
+  options.bad_sample_limit = recipe.data.bad_sample_limit;
+  return options;
+}
+
+int64_t class_count(const Recipe& recipe, const Dataset& dataset) {
+  return recipe.model.classes > 0 ? recipe.model.classes : static_cast<int64_t>(dataset.classes().size());
+}
+
+Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t micro_batch,
+                     const ImageShape& image, int64_t classes) {
+  Graph graph = build({Mode::kTrain, micro_batch, image, classes});
+  return recipe.data.augment_on == AugmentPlace::kDevice ? add_image_windows(std::move(graph)) : graph;
+}
+
+UpdateOptions update_options(const Recipe& recipe) {
+  const OptimizerRecipe& o = recipe.optimizer;
+  UpdateOptions update;
+  update.momentum = static_cast<float>(o.momentum);
+  update.nesterov = o.nesterov;
+  update.weight_decay = static_cast<float>(o.weight_decay);
+  update.decay_norm_and_bias = o.decay_norm_and_bias;
+  update.clip_norm = static_cast<float>(o.clip_norm);
+  update.ema_decay = static_cast<float>(o.ema_decay);
+  update.accumulation = static_cast<int>(recipe.train.accumulation);
+  update.loss_scale = static_cast<float>(loss_scale(recipe.train.precision, recipe.train.loss_scale));
+  return update;
+}
+
+std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend) {
+  return training_passes({.update = update_options(recipe),
+                          .recompute = recipe.train.recompute,
+                          .relu_masks = backend.wants_weight_copies(),
+                          .weight_copies = backend.wants_weight_copies()});
+}
+
+}  // namespace residuum

@@ -1,0 +1,285 @@
+// Batch normalisation (Ioffe and Szegedy 2015): statistics of the channels, and everything that is one
+// multiply-add per element with coefficients computed once a block, in double: the forward pass with residual
+// join, ReLU and mask, the backward pass after its sums are known, biases.
+#include "kernels/device/batch_norm.cuh"
+#include "kernels/device/reduce.cuh"
+
+namespace residuum::kernels {
+namespace {
+
+// ---- statistics
+
+/// Count, mean and sum of squared deviations of each channel of the rows that one thread saw.
+struct Moments {
+  float count = 0;
+  float mean[kUnit] = {}, m2[kUnit] = {};
+};
+
+/// Sums are shifted by the thread's first value, a value of the data itself: an outlier then never makes the
+/// shift larger than the deviations it causes.
+template <typename T, bool kWhole>
+__device__ __forceinline__ Moments thread_moments(const RowTiling& tiling, const T* src) {
+  const RowSpan span = row_span(tiling);
+  Moments moments;
+  if (span.row >= span.end) return moments;
+  float first[kUnit], sum[kUnit] = {}, squares[kUnit] = {};
+  load_unit<kWhole>(src + span.row * tiling.channels + span.channel, span.count, first);
+  int visits = 1;
+#pragma unroll 4
+  for (int64_t row = span.row + tiling.height; row < span.end; row += tiling.height) {
+    float x[kUnit];
+    load_unit<kWhole>(src + row * tiling.channels + span.channel, span.count, x);
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) {
+      const float d = x[i] - first[i];
+      sum[i] += d;
+      squares[i] = fmaf(d, d, squares[i]);
+    }
+    ++visits;
+  }
+  moments.count = static_cast<float>(visits);
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) {
+    const float offset = sum[i] / moments.count;
+    const float m2 = fmaf(-offset, sum[i], squares[i]);
+    moments.mean[i] = first[i] + offset;
+    moments.m2[i] = m2 < 0 ? 0 : m2;  // rounding; a NaN stays
+  }
+  return moments;
+}
+
+/// Rows of row block `part`.
+__device__ __forceinline__ double rows_of(const RowTiling& tiling, int part) {
+  const int64_t left = tiling.rows - part * tiling.rows_per_block;
+  return static_cast<double>(left < tiling.rows_per_block ? left : tiling.rows_per_block);
+}
+
+/// Moments of a union from those of its parts: mean = sum n_i mean_i / n; m2 = sum m2_i + n_i (mean_i -
+/// mean)^2.
+template <typename T, bool kWhole>
+__global__ void __launch_bounds__(kReduceThreads)
+    batch_norm_stats_kernel(const RowTiling tiling, const T* src, float* partials, unsigned* counter,
+                            float* mean, float* variance) {
+  SHARED(float, values, [kReduceThreads * kUnit]);
+  SHARED(double, partial, [kReduceThreads]);
+  SHARED(double, means, [kReduceThreads]);
+  const RowReduction block{values, partial};
+  const int thread = static_cast<int>(threadIdx.x);
+
+  const Moments own = thread_moments<T, kWhole>(tiling, src);
+  float unit[kUnit];
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) unit[i] = own.count * own.mean[i];
+  const double block_mean = block.total(tiling, unit) / rows_of(tiling, static_cast<int>(blockIdx.y));
+  if (thread < tiling.columns()) means[thread] = block_mean;
+  __syncthreads();
+  const int column = thread % tiling.width * kUnit;
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) {
+    const float delta = own.count > 0 ? own.mean[i] - static_cast<float>(means[column + i]) : 0.0f;
+    unit[i] = fmaf(own.count * delta, delta, own.m2[i]);
+  }
+  const double block_m2 = block.total(tiling, unit);
+  store_partial(tiling, 2, 0, block_mean, partials);
+  store_partial(tiling, 2, 1, block_m2, partials);
+
+  if (!is_last_block(counter, gridDim.x * gridDim.y)) return;
+  for (int64_t first = 0; first < tiling.channels; first += kReduceThreads) {
+    const int64_t left = tiling.channels - first;
+    const int columns = left < kReduceThreads ? static_cast<int>(left) : kReduceThreads;
+    const auto at = [&](int part, int moment, int c) {
+      return static_cast<double>(partials[partial_index(tiling, 2, part, moment, first + c)]);
+    };
+    const double rows = static_cast<double>(tiling.rows);
+    const double total_mean = column_total<kReduceThreads>(
+                                  columns, tiling.row_blocks, partial,
+                                  [&](int part, int c) { return rows_of(tiling, part) * at(part, 0, c); }) /
+                              rows;
+    if (thread < columns) means[thread] = total_mean;
+    __syncthreads();
+    const double total_m2 =
+        column_total<kReduceThreads>(columns, tiling.row_blocks, partial, [&](int part, int c) {
+          const double delta = at(part, 0, c) - means[c];
+          return at(part, 1, c) + rows_of(tiling, part) * delta * delta;
+        });
+    if (thread < columns) {
+      mean[first + thread] = static_cast<float>(total_mean);
+      variance[first + thread] = static_cast<float>(total_m2 / rows);
+    }
+  }
+}
+
+// ---- maps
+
+template <typename T, bool kWholeUnits>
+struct Apply {
+  static constexpr int kVectors = 2;
+  int64_t channels;
+  BatchNormApplyArgs args;
+
+  __device__ __forceinline__ void coefficients(int64_t channel, float (&values)[kVectors]) const {
+    affine_of(args.vectors, channel, values[0], values[1]);
+  }
+  template <typename Vectors>
+  __device__ __forceinline__ void row(const RowSpan& span, int64_t row, const Vectors& vectors) const {
+    const UnitIndex at = unit_index(row, span.channel, channels);
+    float y[kUnit], more[kUnit] = {}, scale[kUnit], shift[kUnit];
+    load_unit<kWholeUnits>(static_cast<const T*>(args.src) + at.element, span.count, y);
+    if (args.addend != nullptr) {
+      load_unit<kWholeUnits>(static_cast<const T*>(args.addend) + at.element, span.count, more);
+    }
+    vectors.load(0, span.column, scale);
+    vectors.load(1, span.column, shift);
+    normalise(y, scale, shift);
+    if (args.addend != nullptr) {
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) y[i] += more[i];
+    }
+    if (args.relu) rectify(y);
+    const Pack<T> rounded = narrow<T>(y);
+    store_pack<kWholeUnits>(rounded, static_cast<T*>(args.dst) + at.element, span.count);
+    if (args.mask != nullptr) {
+      widen(rounded, y);
+      args.mask[at.mask_byte] = open_bits(y, span.count);
+    }
+  }
+};
+
+/// dst = of_dy d_dst + (of_x src + constant): a backward pass of batch norm; without src the last two are 0.
+template <typename T, bool kWholeUnits, bool kFrozen>
+struct BackwardApply {
+  static constexpr int kVectors = kFrozen ? 1 : 3;
+  int64_t rows, channels;
+  const T *d_dst, *src;
+  BatchNormVectors vectors;
+  const float *d_gamma, *d_beta;
+  T* d_src;
+
+  __device__ __forceinline__ void coefficients(int64_t c, float (&values)[kVectors]) const {
+    const double inverse = inverse_deviation(vectors, c);
+    const double of_dy = static_cast<double>(vectors.gamma[c]) * inverse;
+    values[0] = static_cast<float>(of_dy);
+    if constexpr (!kFrozen) {
+      const double share = of_dy / static_cast<double>(rows);
+      const double of_x = -share * inverse * static_cast<double>(d_gamma[c]);
+      values[1] = static_cast<float>(of_x);
+      values[2] = static_cast<float>(-share * static_cast<double>(d_beta[c]) -
+                                     of_x * static_cast<double>(vectors.mean[c]));
+    }
+  }
+  template <typename Vectors>
+  __device__ __forceinline__ void row(const RowSpan& span, int64_t row, const Vectors& coefficients) const {
+    const int64_t at = row * channels + span.channel;
+    float dy[kUnit], factor[kUnit];
+    load_unit<kWholeUnits>(d_dst + at, span.count, dy);
+    coefficients.load(0, span.column, factor);
+    if constexpr (kFrozen) {
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) dy[i] *= factor[i];
+    } else {
+      float x[kUnit], of_x[kUnit], constant[kUnit];
+      load_unit<kWholeUnits>(src + at, span.count, x);
+      coefficients.load(1, span.column, of_x);
+      coefficients.load(2, span.column, constant);
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) dy[i] = fmaf(factor[i], dy[i], fmaf(of_x[i], x[i], constant[i]));
+    }
+    store_unit<kWholeUnits>(dy, d_src + at, span.count);
+  }
+};
+
+template <typename T, bool kWholeUnits>
+struct AddBias {
+  static constexpr int kVectors = 1;
+  int64_t channels;
+  const T* src;
+  const float* bias;
+  T* dst;
+
+  __device__ __forceinline__ void coefficients(int64_t channel, float (&values)[kVectors]) const {
+    values[0] = bias[channel];
+  }
+  template <typename Vectors>
+  __device__ __forceinline__ void row(const RowSpan& span, int64_t row, const Vectors& vectors) const {
+    const int64_t at = row * channels + span.channel;
+    float x[kUnit], offset[kUnit];
+    load_unit<kWholeUnits>(src + at, span.count, x);
+    vectors.load(0, span.column, offset);
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) x[i] += offset[i];
+    store_unit<kWholeUnits>(x, dst + at, span.count);
+  }
+};
+
+}  // namespace
+
+size_t batch_norm_stats_workspace(const Rows& rows) {
+  return partial_bytes(tile_reduction(rows.rows, rows.channels), 2);
+}
+
+void batch_norm_stats(const Rows& rows, const void* src, float* mean, float* variance, void* workspace,
+                      unsigned* counter, Stream stream) {
+  constexpr const char* kName = "batch_norm_stats";
+  require_rows(kName, rows);
+  require_addresses(kName, {src, workspace});
+  const RowTiling tiling = tile_reduction(rows.rows, rows.channels);
+  with_rows(rows, [&](auto zero, auto whole) {
+    using T = decltype(zero);
+    launch(kName, batch_norm_stats_kernel<T, whole.value>, tiling.grid(), dim3(kReduceThreads), 0, stream,
+           tiling, static_cast<const T*>(src), static_cast<float*>(workspace), counter, mean, variance);
+  });
+}
+
+void batch_norm_apply(const Rows& rows, const BatchNormApplyArgs& args, Stream stream) {
+  constexpr const char* kName = "batch_norm_apply";
+  require_rows(kName, rows);
+  require_addresses(kName, {args.src, args.dst});
+  require(args.mask == nullptr || args.relu, kName, "a mask without ReLU");
+  with_rows(rows, [&](auto zero, auto whole) {
+    map_rows(kName, rows.rows, rows.channels, Apply<decltype(zero), whole.value>{rows.channels, args},
+             stream);
+  });
+}
+
+void batch_norm_backward_apply(const Rows& rows, const void* d_dst, const void* src,
+                               const BatchNormVectors& vectors, const float* d_gamma, const float* d_beta,
+                               void* d_src, Stream stream) {
+  constexpr const char* kName = "batch_norm_backward_apply";
+  require_rows(kName, rows);
+  require_addresses(kName, {d_dst, src, d_src});
+  with_rows(rows, [&](auto zero, auto whole) {
+    using T = decltype(zero);
+    const BackwardApply<T, whole.value, false> policy{
+        rows.rows, rows.channels, static_cast<const T*>(d_dst), static_cast<const T*>(src), vectors,
+        d_gamma,   d_beta,        static_cast<T*>(d_src)};
+    map_rows(kName, rows.rows, rows.channels, policy, stream);
+  });
+}
+
+void batch_norm_frozen_backward(const Rows& rows, const void* d_dst, const BatchNormVectors& vectors,
+                                void* d_src, Stream stream) {
+  constexpr const char* kName = "batch_norm_frozen_backward";
+  require_rows(kName, rows);
+  require_addresses(kName, {d_dst, d_src});
+  with_rows(rows, [&](auto zero, auto whole) {
+    using T = decltype(zero);
+    const BackwardApply<T, whole.value, true> policy{
+        rows.rows, rows.channels, static_cast<const T*>(d_dst), nullptr, vectors,
+        nullptr,   nullptr,       static_cast<T*>(d_src)};
+    map_rows(kName, rows.rows, rows.channels, policy, stream);
+  });
+}
+
+void bias(const Rows& rows, const void* src, const float* bias, void* dst, Stream stream) {
+  constexpr const char* kName = "bias";
+  require_rows(kName, rows);
+  require_addresses(kName, {src, dst});
+  with_rows(rows, [&](auto zero, auto whole) {
+    using T = decltype(zero);
+    const AddBias<T, whole.value> policy{rows.channels, static_cast<const T*>(src), bias,
+                                         static_cast<T*>(dst)};
+    map_rows(kName, rows.rows, rows.channels, policy, stream);
+  });
+}
+
+}  // namespace residuum::kernels

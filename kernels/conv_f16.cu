@@ -1,0 +1,8 @@
+// Convolutions in f16.
+#include "kernels/conv_instances.cuh"
+
+namespace residuum::kernels {
+
+const ConvLaunchers kConvF16 = ConvInstances<f16, F32Math::kTf32>::kTable;
+
+}  // namespace residuum::kernels

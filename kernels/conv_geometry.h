@@ -1,0 +1,146 @@
+// A convolution as its kernels see it. Forward and backward-data are the same sum: an output pixel collects,
+// over a rectangle of taps, the channels of one source pixel each, times a slice of the weights.
+// Backward-data with stride s falls apart into s*s parity classes of output pixels, each with its own taps.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/conv_tiles.h"
+#include "kernels/shapes.h"
+
+namespace residuum::kernels {
+
+/// One rectangle of taps. Tap (i, j) of grid pixel (y, x) reads source pixel (y * src_stride + first_h + i *
+/// step, x * src_stride + first_w + j * step) and weight element (first_r + i * r_step, first_s + j *
+/// r_step); the result goes to pixel (y * dst_stride + offset_h, x * dst_stride + offset_w).
+struct TapGrid {
+  int grid_h = 0, grid_w = 0;  ///< output pixels
+  int taps_h = 0, taps_w = 0;
+  int first_h = 0, first_w = 0, step = 1;
+  int first_r = 0, first_s = 0, r_step = 1;
+  int src_stride = 1, dst_stride = 1, offset_h = 0, offset_w = 0;
+
+  constexpr int taps() const { return taps_h * taps_w; }
+  constexpr int lowest_h() const { return step > 0 ? first_h : first_h - (taps_h - 1); }
+  constexpr int lowest_w() const { return step > 0 ? first_w : first_w - (taps_w - 1); }
+};
+
+struct ConvGeometry {
+  int n = 0;
+  int src_h = 0, src_w = 0, src_c = 0;  ///< the tensor that is read (backward-data: d_dst)
+  int dst_h = 0, dst_w = 0, dst_c = 0;
+  int depth = 0;    ///< channels of a group summed for each tap; packed: of a whole row of taps
+  int columns = 0;  ///< channels of a group written
+  int weight_pitch = 0, weight_tap = 0;  ///< elements of one weight row R*S*(C/groups), and of one tap of it
+  int kernel_h = 0, kernel_w = 0, stride = 1, pad = 0, groups = 1;
+  bool backward_data = false;
+  /// A kernel row's taps and channels are contiguous in source and weights: one tap of S*C "channels".
+  bool packed = false;
+  /// All taps read one patch: the `patch_rows` source pixels in a row that a tile's taps touch.
+  bool halo = false;
+  int patch_rows = 0;
+  int patch_slots = 0;
+
+  constexpr int classes() const { return backward_data ? stride * stride : 1; }
+
+  constexpr TapGrid taps(int parity) const {
+    TapGrid t;
+    if (!backward_data) {
+      t = {dst_h, dst_w, kernel_h, packed ? 1 : kernel_w, -pad, -pad, 1, 0, 0, 1, stride, 1, 0, 0};
+      return t;
+    }
+    const int a = parity / stride, b = parity % stride;
+    const auto count = [this](int first, int extent) {
+      return first < extent ? (extent - 1 - first) / stride + 1 : 0;
+    };
+    t.first_r = (a + pad) % stride;
+    t.first_s = (b + pad) % stride;
+    t.taps_h = count(t.first_r, kernel_h);
+    t.taps_w = count(t.first_s, kernel_w);
+    t.first_h = (a + pad - t.first_r) / stride;
+    t.first_w = (b + pad - t.first_s) / stride;
+    t.step = -1;
+    t.r_step = stride;
+    t.dst_stride = stride;
+    t.offset_h = a;
+    t.offset_w = b;
+    t.grid_h = count(a, dst_h);
+    t.grid_w = count(b, dst_w);
+    return t;
+  }
+};
+
+/// The source pixels between the lowest and the highest one that a tile of `rows` consecutive grid pixels
+/// touches: the largest over all tiles.
+constexpr int patch_rows(const ConvGeometry& g, const TapGrid& t, int rows) {
+  const int64_t pixels = int64_t{t.grid_h} * t.grid_w, all = pixels * g.n;
+  if (all == 0 || t.taps() == 0) return 0;
+  const auto base = [&](int64_t m) {
+    const int64_t image = m / pixels, y = m % pixels / t.grid_w, x = m % t.grid_w;
+    return (image * g.src_h + y * t.src_stride) * g.src_w + x * t.src_stride;
+  };
+  int64_t span = 0;
+  for (int64_t m = 0; m < all; m += rows) {
+    span = std::max(span, base(std::min(m + rows, all) - 1) - base(m));
+  }
+  return static_cast<int>(span + (t.taps_h - 1) * int64_t{g.src_w} + t.taps_w);
+}
+
+/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros, patches and weight tiles.
+constexpr size_t conv_shared_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
+  const size_t patch = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
+  const size_t weights = static_cast<size_t>(tile.columns) * static_cast<size_t>(tile.stages);
+  return static_cast<size_t>(tile.rows) * 16 + 128 +
+         (patch + weights) * static_cast<size_t>(tile.depth) * element;
+}
+
+constexpr ConvGeometry conv_geometry(const ConvProblem& problem, bool backward_data) {
+  const ConvShape& s = problem.shape;
+  const auto whole = [](int64_t value) { return static_cast<int>(value); };
+  const int c = whole(s.c / s.groups), k = whole(s.k / s.groups);
+  ConvGeometry g;
+  g.n = whole(s.n);
+  g.src_h = whole(backward_data ? s.p() : s.h);
+  g.src_w = whole(backward_data ? s.q() : s.w);
+  g.src_c = whole(backward_data ? s.k : s.c);
+  g.dst_h = whole(backward_data ? s.h : s.p());
+  g.dst_w = whole(backward_data ? s.w : s.q());
+  g.dst_c = whole(backward_data ? s.c : s.k);
+  g.depth = backward_data ? k : c;
+  g.columns = backward_data ? c : k;
+  g.weight_pitch = whole(s.r * s.s) * c;
+  g.weight_tap = c;
+  g.kernel_h = whole(s.r);
+  g.kernel_w = whole(s.s);
+  g.stride = whole(s.stride);
+  g.pad = whole(s.pad);
+  g.groups = whole(s.groups);
+  g.backward_data = backward_data;
+  g.packed = !is_aligned(problem) && !backward_data && s.groups == 1;
+  if (g.packed) g.depth = g.kernel_w * c;
+
+  const Tile tile = tile_of(conv_tile(problem, backward_data));
+  const auto slots = [&](int taps) { return 1 + (tile.stages - 1 + taps - 1) / std::max(taps, 1); };
+  g.patch_rows = tile.rows;
+  g.patch_slots = tile.stages;
+  if (!is_aligned(problem) || (!backward_data && s.stride > 1)) return g;
+  // Reading each source pixel once pays when several taps read it, and needs room. With more output than
+  // source pixels (much padding), the pixels of a tile would not follow each other in memory.
+  int rows = 0, most = 0, fewest = 1 << 30;
+  for (int parity = 0; parity < g.classes(); ++parity) {
+    const TapGrid t = g.taps(parity);
+    if (t.taps() == 0) continue;
+    if (t.grid_w > g.src_w || t.grid_h > g.src_h) return g;
+    rows = std::max(rows, patch_rows(g, t, tile.rows));
+    most = std::max(most, t.taps());
+    fewest = std::min(fewest, t.taps());
+  }
+  if (most < 3) return g;
+  ConvGeometry halo = g;
+  halo.halo = true;
+  halo.patch_rows = rows;
+  halo.patch_slots = slots(fewest);
+  return conv_shared_bytes(halo, tile, size_of(problem.type)) <= kSharedBytes ? halo : g;
+}
+
+}  // namespace residuum::kernels

@@ -1,0 +1,130 @@
+// Which tile a convolution runs with: pure constexpr functions from problem to tile, with the reason of each
+// number. Plain C++, so that tests look at the choice for every layer of every model without a GPU.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/launch.h"
+#include "kernels/shapes.h"
+
+namespace residuum::kernels {
+
+/// The work of one block: rows x columns of the result, `depth` terms of the sum at a time, `stages` of them
+/// in flight; warps_m x warps_n warps share the rows and columns; `blocks` of them fit a multiprocessor.
+struct Tile {
+  int rows = 0, columns = 0, depth = 0, warps_m = 0, warps_n = 0, stages = 0, blocks = 0;
+
+  constexpr int threads() const { return 32 * warps_m * warps_n; }
+  constexpr int warp_rows() const { return rows / warps_m; }
+  constexpr int warp_columns() const { return columns / warps_n; }
+};
+
+/// Streaming multiprocessors the choices aim at: H100 and H200 have 132 (A100: 108). A constant, so that
+/// results do not depend on the chip a plan is made for.
+inline constexpr int kMultiprocessors = 132;
+/// Shared memory a block may have: A100 offers 163 KB; half of H100's 227 KB lets two blocks overlap.
+inline constexpr size_t kSharedBytes = 113 * 1024;
+
+/// The tiles there are. (Names and not values are the kernels' template arguments: nvcc 13.0 writes broken
+/// host stubs for arguments of class type.)
+enum class TileName : uint8_t {
+  kConvWide,
+  kConvMedium,
+  kConvNarrow,
+  kConvSlim,
+  kConvPacked,
+  kConvF32,
+  kConvF32Packed,
+  kFilterWide,
+  kFilterSquare,
+  kFilterSlim,
+  kFilterPacked,
+  kFilterF32,
+};
+
+constexpr Tile tile_of(TileName name) {
+  switch (name) {
+    // Forward and backward-data: rows are pixels, columns are channels, depth is channels of one tap. 128
+    // rows: 6,272 blocks for a 56x56 layer at batch 256, 98 for a 7x7 one. 64 channels of 16 bits are 128
+    // bytes: one row of a conflict-free swizzle. Three stages hide the latency of memory behind two tiles of
+    // arithmetic.
+    case TileName::kConvWide:
+      return {128, 128, 64, 2, 4, 3, 2};  // 64x32 a warp: 16 mma for 6 ldmatrix
+    case TileName::kConvMedium:
+      return {128, 64, 64, 4, 1, 3, 3};  // 72 KB: three blocks on an H100
+    case TileName::kConvNarrow:
+      return {128, 32, 32, 4, 1, 4, 4};  // CIFAR's second stage: 32 channels
+    case TileName::kConvSlim:
+      return {128, 16, 16, 4, 1, 4, 4};  // CIFAR's first stage: 16 channels
+    case TileName::kConvPacked:
+      return {128, 64, 32, 4, 1, 2, 3};  // any channel count; the stem's 7 taps of 3 channels are one row
+    case TileName::kConvF32:
+      return {64, 64, 32, 2, 2, 3, 2};  // 32 channels of 32 bits: 128 bytes again
+    case TileName::kConvF32Packed:
+      return {64, 64, 32, 2, 2, 2, 2};
+    // Backward-filter: rows are output channels, columns kernel elements x input channels, depth is pixels.
+    case TileName::kFilterWide:
+      return {128, 128, 32, 2, 4, 4, 2};
+    case TileName::kFilterSquare:
+      return {64, 64, 32, 2, 2, 4, 4};  // 64 output channels: half of the wide tile would idle
+    case TileName::kFilterSlim:
+      return {32, 128, 32, 1, 4, 4, 4};  // CIFAR: 16 or 32 output channels, 9 x as many columns
+    case TileName::kFilterPacked:
+      return {64, 64, 32, 2, 2, 2, 3};  // any channel count
+    case TileName::kFilterF32:
+      return {64, 64, 16, 2, 2, 3, 2};  // also with any channel count
+  }
+  return {};
+}
+
+/// Whether channels come in whole 16-byte vectors, so that asynchronous copies can be used.
+constexpr bool is_aligned(const ConvProblem& problem) {
+  const int64_t vector = problem.type == Element::kF32 ? 4 : 8;
+  const ConvShape& s = problem.shape;
+  return (s.c / s.groups) % vector == 0 && (s.k / s.groups) % vector == 0;
+}
+
+/// The tile of the forward pass (backward_data false: columns are output channels) or of backward-data
+/// (columns are input channels).
+constexpr TileName conv_tile(const ConvProblem& problem, bool backward_data) {
+  const bool aligned = is_aligned(problem);
+  if (problem.type == Element::kF32) return aligned ? TileName::kConvF32 : TileName::kConvF32Packed;
+  if (!aligned) return TileName::kConvPacked;
+  const int64_t c = problem.shape.c / problem.shape.groups, k = problem.shape.k / problem.shape.groups;
+  const int64_t columns = backward_data ? c : k, depth = backward_data ? k : c;
+  // A tile deeper than the channels there are multiplies zeros.
+  if (columns <= 16 && depth <= 16) return TileName::kConvSlim;
+  if (columns <= 32) return TileName::kConvNarrow;
+  if (columns <= 64) return TileName::kConvMedium;
+  // A wide tile must still give every multiprocessor a block.
+  const ConvShape& s = problem.shape;
+  const int64_t pixels = backward_data ? s.n * s.h * s.w : s.n * s.p() * s.q();
+  const int64_t blocks = ((pixels + 127) / 128) * ((columns + 127) / 128) * s.groups;
+  return blocks >= kMultiprocessors && columns % 128 == 0 ? TileName::kConvWide : TileName::kConvMedium;
+}
+
+constexpr TileName filter_tile(const ConvProblem& problem) {
+  if (problem.type == Element::kF32) return TileName::kFilterF32;
+  if (!is_aligned(problem)) return TileName::kFilterPacked;
+  const int64_t rows = problem.shape.k / problem.shape.groups;
+  const int64_t columns = problem.shape.r * problem.shape.s * (problem.shape.c / problem.shape.groups);
+  if (rows <= 32) return TileName::kFilterSlim;
+  return rows % 128 == 0 && columns % 128 == 0 ? TileName::kFilterWide : TileName::kFilterSquare;
+}
+
+/// Pieces into which backward-filter cuts its sum over pixels: two blocks for each multiprocessor, but pieces
+/// of at least eight tiles (a shorter one spends its time filling the pipeline), and partial results of at
+/// most 64 MB.
+constexpr int filter_pieces(const ConvProblem& problem) {
+  const ConvShape& s = problem.shape;
+  const Tile tile = tile_of(filter_tile(problem));
+  const auto tiles = [](int64_t extent, int64_t size) { return (extent + size - 1) / size; };
+  const int64_t blocks =
+      tiles(s.k / s.groups, tile.rows) * tiles(s.r * s.s * (s.c / s.groups), tile.columns) * s.groups;
+  const int64_t steps = tiles(s.n * s.p() * s.q(), tile.depth);
+  const int64_t wanted = tiles(2 * kMultiprocessors, blocks);
+  const int64_t by_length = steps / 8, by_memory = (int64_t{64} << 20) / (4 * s.weight_elements());
+  return static_cast<int>(std::max<int64_t>(1, std::min({wanted, by_length, by_memory, int64_t{1024}})));
+}
+
+}  // namespace residuum::kernels

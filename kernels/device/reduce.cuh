@@ -1,0 +1,180 @@
+// Sums with a fixed order: over the rows of a block, over the blocks of a launch (the last block to finish
+// adds what the others left in the workspace), over a warp. Nothing here depends on which block or warp runs
+// first.
+#pragma once
+
+#include "kernels/device/rows.cuh"
+
+namespace residuum::kernels {
+
+inline constexpr unsigned kFullWarp = 0xffffffffu;
+inline constexpr int kWarp = 32;
+
+/// True in every thread of the block that is the last of `blocks` to come here; what the others wrote before
+/// is then visible. Sets the counter back to 0.
+__device__ __forceinline__ bool is_last_block(unsigned* counter, unsigned blocks) {
+  SHARED(int, last, );
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    last = atomicAdd(counter, 1u) == blocks - 1 ? 1 : 0;
+    __threadfence();
+    if (last != 0) *counter = 0;
+  }
+  __syncthreads();
+  return last != 0;
+}
+
+/// Sum over parts of term(part, column) for each of `columns` columns (at most kThreads, the size of the
+/// block), in thread `column`; other threads get something else. `memory` is kThreads doubles of shared
+/// memory.
+template <int kThreads, typename Term>
+__device__ __forceinline__ double column_total(int columns, int parts, double* memory, const Term& term) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int ranges = kThreads / columns;
+  const int range = thread / columns, column = thread - range * columns;
+  double sum = 0;
+  if (range < ranges) {
+#pragma unroll 4
+    for (int part = range; part < parts; part += ranges) sum += static_cast<double>(term(part, column));
+  }
+  memory[thread] = sum;
+  __syncthreads();
+  if (thread < columns) {
+    for (int r = 1; r < ranges; ++r) sum += memory[r * columns + thread];
+  }
+  __syncthreads();
+  return sum;
+}
+
+/// The sum over the block, in thread 0. `memory` is kThreads doubles of shared memory.
+template <int kThreads>
+__device__ __forceinline__ double block_total(double value, double* memory) {
+  const int thread = static_cast<int>(threadIdx.x);
+  memory[thread] = value;
+#pragma unroll
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (thread < half) memory[thread] += memory[thread + half];
+  }
+  __syncthreads();
+  return memory[0];
+}
+
+/// Sum and maximum over a warp, in every lane.
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
+#pragma unroll
+  for (int lane = kWarp / 2; lane > 0; lane /= 2) value += __shfl_xor_sync(kFullWarp, value, lane);
+  return value;
+}
+__device__ __forceinline__ float warp_max(float value) {
+#pragma unroll
+  for (int lane = kWarp / 2; lane > 0; lane /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, lane));
+  }
+  return value;
+}
+
+// ---- sums per channel
+// ----------------------------------------------------------------------------------------
+
+inline constexpr int kReduceThreads = 256;
+inline constexpr int kReduceWidth = 8;  // units: 128 bytes of a row, one cache line, in 16-bit types
+/// 528 blocks: two waves on 132 multiprocessors that hold two blocks of 128 registers a thread, or one of lighter
+/// kernels; the last block reads 512 bytes of each, which takes it a few microseconds. 4 visits pay for the sum
+/// over the block; 256 floats are added up before double takes over.
+inline constexpr TilingRule kReduceRule{kReduceThreads, kReduceWidth, 528, 4, 256};
+
+inline RowTiling tile_reduction(int64_t rows, int64_t channels) {
+  return tile_rows(rows, channels, kReduceRule);
+}
+
+/// Shared memory of a reduction over the rows of a tile.
+struct RowReduction {
+  float* values;    ///< kReduceThreads units
+  double* partial;  ///< kReduceThreads
+
+  /// Sum over the rows of the block of each thread's `unit`, for column threadIdx.x of the tile.
+  __device__ __forceinline__ double total(const RowTiling& tiling, const float (&unit)[kUnit]) const {
+    float4* const own = reinterpret_cast<float4*>(values + threadIdx.x * kUnit);
+    own[0] = make_float4(unit[0], unit[1], unit[2], unit[3]);
+    own[1] = make_float4(unit[4], unit[5], unit[6], unit[7]);
+    __syncthreads();
+    const int columns = tiling.columns();
+    return column_total<kReduceThreads>(columns, tiling.height, partial,
+                                        [&](int row, int column) { return values[row * columns + column]; });
+  }
+};
+
+/// Where block `part` leaves sum `sum` of a channel: floats [parts][sums][channels].
+__device__ __forceinline__ int64_t partial_index(const RowTiling& tiling, int sums, int64_t part, int sum,
+                                                 int64_t channel) {
+  return (part * sums + sum) * tiling.channels + channel;
+}
+
+inline size_t partial_bytes(const RowTiling& tiling, int sums) {
+  return static_cast<size_t>(tiling.row_blocks) * static_cast<size_t>(sums * tiling.channels) * sizeof(float);
+}
+
+/// Leaves the block's sum in the workspace.
+__device__ __forceinline__ void store_partial(const RowTiling& tiling, int sums, int sum, double value,
+                                              float* partials) {
+  const int64_t channel = static_cast<int64_t>(blockIdx.x) * tiling.columns() + threadIdx.x;
+  if (static_cast<int>(threadIdx.x) < tiling.columns() && channel < tiling.channels) {
+    partials[partial_index(tiling, sums, blockIdx.y, sum, channel)] = static_cast<float>(value);
+  }
+}
+
+/// Per-channel sums of a policy over all rows. A policy is a struct with kVectors, kSums, an Item that load()
+/// fetches for a unit without waiting, add() that adds it to the thread's sums (and may store), and
+/// finish(channel, totals) which the last block calls for each channel.
+template <typename Policy>
+__global__ void __launch_bounds__(kReduceThreads, 2)
+    sum_rows_kernel(const RowTiling tiling, const Policy policy, float* partials, unsigned* counter) {
+  constexpr int kColumns = kReduceWidth * kUnit, kSums = Policy::kSums, kFlight = Policy::kFlight;
+  SHARED(float, memory, [(Policy::kVectors > 0 ? Policy::kVectors : 1) * kColumns]);
+  SHARED(float, values, [kReduceThreads * kUnit]);
+  SHARED(double, partial, [kReduceThreads]);
+  const auto coefficients = stage_coefficients<Policy::kVectors, kColumns>(tiling, policy, memory);
+  const RowSpan span = row_span(tiling);
+  float sums[kSums][kUnit] = {};
+  int64_t row = span.row;
+  for (; row + (kFlight - 1) * tiling.height < span.end; row += kFlight * tiling.height) {
+    typename Policy::Item items[kFlight];
+#pragma unroll
+    for (int i = 0; i < kFlight; ++i) items[i] = policy.load(span, row + i * tiling.height);
+#pragma unroll
+    for (int i = 0; i < kFlight; ++i) policy.add(span, row + i * tiling.height, items[i], coefficients, sums);
+  }
+  for (; row < span.end; row += tiling.height) {
+    policy.add(span, row, policy.load(span, row), coefficients, sums);
+  }
+  const RowReduction block{values, partial};
+#pragma unroll
+  for (int s = 0; s < kSums; ++s) store_partial(tiling, kSums, s, block.total(tiling, sums[s]), partials);
+  if (!is_last_block(counter, gridDim.x * gridDim.y)) return;
+  for (int64_t first = 0; first < tiling.channels; first += kReduceThreads) {
+    const int64_t left = tiling.channels - first;
+    const int columns = left < kReduceThreads ? static_cast<int>(left) : kReduceThreads;
+    double totals[kSums];
+#pragma unroll
+    for (int s = 0; s < kSums; ++s) {
+      totals[s] =
+          column_total<kReduceThreads>(columns, tiling.row_blocks, partial, [&](int part, int column) {
+            return partials[partial_index(tiling, kSums, part, s, first + column)];
+          });
+    }
+    if (static_cast<int>(threadIdx.x) < columns) policy.finish(first + threadIdx.x, totals);
+  }
+}
+
+template <typename Policy>
+void sum_rows(const char* name, int64_t rows, int64_t channels, const Policy& policy, void* workspace,
+              unsigned* counter, Stream stream) {
+  const RowTiling tiling = tile_reduction(rows, channels);
+  launch(name, sum_rows_kernel<Policy>, tiling.grid(), dim3(kReduceThreads), 0, stream, tiling, policy,
+         static_cast<float*>(workspace), counter);
+}
+
+}  // namespace residuum::kernels

@@ -1,0 +1,176 @@
+// Tiles in shared memory and the fragments that tensor cores take from them. A tile is rows of 16-byte
+// chunks; chunk c of row r lies at position c ^ swizzle(r), so that the eight rows an ldmatrix reads fall
+// into different banks. "Deep" tiles have the summed index along a row (rows x depth); "flat" ones have it
+// across the rows (depth x columns), as tensors with channels last give them to sums over pixels.
+#pragma once
+
+#include "kernels/device/element.cuh"
+#include "kernels/device/platform.cuh"
+
+namespace residuum::kernels {
+
+inline constexpr int kChunkBytes = 16;
+
+/// Elements of T in a chunk.
+template <typename T>
+inline constexpr int kChunk = kChunkBytes / static_cast<int>(sizeof(T));
+
+/// What the chunk numbers of row `row` are XORed with, in a tile of `kChunks` (2, 4, 8 or 16) chunks a row.
+/// Eight chunks are all 32 banks: rows that start in the same bank get different masks.
+template <int kChunks>
+__device__ __forceinline__ int swizzle(int row) {
+  constexpr int kRowsPerSweep = kChunks >= 8 ? 1 : 8 / kChunks;
+  constexpr int kMask = kChunks >= 8 ? 7 : kChunks - 1;
+  return (row / kRowsPerSweep) & kMask;
+}
+
+/// Byte offset of a chunk in a tile.
+template <int kChunks>
+__device__ __forceinline__ int chunk_offset(int row, int chunk) {
+  return (row * kChunks + (chunk ^ swizzle<kChunks>(row))) * kChunkBytes;
+}
+
+/// Reads a chunk of `kChunk<T>` elements from `src`, those at and after `count` as zeros.
+template <typename T>
+__device__ __forceinline__ void store_partial_chunk(unsigned char* dst, const T* src, int begin, int end) {
+  alignas(kChunkBytes) T values[kChunk<T>];
+#pragma unroll
+  for (int i = 0; i < kChunk<T>; ++i) values[i] = i >= begin && i < end ? src[i] : from_float<T>(0.0f);
+  *reinterpret_cast<uint4*>(dst) = *reinterpret_cast<const uint4*>(values);
+}
+
+/// One factor of an mma in the words of one lane: kWords of them, 4 of the left factor or 2 of the right.
+/// prepare() turns words as they were stored into what multiply_add wants.
+template <typename T, F32Math kMath, int kWords>
+struct Factor {
+  static constexpr int kDepth = 16;  ///< terms of the sum in one mma
+  uint32_t words[kWords];
+  __device__ __forceinline__ void prepare() {}
+};
+template <int kWords>
+struct Factor<float, F32Math::kTf32, kWords> {
+  static constexpr int kDepth = 8;
+  uint32_t words[kWords];
+  __device__ __forceinline__ void prepare() {
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) words[i] = round_to_tf32(__uint_as_float(words[i]));
+  }
+};
+template <int kWords>
+struct Factor<float, F32Math::kTf32x3, kWords> {
+  static constexpr int kDepth = 8;
+  uint32_t words[kWords], rest[kWords];  ///< value = words + rest, nearly
+  __device__ __forceinline__ void prepare() {
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      const float value = __uint_as_float(words[i]);
+      words[i] = round_to_tf32(value);
+      rest[i] = round_to_tf32(value - __uint_as_float(words[i]));
+    }
+  }
+};
+
+template <F32Math kMath>
+__device__ __forceinline__ void multiply_add(float (&c)[4], const Factor<bf16, kMath, 4>& a,
+                                             const Factor<bf16, kMath, 2>& b) {
+  mma_bf16(c, a.words, b.words[0], b.words[1]);
+}
+template <F32Math kMath>
+__device__ __forceinline__ void multiply_add(float (&c)[4], const Factor<f16, kMath, 4>& a,
+                                             const Factor<f16, kMath, 2>& b) {
+  mma_f16(c, a.words, b.words[0], b.words[1]);
+}
+__device__ __forceinline__ void multiply_add(float (&c)[4], const Factor<float, F32Math::kTf32, 4>& a,
+                                             const Factor<float, F32Math::kTf32, 2>& b) {
+  mma_tf32(c, a.words, b.words[0], b.words[1]);
+}
+__device__ __forceinline__ void multiply_add(float (&c)[4], const Factor<float, F32Math::kTf32x3, 4>& a,
+                                             const Factor<float, F32Math::kTf32x3, 2>& b) {
+  // The small products first, so that they are not lost beside the large one.
+  mma_tf32(c, a.rest, b.words[0], b.words[1]);
+  mma_tf32(c, a.words, b.rest[0], b.rest[1]);
+  mma_tf32(c, a.words, b.words[0], b.words[1]);
+}
+
+/// A row of a deep tile as one lane of an ldmatrix sees it.
+struct DeepRow {
+  SharedAddress base;  ///< of the row
+  int mask;            ///< its swizzle
+  __device__ __forceinline__ SharedAddress chunk(int index) const {
+    return base + static_cast<SharedAddress>((index ^ mask) * kChunkBytes);
+  }
+};
+
+/// The left factor, rows x depth, from a deep tile: lane l gives row l % 16 of sixteen. `step` counts mma
+/// along the depth; one takes two chunks whatever T is.
+template <typename Factor4>
+__device__ __forceinline__ void load_deep_rows(Factor4& a, const DeepRow& row, int step, int lane) {
+  ldmatrix_x4(a.words, row.chunk(2 * step + lane / 16));
+  a.prepare();
+}
+
+/// Two right factors, depth x 8 columns each, from a deep tile: lane l gives row (column of the product)
+/// l % 8 + 8 (l / 16) of sixteen.
+template <typename Factor2>
+__device__ __forceinline__ void load_deep_columns(Factor2& b0, Factor2& b1, const DeepRow& row, int step,
+                                                  int lane) {
+  uint32_t words[4];
+  ldmatrix_x4(words, row.chunk(2 * step + lane / 8 % 2));
+  b0.words[0] = words[0], b0.words[1] = words[1];
+  b1.words[0] = words[2], b1.words[1] = words[3];
+  b0.prepare();
+  b1.prepare();
+}
+__device__ __forceinline__ int deep_column_of_lane(int lane) {
+  return lane % 8 + 8 * (lane / 16);
+}
+
+/// 32-bit element (row, column) of a flat tile of floats: there is no transposing ldmatrix for 32 bits.
+template <int kChunks>
+__device__ __forceinline__ uint32_t flat_word(SharedAddress tile, int row, int column) {
+  return load_shared_32(tile +
+                        static_cast<SharedAddress>(chunk_offset<kChunks>(row, column / 4) + column % 4 * 4));
+}
+
+/// The left factor, 16 rows of the product from `first` on, from a flat tile (depth x rows).
+template <typename T, int kChunks, typename Factor4>
+__device__ __forceinline__ void load_flat_rows(Factor4& a, SharedAddress tile, int step, int first,
+                                               int lane) {
+  if constexpr (sizeof(T) == 2) {
+    const int depth = 16 * step + lane % 8 + 8 * (lane / 16);
+    const int chunk = first / kChunk<T> + lane / 8 % 2;
+    ldmatrix_x4_transposed(a.words, tile + static_cast<SharedAddress>(chunk_offset<kChunks>(depth, chunk)));
+  } else {
+#pragma unroll
+    for (int h = 0; h < 4; ++h) {
+      a.words[h] =
+          flat_word<kChunks>(tile, 8 * step + lane % 4 + 4 * (h >> 1), first + lane / 4 + 8 * (h & 1));
+    }
+  }
+  a.prepare();
+}
+
+/// Two right factors, columns [first, first + 16) of the product, from a flat tile (depth x columns).
+template <typename T, int kChunks, typename Factor2>
+__device__ __forceinline__ void load_flat_columns(Factor2& b0, Factor2& b1, SharedAddress tile, int step,
+                                                  int first, int lane) {
+  if constexpr (sizeof(T) == 2) {
+    uint32_t words[4];
+    const int depth = 16 * step + lane % 16;
+    const int chunk = first / kChunk<T> + lane / 16;
+    ldmatrix_x4_transposed(words, tile + static_cast<SharedAddress>(chunk_offset<kChunks>(depth, chunk)));
+    b0.words[0] = words[0], b0.words[1] = words[1];
+    b1.words[0] = words[2], b1.words[1] = words[3];
+  } else {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int depth = 8 * step + lane % 4 + 4 * h;
+      b0.words[h] = flat_word<kChunks>(tile, depth, first + lane / 4);
+      b1.words[h] = flat_word<kChunks>(tile, depth, first + 8 + lane / 4);
+    }
+  }
+  b0.prepare();
+  b1.prepare();
+}
+
+}  // namespace residuum::kernels

@@ -1,0 +1,202 @@
+// The choice of tiles and patches for convolution kernels, and the geometry they work from, checked on the
+// host for every layer of the zoo. No GPU and no emulator is needed: kernels/conv_tiles.h and conv_geometry.h
+// are plain C++.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "kernels/conv_geometry.h"
+#include "models/zoo.h"
+
+namespace residuum::kernels {
+namespace {
+
+/// The convolutions of a model at its usual batch.
+std::vector<ConvShape> convolutions(const std::string& model, int64_t batch) {
+  ModelOptions options;
+  options.batch = batch;
+  const Graph graph = build_model(model, options);
+  std::vector<ConvShape> shapes;
+  for (const Node& node : graph.nodes) {
+    const Conv* const conv = std::get_if<Conv>(&node.op);
+    if (conv == nullptr) continue;
+    const Nhwc src = Nhwc::of(graph.desc(node.inputs[0]).shape);
+    shapes.push_back({src.n, src.h, src.w, src.c, conv->out_channels, conv->kernel_h, conv->kernel_w,
+                      conv->stride, conv->pad, conv->groups});
+  }
+  return shapes;
+}
+
+std::vector<ConvShape> all_convolutions() {
+  std::vector<ConvShape> all;
+  for (const char* model : {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2",
+                            "resnext50_32x4d", "plain18", "plain34", "preresnet200"}) {
+    for (const int64_t batch : {1, 16, 256}) {
+      for (const ConvShape& shape : convolutions(model, batch)) all.push_back(shape);
+    }
+  }
+  for (const char* model : {"cifar_resnet20", "cifar_plain56", "cifar_preresnet110"}) {
+    for (const int64_t batch : {1, 128}) {
+      for (const ConvShape& shape : convolutions(model, batch)) all.push_back(shape);
+    }
+  }
+  return all;
+}
+
+const std::vector<ConvShape> kOdd = {
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, 1},    {2, 7, 5, 8, 16, 3, 3, 1, 1, 1},   {3, 13, 11, 16, 24, 3, 3, 2, 1, 1},
+    {2, 9, 9, 16, 16, 5, 5, 1, 2, 1},  {2, 17, 13, 3, 64, 7, 7, 2, 3, 1}, {2, 10, 10, 16, 32, 3, 3, 3, 1, 2},
+    {2, 11, 8, 8, 8, 2, 4, 3, 2, 1},   {2, 5, 5, 8, 8, 5, 5, 1, 3, 1},    {1, 3, 3, 8, 8, 7, 7, 1, 3, 1},
+    {2, 7, 11, 16, 16, 1, 3, 1, 1, 1}, {5, 1, 1, 64, 64, 1, 1, 1, 0, 1},  {4, 8, 8, 64, 128, 1, 1, 2, 0, 1},
+};
+
+std::string text(const ConvShape& s) {
+  return fmt::format("{}x{}x{}x{} -> {} kernel {}x{} stride {} pad {} groups {}", s.n, s.h, s.w, s.c, s.k,
+                     s.r, s.s, s.stride, s.pad, s.groups);
+}
+
+TEST(ConvTiles, EveryLayerFitsTheChip) {
+  for (const ConvShape& shape : all_convolutions()) {
+    for (const Element type : {Element::kBF16, Element::kF32}) {
+      const ConvProblem problem{shape, type, F32Math::kTf32x3};
+      for (const bool backward : {false, true}) {
+        const Tile tile = tile_of(conv_tile(problem, backward));
+        const ConvGeometry g = conv_geometry(problem, backward);
+        const size_t bytes = conv_shared_bytes(g, tile, size_of(type));
+        EXPECT_LE(bytes, kSharedBytes) << text(shape);
+        const size_t resident = g.halo ? 2 : static_cast<size_t>(tile.blocks);
+        EXPECT_LE(bytes * resident, size_t{227} * 1024) << text(shape);
+        EXPECT_EQ(tile.warp_rows() % 16, 0);
+        EXPECT_EQ(tile.warp_columns() % 16, 0);
+      }
+      const Tile tile = tile_of(filter_tile(problem));
+      EXPECT_EQ(tile.warp_rows() % 16, 0);
+      EXPECT_EQ(tile.warp_columns() % 16, 0);
+      EXPECT_GE(filter_pieces(problem), 1);
+    }
+  }
+}
+
+/// Registers of an sm_80 or sm_90 multiprocessor: 64 Ki, at most 255 a thread.
+TEST(ConvTiles, ResidentBlocksLeaveRegisters) {
+  for (int name = 0; name <= static_cast<int>(TileName::kFilterF32); ++name) {
+    const Tile tile = tile_of(static_cast<TileName>(name));
+    const int sums = tile.rows * tile.columns / tile.threads();
+    EXPECT_GE(65536 / (tile.blocks * tile.threads()), sums + 48) << tile.rows << "x" << tile.columns;
+    EXPECT_LE(tile.blocks * tile.threads(), 2048);
+  }
+}
+
+TEST(ConvTiles, LargeLayersGetLargeTiles) {
+  const auto tile = [](const ConvShape& shape) { return conv_tile({shape, Element::kBF16, {}}, false); };
+  EXPECT_EQ(tile({256, 56, 56, 64, 256, 1, 1, 1, 0, 1}), TileName::kConvWide);
+  EXPECT_EQ(tile({256, 56, 56, 64, 64, 3, 3, 1, 1, 1}), TileName::kConvMedium);
+  EXPECT_EQ(tile({256, 7, 7, 512, 2048, 1, 1, 1, 0, 1}), TileName::kConvWide);
+  EXPECT_EQ(tile({1, 7, 7, 512, 512, 3, 3, 1, 1, 1}), TileName::kConvMedium);
+  EXPECT_EQ(tile({128, 32, 32, 16, 16, 3, 3, 1, 1, 1}), TileName::kConvSlim);
+  EXPECT_EQ(tile({128, 16, 16, 32, 32, 3, 3, 1, 1, 1}), TileName::kConvNarrow);
+  EXPECT_EQ(tile({256, 224, 224, 3, 64, 7, 7, 2, 3, 1}), TileName::kConvPacked);
+}
+
+TEST(ConvTiles, ThreeByThreeReadsEachPixelOnce) {
+  for (const int64_t size : {7, 8, 14, 16, 28, 32, 56}) {
+    for (const int64_t channels : {16, 64, 128, 512}) {
+      const ConvProblem problem{{32, size, size, channels, channels, 3, 3, 1, 1, 1}, Element::kBF16, {}};
+      EXPECT_TRUE(conv_geometry(problem, false).halo) << size << " " << channels;
+      EXPECT_TRUE(conv_geometry(problem, true).halo) << size << " " << channels;
+    }
+  }
+  // One tap: nothing to share.
+  EXPECT_FALSE(conv_geometry({{32, 56, 56, 64, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}}, false).halo);
+}
+
+/// (output pixel, input pixel, r, s) of a convolution, by its definition.
+using Contribution = std::tuple<int64_t, int64_t, int64_t, int64_t>;
+
+std::multiset<Contribution> contributions(const ConvShape& s) {
+  std::multiset<Contribution> all;
+  for (int64_t p = 0; p < s.p(); ++p) {
+    for (int64_t q = 0; q < s.q(); ++q) {
+      for (int64_t r = 0; r < s.r; ++r) {
+        for (int64_t t = 0; t < s.s; ++t) {
+          const int64_t h = p * s.stride + r - s.pad, w = q * s.stride + t - s.pad;
+          if (h >= 0 && h < s.h && w >= 0 && w < s.w) all.insert({p * s.q() + q, h * s.w + w, r, t});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+/// The same from the taps of a geometry; backward-data exchanges the roles of the pixels.
+std::multiset<Contribution> contributions(const ConvGeometry& g) {
+  std::multiset<Contribution> all;
+  std::set<int64_t> written;
+  for (int parity = 0; parity < g.classes(); ++parity) {
+    const TapGrid t = g.taps(parity);
+    for (int y = 0; y < t.grid_h; ++y) {
+      for (int x = 0; x < t.grid_w; ++x) {
+        const int64_t dst = int64_t{y * t.dst_stride + t.offset_h} * g.dst_w + x * t.dst_stride + t.offset_w;
+        EXPECT_TRUE(written.insert(dst).second) << "pixel " << dst << " written twice";
+        for (int tap = 0; tap < t.taps(); ++tap) {
+          const int i = tap / t.taps_w, j = tap % t.taps_w;
+          const int h = y * t.src_stride + t.first_h + i * t.step,
+                    w = x * t.src_stride + t.first_w + j * t.step;
+          if (h < 0 || h >= g.src_h || w < 0 || w >= g.src_w) continue;
+          const int64_t src = int64_t{h} * g.src_w + w, r = t.first_r + i * t.r_step,
+                        s = t.first_s + j * t.r_step;
+          all.insert(g.backward_data ? Contribution{src, dst, r, s} : Contribution{dst, src, r, s});
+        }
+      }
+    }
+  }
+  EXPECT_EQ(static_cast<int64_t>(written.size()), int64_t{g.dst_h} * g.dst_w) << "pixels never written";
+  return all;
+}
+
+TEST(ConvGeometry, TapsAreTheConvolution) {
+  for (const ConvShape& shape : kOdd) {
+    SCOPED_TRACE(text(shape));
+    const ConvProblem problem{shape, Element::kBF16, {}};
+    const std::multiset<Contribution> expected = contributions(shape);
+    EXPECT_EQ(contributions(conv_geometry(problem, true)), expected);
+    const ConvGeometry forward = conv_geometry(problem, false);
+    if (!forward.packed) EXPECT_EQ(contributions(forward), expected);
+  }
+}
+
+TEST(ConvGeometry, PatchesHoldEveryTap) {
+  for (const ConvShape& shape : kOdd) {
+    SCOPED_TRACE(text(shape));
+    for (const bool backward : {false, true}) {
+      const ConvGeometry g = conv_geometry({shape, Element::kBF16, {}}, backward);
+      if (!g.halo) continue;
+      for (int parity = 0; parity < g.classes(); ++parity) {
+        const TapGrid t = g.taps(parity);
+        if (t.taps() == 0) continue;
+        const int rows = 16, patch = patch_rows(g, t, rows), pixels = t.grid_h * t.grid_w;
+        const auto base = [&](int m) {
+          return (m / pixels * g.src_h + m % pixels / t.grid_w * t.src_stride) * g.src_w +
+                 m % t.grid_w * t.src_stride;
+        };
+        for (int m = 0; m < g.n * pixels; ++m) {
+          const int lowest = base(m / rows * rows) + t.lowest_h() * g.src_w + t.lowest_w();
+          for (int tap = 0; tap < t.taps(); ++tap) {
+            const int dh = t.first_h + tap / t.taps_w * t.step, dw = t.first_w + tap % t.taps_w * t.step;
+            const int h = m % pixels / t.grid_w * t.src_stride + dh, w = m % t.grid_w * t.src_stride + dw;
+            if (h < 0 || h >= g.src_h || w < 0 || w >= g.src_w) continue;  // a row of zeros serves
+            const int row = base(m) + dh * g.src_w + dw - lowest;
+            ASSERT_GE(row, 0);
+            ASSERT_LT(row, patch);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace residuum::kernels

@@ -1,0 +1,265 @@
+// Whole training steps on CUDA: a small net's every value (activations, gradients, updated weights) is as
+// close to the double references as on the CPU, joined into launches as a training run joins them and one
+// node a launch; and a run through the executor, recorded as CUDA graphs and replayed, has one set of bits in
+// every order of the emulator and ends where the CPU's run ends.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "engine/exec/executor.h"
+#include "engine/graph/passes.h"
+#include "models/zoo.h"
+#include "tests/golden_data.h"
+#include "tests/graph_run.h"
+#include "tests/test_device.h"
+
+namespace residuum {
+namespace {
+
+using reference::Tensor;
+using reference::Tensors;
+
+constexpr int64_t kBatch = 4, kSize = 8, kClasses = 10;
+
+/// How far values may be from the exact ones, as a part of their L2 norm: `factor` times as far as the CPU's
+/// (where it has the type), or `floor` if that is more.
+struct Metric {
+  std::string_view name, reason;
+  double floor, factor;
+};
+constexpr double kFactor = 4;
+
+Metric layer_metric(DType type) {
+  if (type == DType::kF32) return {"layer-f32", "f32 sums over a dozen layers", 2e-5, kFactor};
+  if (type == DType::kBF16)
+    return {"layer-bf16", "2^-9 a layer; a ReLU near zero that switches moves its whole gradient", 5e-2,
+            kFactor};
+  return {"layer-f16", "2^-12 a layer; a ReLU near zero that switches moves its whole gradient", 2e-2,
+          kFactor};
+}
+
+Metric run_metric(DType type) {
+  if (type == DType::kF32)
+    return {"run-f32", "rounding of some steps, grown by ReLUs that switch", 2e-3, kFactor};
+  return {"run-16-bit", "rounding of some steps, grown by ReLUs that switch", 2e-1, kFactor};
+}
+
+/// |found - expected| / |expected|.
+double deviation(const Tensor& found, const Tensor& expected) {
+  double difference = 0, size = 0;
+  for (int64_t i = 0; i < expected.elements(); ++i) {
+    difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+    size += expected[i] * expected[i];
+  }
+  if (difference == 0) return 0;
+  return std::isfinite(difference) ? std::sqrt(difference / size) : INFINITY;
+}
+
+void expect_close(double found, const Metric& metric, double cpu, const std::string& what) {
+  EXPECT_LE(found, std::max(metric.floor, metric.factor * cpu))
+      << what << ": metric '" << metric.name << "' (" << metric.reason << "), the CPU is off by " << cpu;
+}
+
+// ---- the nets ----
+
+ModelOptions options_of(DType type) {
+  ModelOptions options;
+  options.batch = kBatch;
+  options.image_size = kSize;
+  options.classes = kClasses;
+  options.activation = type;
+  return options;
+}
+
+Graph basic_net(DType type) {
+  return build_model("cifar_resnet8", options_of(type));
+}
+
+Graph pre_activation_net(DType type) {
+  return build_model("cifar_preresnet8", options_of(type));
+}
+
+/// A stem with a max pool and two bottlenecks with projections: what ResNet-50 is made of.
+Graph bottleneck_net(DType type) {
+  GraphBuilder builder(Mode::kTrain, type);
+  const ValueId images =
+      builder.images(kBatch, 2 * kSize, 2 * kSize, 3, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f});
+  ValueId x = builder.conv("conv1", images, 16, 7, {.stride = 2, .pad = 3});
+  x = builder.max_pool(builder.relu(builder.batch_norm("bn1", x)), 3, 2, 1);
+  BlockStyle style;
+  style.kind = BlockKind::kBottleneck;
+  x = residual_block(builder, "layer1.0", style, {.width = 8}, x);
+  x = residual_block(builder, "layer1.1", style, {.width = 8}, x);
+  x = residual_block(builder, "layer2.0", style, {.width = 16, .stride = 2}, x);
+  builder.classification_loss(builder.linear("fc", builder.global_avg_pool(x), kClasses, {.logits = true}),
+                              0.1f);
+  return builder.take();
+}
+
+struct NetCase {
+  const char* name;
+  Graph (*forward)(DType type);
+};
+constexpr NetCase kNets[] = {
+    {"basic", basic_net}, {"pre-activation", pre_activation_net}, {"bottleneck", bottleneck_net}};
+
+TrainingPassOptions passes(int accumulation) {
+  TrainingPassOptions options;
+  options.update.accumulation = accumulation;
+  options.update.weight_decay = 1e-3f;
+  options.update.ema_decay = 0.9f;
+  options.update.clip_norm = 5;
+  return options;
+}
+
+Tensor images(const Graph& graph, int step) {
+  const Shape& shape = graph.desc(*graph.find("images")).shape;
+  return golden_images(step, shape[0], shape[1]);
+}
+
+// ---- one step, value by value ----
+
+/// Golden values for every parameter and buffer, zeros for the optimizer, the first batch.
+Tensors start_values(const Graph& graph) {
+  Tensors values(graph.values.size());
+  for (size_t id = 0; id < graph.values.size(); ++id) {
+    const Value& value = graph.values[id];
+    if (value.kind == ValueKind::kOptimizer) values[id] = Tensor(value.desc.shape);
+    if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kBuffer)
+      values[id] = golden_parameter(value.name, value.desc.shape);
+  }
+  values[static_cast<size_t>(*graph.find("images"))] = images(graph, 0);
+  values[static_cast<size_t>(*graph.find("labels"))] = golden_labels(0, kBatch, kClasses);
+  return values;
+}
+
+/// Each floating point value after one step, nothing for those internal to a launch.
+std::vector<std::optional<Tensor>> values_after_step(const Graph& graph, Backend& backend, Grouping grouping,
+                                                     const Tensors& start, const StepParams& params) {
+  GraphRun run(graph, backend, grouping);
+  for (size_t id = 0; id < graph.values.size(); ++id) {
+    if (graph.values[id].persistent()) run.write(static_cast<ValueId>(id), start[id]);
+  }
+  run.run(params);
+  std::vector<bool> readable(graph.values.size(), true);
+  for (const Group& group : run.groups()) {
+    for (const ValueId id : group.internal) readable[static_cast<size_t>(id)] = false;
+  }
+  std::vector<std::optional<Tensor>> values(graph.values.size());
+  for (size_t id = 0; id < graph.values.size(); ++id) {
+    const DType type = graph.values[id].desc.dtype;
+    if (type == DType::kU8 || type == DType::kI32 || !readable[id]) continue;
+    values[id] = run.read(static_cast<ValueId>(id));
+  }
+  EXPECT_EQ(run.overruns(), std::vector<std::string>{});
+  return values;
+}
+
+void expect_step(const Graph& graph, DType type) {
+  const StepParams params{.seed = 1, .step = 0, .micro_step = 0, .learning_rate = 0.1f};
+  const Tensors start = start_values(graph);
+  Tensors exact = start;
+  run_reference(graph, exact, params);
+  std::vector<std::optional<Tensor>> cpu(graph.values.size());
+  if (type != DType::kF16) cpu = values_after_step(graph, cpu_backend(2), Grouping::kSeparate, start, params);
+  for (const Grouping grouping : {Grouping::kJoined, Grouping::kSeparate}) {
+    const auto cuda = values_after_step(graph, test_backend(), grouping, start, params);
+    size_t compared = 0;
+    for (size_t id = 0; id < cuda.size(); ++id) {
+      if (!cuda[id]) continue;
+      const double cpu_deviation = cpu[id] ? deviation(*cpu[id], exact[id]) : 0;
+      const NodeId producer = graph.values[id].producer;
+      expect_close(deviation(*cuda[id], exact[id]), layer_metric(type), cpu_deviation,
+                   fmt::format("{} ({})", graph.values[id].name,
+                               producer == kNone ? "persistent" : op_name(graph.node(producer).op)));
+      ++compared;
+    }
+    EXPECT_GT(compared, graph.values.size() / 2) << "most values have memory of their own";
+  }
+}
+
+TEST(CudaAgreement, EveryValueOfAStep) {
+  for (const NetCase& net : kNets) {
+    for (const DType type : activation_types()) {
+      for (const int accumulation : {1, 2}) {
+        SCOPED_TRACE(fmt::format("{} {} accumulation {}", net.name, to_string(type), accumulation));
+        expect_step(run_passes(net.forward(type), training_passes(passes(accumulation))), type);
+      }
+    }
+  }
+}
+
+TEST(CudaAgreement, EveryValueOfAStepThatRecomputesBlocks) {
+  TrainingPassOptions options = passes(1);
+  options.recompute = true;
+  expect_step(run_passes(basic_net(DType::kBF16), training_passes(options)), DType::kBF16);
+}
+
+// ---- runs through the executor ----
+
+struct RunResult {
+  std::vector<float> losses;
+  std::map<std::string, std::vector<std::byte>> state;
+  std::map<std::string, TensorDesc> descs;
+
+  bool operator==(const RunResult& other) const { return losses == other.losses && state == other.state; }
+};
+
+RunResult run_steps(const Graph& graph, Backend& backend, int accumulation) {
+  State state(backend);
+  Executor executor(graph, backend, state, {{}, 7, {}});
+  RunResult result;
+  for (int step = 0; step < 3; ++step) {
+    for (int micro = 0; micro < accumulation; ++micro) {
+      const int batch = step * accumulation + micro;
+      executor.write("images", encode(images(graph, batch), DType::kU8));
+      executor.write("labels", encode(golden_labels(batch, kBatch, kClasses), DType::kI32));
+      executor.run_micro_step({1, static_cast<uint64_t>(step), static_cast<uint32_t>(micro), 0.05f});
+      result.losses.push_back(executor.read<float>("loss")[0]);
+    }
+    executor.run_update({1, static_cast<uint64_t>(step), 0, 0.05f});
+  }
+  for (const State::Entry& entry : state.entries()) {
+    result.state[entry.name] = state.read(entry.name);
+    result.descs[entry.name] = entry.desc;
+  }
+  return result;
+}
+
+void expect_run(const Graph& graph, DType type, int accumulation) {
+  std::optional<RunResult> first;
+  for_each_variant([&](const Variant& variant) {
+    const RunResult found = run_steps(graph, *variant.backend, accumulation);
+    if (!first) first = found;
+    EXPECT_TRUE(found == *first) << "other bits: " << variant.name;
+  });
+  if (type == DType::kF16) return;  // the CPU has no f16
+  const RunResult cpu = run_steps(graph, cpu_backend(2), accumulation);
+  const Metric metric = run_metric(type);
+  ASSERT_EQ(first->state.size(), cpu.state.size());
+  for (const auto& [name, bytes] : cpu.state) {
+    const TensorDesc& desc = cpu.descs.at(name);
+    expect_close(deviation(decode(first->state.at(name), desc), decode(bytes, desc)), metric, 0, name);
+  }
+  for (size_t i = 0; i < cpu.losses.size(); ++i) {
+    const double loss = double{cpu.losses[i]};
+    expect_close(std::abs(double{first->losses[i]} - loss) / loss, metric, 0, fmt::format("loss {}", i));
+  }
+}
+
+TEST(CudaAgreement, RunsThroughTheExecutor) {
+  for (const NetCase& net : {kNets[0], kNets[2]}) {
+    for (const DType type : activation_types()) {
+      for (const int accumulation : {1, 2}) {
+        SCOPED_TRACE(fmt::format("{} {} accumulation {}", net.name, to_string(type), accumulation));
+        expect_run(run_passes(net.forward(type), training_passes(passes(accumulation))), type, accumulation);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace residuum

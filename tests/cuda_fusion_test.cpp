@@ -1,0 +1,264 @@
+// The sequences that one CUDA kernel computes (engine/backend/cuda/fusion.h): each is one launch with the
+// references' results, and a value that somebody else reads never disappears. Over whole nets: every group is
+// one step, and no step wants the address of a value that has none.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/backend/cuda/cuda_launch.h"
+#include "engine/graph/passes.h"
+#include "models/zoo.h"
+#include "tests/compare.h"
+#include "tests/graph_chain.h"
+#include "tests/op_case.h"
+
+namespace residuum {
+namespace {
+
+using reference::Tensor;
+
+const std::vector<Shape> kShapes = {{1, 1, 1, 1}, {2, 7, 5, 3}, {3, 6, 6, 16}, {2, 9, 8, 64}, {9, 5, 4, 17}};
+
+/// Multiples of 1/8 in [-2, 2]: sums of a few are exact in every type, so that no rounding hides or shows.
+Tensor eighths(const Shape& shape, uint64_t seed) {
+  Tensor tensor = integer_tensor(shape, seed, 33);
+  for (double& value : tensor.data) value = (value - 16) / 8;
+  return tensor;
+}
+
+/// The inputs of a batch norm.
+struct Norm {
+  Norm(GraphChain& chain, const Shape& shape, DType type)
+      : src(chain.input("src", type, uniform_tensor(shape, 11))),
+        mean(chain.vector("mean", shape[3], -0.1, 0.1)),
+        variance(chain.vector("variance", shape[3], 0.2, 0.4)),
+        gamma(chain.vector("gamma", shape[3], 0.5, 1.5)),
+        beta(chain.vector("beta", shape[3], -0.5, 0.5)) {}
+  std::vector<ValueId> apply() const { return {src, mean, variance, gamma, beta}; }
+  ValueId src, mean, variance, gamma, beta;
+};
+
+using MakeChain = std::function<GraphChain(const Shape&, DType)>;
+
+void expect_launches_and_results(const GraphChain& chain, DType type, size_t launches) {
+  const reference::Tensors expected = chain.reference_values();
+  std::vector<std::vector<std::byte>> first;
+  for_each_variant([&](const Variant& variant) {
+    GraphRun joined(chain.graph, *variant.backend, Grouping::kJoined);
+    EXPECT_EQ(joined.launches(), launches);
+    const auto bytes = chain.run(joined);
+    if (first.empty()) {
+      first = bytes;
+      for (const ValueId id : chain.results) {
+        const TensorDesc& desc = chain.graph.desc(id);
+        const bool vector = desc.shape.rank() == 1;  // the sums of a gradient
+        const Tolerance tolerance =
+            vector ? summed_f32(chain.graph.desc(0).elements()) : rounded_tolerance(type);
+        EXPECT_TRUE(matches(joined.read(id), expected[static_cast<size_t>(id)], tolerance, vector ? 4 : 8))
+            << chain.graph.value(id).name;
+      }
+    }
+    EXPECT_EQ(bytes, first) << "other bits: " << variant.name;
+    EXPECT_EQ(joined.overruns(), std::vector<std::string>{}) << variant.name;
+  });
+}
+
+void expect_for_all(const MakeChain& make, size_t launches) {
+  for (const Shape& shape : kShapes) {
+    for (const DType type : activation_types()) {
+      SCOPED_TRACE(fmt::format("{} {}", to_string(shape), to_string(type)));
+      expect_launches_and_results(make(shape, type), type, launches);
+    }
+  }
+}
+
+TEST(CudaFusion, ApplyAndRelu) {
+  expect_for_all(
+      [](const Shape& shape, DType type) {
+        GraphChain chain;
+        const Norm norm(chain, shape, type);
+        const ValueId normalised = chain.graph.add_node("bn", BatchNormApply{}, norm.apply())[0];
+        chain.result(chain.graph.add_node("relu", Activation{}, {normalised}));
+        return chain;
+      },
+      1);
+}
+
+TEST(CudaFusion, ApplyAndAddAndRelu) {
+  for (const bool apply_first : {false, true}) {
+    for (const bool relu : {false, true}) {
+      expect_for_all(
+          [&](const Shape& shape, DType type) {
+            GraphChain chain;
+            const Norm norm(chain, shape, type);
+            const ValueId addend = chain.input("addend", type, uniform_tensor(shape, 12));
+            const ValueId normalised = chain.graph.add_node("bn", BatchNormApply{}, norm.apply())[0];
+            const std::vector<ValueId> addends =
+                apply_first ? std::vector{normalised, addend} : std::vector{addend, normalised};
+            std::vector<ValueId> last = chain.graph.add_node("add", Add{}, addends);
+            if (relu) last = chain.graph.add_node("relu", Activation{}, last);
+            chain.result(last);
+            return chain;
+          },
+          1);
+    }
+  }
+}
+
+TEST(CudaFusion, TheStemsTail) {
+  for (const bool with_argmax : {false, true}) {
+    expect_for_all(
+        [&](const Shape& shape, DType type) {
+          GraphChain chain;
+          const Norm norm(chain, shape, type);
+          const ValueId normalised = chain.graph.add_node("bn", BatchNormApply{}, norm.apply())[0];
+          const ValueId active = chain.graph.add_node("relu", Activation{}, {normalised})[0];
+          const std::vector<ValueId> pooled = chain.graph.add_node("pool", MaxPool{3, 2, 1}, {active});
+          chain.result({pooled[0]});
+          if (with_argmax && type == DType::kF32) chain.result({pooled[1]});  // 16 bits have ties
+          return chain;
+        },
+        1);
+  }
+}
+
+/// The gradient of a batch norm behind a ReLU whose output was stored by somebody else.
+GraphChain stored_gate(const Shape& shape, DType type, bool sum, bool gradient_read) {
+  GraphChain chain;
+  Graph& g = chain.graph;
+  const Norm norm(chain, shape, type);
+  const ValueId active = chain.input("active", type, eighths(shape, 14));
+  ValueId d = chain.input("d", type, eighths(shape, 12));
+  if (sum) d = g.add_node("sum", Add{}, {d, chain.input("d2", type, eighths(shape, 13))})[0];
+  d = g.add_node("relu", ActivationBackward{}, {d, active})[0];
+  chain.result(g.add_node("bn", BatchNormBackwardReduce{}, {d, norm.src, norm.mean, norm.variance}));
+  if (gradient_read) chain.result({d});
+  return chain;
+}
+
+TEST(CudaFusion, GradientBehindAStoredRelu) {
+  for (const bool sum : {false, true}) {
+    for (const bool gradient_read : {false, true}) {
+      expect_for_all(
+          [&](const Shape& shape, DType type) { return stored_gate(shape, type, sum, gradient_read); }, 1);
+    }
+  }
+}
+
+TEST(CudaFusion, SumOfGradientsWithoutRelu) {
+  expect_for_all(
+      [](const Shape& shape, DType type) {
+        GraphChain chain;
+        const Norm norm(chain, shape, type);
+        const ValueId a = chain.input("a", type, eighths(shape, 12)),
+                      b = chain.input("b", type, eighths(shape, 13));
+        const ValueId d = chain.graph.add_node("sum", Add{}, {a, b})[0];
+        chain.result(
+            chain.graph.add_node("bn", BatchNormBackwardReduce{}, {d, norm.src, norm.mean, norm.variance}));
+        chain.result({d});
+        return chain;
+      },
+      1);
+}
+
+/// What the rematerialize pass makes of pool(relu(bn(src))): the ReLU's input is computed again for its gate.
+GraphChain repeated_gate(const Shape& shape, DType type, bool pool, bool active_read) {
+  GraphChain chain;
+  Graph& g = chain.graph;
+  const Norm norm(chain, shape, type);
+  const PoolShape window{shape[0], shape[1], shape[2], shape[3], 3, 2, 1};
+  ValueId d = chain.input("d", type, eighths({shape[0], window.p(), window.q(), shape[3]}, 12));
+  if (pool) {
+    const Tensor argmax = reference::max_pool({3, 2, 1}, distinct_tensor(shape, 5))[1];
+    d = g.add_node("pool", MaxPoolBackward{window}, {d, chain.input("argmax", DType::kU8, argmax)})[0];
+  } else {
+    d = chain.input("wide", type, eighths(shape, 12));
+  }
+  const ValueId normalised = g.add_node("bn", BatchNormApply{}, norm.apply())[0];
+  const ValueId active = g.add_node("relu", Activation{}, {normalised})[0];
+  d = g.add_node("relu", ActivationBackward{}, {d, active})[0];
+  chain.result(g.add_node("bn", BatchNormBackwardReduce{}, {d, norm.src, norm.mean, norm.variance}));
+  chain.result({d});
+  if (active_read) chain.result({active});
+  return chain;
+}
+
+TEST(CudaFusion, GradientBehindARepeatedRelu) {
+  for (const bool pool : {false, true}) {
+    expect_for_all([&](const Shape& shape, DType type) { return repeated_gate(shape, type, pool, false); },
+                   1);
+  }
+}
+
+TEST(CudaFusion, ARepeatedReluThatIsReadIsStored) {
+  // bn and relu; the gradient: the pool's backward pass stands before both and cannot join.
+  expect_for_all([](const Shape& shape, DType type) { return repeated_gate(shape, type, true, true); }, 3);
+  expect_for_all([](const Shape& shape, DType type) { return repeated_gate(shape, type, false, true); }, 2);
+}
+
+TEST(CudaFusion, WhatAnotherNodeReadsDoesNotDisappear) {
+  expect_for_all(
+      [](const Shape& shape, DType type) {
+        GraphChain chain;
+        const Norm norm(chain, shape, type);
+        const ValueId normalised = chain.graph.add_node("bn", BatchNormApply{}, norm.apply())[0];
+        const ValueId active = chain.graph.add_node("relu", Activation{}, {normalised})[0];
+        chain.result(chain.graph.add_node("scale", Scale{2, 0}, {normalised}));
+        chain.result({active});
+        return chain;
+      },
+      3);
+  expect_for_all(
+      [](const Shape& shape, DType type) {
+        GraphChain chain;
+        const Norm norm(chain, shape, type);
+        const ValueId normalised = chain.graph.add_node("bn", BatchNormApply{}, norm.apply())[0];
+        chain.result(chain.graph.add_node("add", Add{}, {normalised, normalised}));
+        return chain;
+      },
+      2);
+}
+
+/// Every value a step reads or writes has memory, but for results of a kernel that nobody reads.
+void expect_one_step_a_group(const Graph& graph) {
+  const auto joins = [](const Graph& g, std::span<const NodeId> group, NodeId next) {
+    return cuda::joins(g, group, next);
+  };
+  for (const Group& group : form_groups(graph, joins)) {
+    const std::vector<cuda::Step> steps = cuda::make_steps(graph, group, {});
+    ASSERT_EQ(steps.size(), 1u) << graph.node(group.nodes[0]).name;
+    for (const ValueId id : steps[0].inputs) {
+      EXPECT_EQ(std::count(group.internal.begin(), group.internal.end(), id), 0)
+          << graph.value(id).name << " is read from memory and has none";
+    }
+    for (const NodeId node : group.nodes) {
+      for (const ValueId id : graph.node(node).outputs) {
+        const bool internal = std::count(group.internal.begin(), group.internal.end(), id) > 0;
+        const bool written = std::count(steps[0].outputs.begin(), steps[0].outputs.end(), id) > 0;
+        EXPECT_TRUE(internal || written) << graph.value(id).name << " is nobody's result";
+      }
+    }
+  }
+}
+
+TEST(CudaFusion, GroupsOfEveryNetAreSingleSteps) {
+  for (const char* name : {"resnet18", "resnet50", "cifar_resnet20", "cifar_preresnet20", "cifar_plain20"}) {
+    for (const bool recompute : {false, true}) {
+      for (const DType type : {DType::kF32, DType::kBF16}) {
+        SCOPED_TRACE(fmt::format("{} {}", name, recompute));
+        ModelOptions options;
+        options.batch = 2;
+        options.activation = type;
+        TrainingPassOptions passes;
+        passes.recompute = recompute;
+        expect_one_step_a_group(run_passes(build_model(name, options), training_passes(passes)));
+        options.mode = Mode::kEval;
+        expect_one_step_a_group(build_model(name, options));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace residuum

@@ -1,0 +1,34 @@
+// What the scheduler tells a race detector. There is one only in programs whose kernels are compiled with
+// -fsanitize=thread and linked with race_*.cpp, which takes the place of that compiler's own library.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace residuum::emulator {
+
+struct Block;
+struct Call;
+struct Thread;
+struct Warp;
+
+class RaceDetector {
+ public:
+  virtual ~RaceDetector() = default;
+  /// The arguments are constants, not memory.
+  virtual void begin_launch(const Call& call) = 0;
+  virtual void begin_block(const Block& block) = 0;
+  /// All threads of the block have arrived.
+  virtual void barrier(const Block& block) = 0;
+  /// __syncwarp of these lanes.
+  virtual void sync_warp(const Warp& warp, uint32_t lanes) = 0;
+  virtual void fence(const Thread& thread) = 0;
+  virtual void atomic(const Thread& thread, const void* address, size_t bytes) = 0;
+  /// An access by a function of the emulator, which is not instrumented itself.
+  virtual void access(const Thread& thread, const void* address, size_t bytes, bool write) = 0;
+  /// What happened to these bytes does not matter any more.
+  virtual void forget(const void* address, size_t bytes) = 0;
+};
+extern RaceDetector* race_detector;  ///< null: none
+
+}  // namespace residuum::emulator

@@ -1,0 +1,122 @@
+// One call of a launcher with the device memory it works on. Invariant: run() gives the same bits in two runs
+// and in every order of the emulator, writes nothing behind any array, and leaves the counter at 0.
+#pragma once
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/launch.h"
+#include "tests/compare.h"
+#include "tests/device_array.h"
+#include "tests/graph_run.h"
+#include "tests/op_case.h"
+#include "tests/test_device.h"
+
+namespace residuum {
+
+inline kernels::Element element_of(DType type) {
+  return type == DType::kF32    ? kernels::Element::kF32
+         : type == DType::kBF16 ? kernels::Element::kBF16
+                                : kernels::Element::kF16;
+}
+
+class KernelCase {
+ public:
+  using Bytes = std::vector<std::byte>;
+
+  /// Memory with this content at the start of every run.
+  void* tensor(DType type, const reference::Tensor& value) { return add(encode(value, type)); }
+  float* floats(const reference::Tensor& value) { return static_cast<float*>(tensor(DType::kF32, value)); }
+  template <typename T>
+  T* values(const std::vector<T>& list) {
+    Bytes bytes(list.size() * sizeof(T));
+    std::memcpy(bytes.data(), list.data(), bytes.size());
+    return reinterpret_cast<T*>(add(bytes));
+  }
+  /// Memory that starts as 0xFF bytes.
+  template <typename T = void>
+  T* output(size_t bytes) {
+    return reinterpret_cast<T*>(add(Bytes(bytes, std::byte{0xFF})));
+  }
+  void* output(DType type, const Shape& shape) { return output(TensorDesc{type, shape}.bytes()); }
+  /// Temporary memory, whose content is not compared.
+  void* workspace(size_t bytes) {
+    void* const memory = add(Bytes(bytes, std::byte{0xFF}));
+    arrays_.back().compared = false;
+    return memory;
+  }
+  unsigned* counter() { return values<unsigned>({0}); }
+
+  void run(const std::function<void()>& launch) {
+    std::vector<EmulatorOrder> orders = emulator_orders();
+    if (orders.empty()) orders.push_back({"GPU", [] {}});
+    std::vector<Bytes> first;
+    for (const EmulatorOrder& order : orders) {
+      order.select();
+      for (int turn = 0; turn < 2; ++turn) {
+        for (const Array& array : arrays_) array.memory->upload(array.start);
+        launch();
+        check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+        const std::vector<Bytes> found = contents();
+        if (first.empty()) first = found;
+        EXPECT_EQ(found == first, true) << "other bits in run " << turn << " with order " << order.name;
+      }
+    }
+    orders.front().select();
+    for (const Array& array : arrays_) EXPECT_TRUE(array.memory->guard_intact()) << "written past the end";
+  }
+
+  Bytes bytes(const void* address) const { return array(address).memory->download(); }
+  reference::Tensor read(const void* address, DType type, const Shape& shape) const {
+    return decode(bytes(address), {type, shape});
+  }
+  /// True when memory still holds what it started with.
+  bool unchanged(const void* address) const { return bytes(address) == array(address).start; }
+
+ private:
+  struct Array {
+    std::unique_ptr<DeviceArray<std::byte>> memory;
+    Bytes start;
+    bool compared = true;
+  };
+
+  void* add(const Bytes& start) {
+    arrays_.push_back({std::make_unique<DeviceArray<std::byte>>(start.size()), start});
+    return arrays_.back().memory->data();
+  }
+  const Array& array(const void* address) const {
+    for (const Array& array : arrays_) {
+      if (array.memory->data() == address) return array;
+    }
+    fail(ErrorKind::kInternal, "no array of this case has that address");
+  }
+  std::vector<Bytes> contents() const {
+    std::vector<Bytes> all;
+    for (const Array& array : arrays_) {
+      if (array.compared) all.push_back(array.memory->download());
+    }
+    return all;
+  }
+
+  std::vector<Array> arrays_;
+};
+
+inline constexpr DType kElementTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+
+/// The code of the LaunchError that `launch` throws, 0 when none.
+inline int refusal(const std::function<void()>& launch) {
+  try {
+    launch();
+  } catch (const kernels::LaunchError& error) {
+    return error.code();
+  }
+  return 0;
+}
+
+}  // namespace residuum
