@@ -64,8 +64,8 @@ LoaderOptions options(int64_t batch, int threads = 0) {
 }
 
 bool same(const Batch& a, const Batch& b) {
-  return a.images == b.images && a.labels == b.labels && a.ids == b.ids && a.valid == b.valid &&
-         a.index == b.index;
+  return a.images == b.images && a.labels == b.labels && a.ids == b.ids && a.windows == b.windows &&
+         a.valid == b.valid && a.index == b.index;
 }
 
 std::vector<Batch> batches_of(const Dataset& dataset, const LoaderOptions& o, uint64_t epoch = 0,
@@ -120,6 +120,37 @@ TEST(Loader, EverySampleOnceAndTransformedByItsOwnStream) {
     }
   }
   EXPECT_EQ(ids, shuffled_order(103, 5, 2));
+}
+
+TEST(Loader, WindowsShowWhatTheTransformWouldHave) {
+  const MemoryDataset dataset = make_dataset(23);
+  LoaderOptions o = options(10, 2);
+  o.drop_last = false;
+  const std::vector<Batch> transformed = batches_of(dataset, o, 3);
+  o.windows_only = true;
+  const std::vector<Batch> batches = batches_of(dataset, o, 3);
+  ASSERT_EQ(batches.size(), transformed.size());
+  for (size_t b = 0; b < batches.size(); ++b) {
+    ASSERT_EQ(batches[b].windows.size(), 10u);
+    EXPECT_TRUE(transformed[b].windows.empty());
+    EXPECT_EQ(batches[b].ids, transformed[b].ids);
+    size_t pixel = 0;
+    for (size_t row = 0; row < 10; ++row) {
+      const uint8_t* const image = batches[b].images.data() + static_cast<int64_t>(row) * kShape.bytes();
+      const ImageWindow window = batches[b].windows[row];
+      for (int y = 0; y < kShape.height; ++y) {
+        for (int x = 0; x < kShape.width; ++x) {
+          const int from_y = y + window.top;
+          const int from_x = (window.flip != 0 ? kShape.width - 1 - x : x) + window.left;
+          const bool inside = from_y >= 0 && from_y < kShape.height && from_x >= 0 && from_x < kShape.width;
+          for (int c = 0; c < kShape.channels; ++c) {
+            const int expected = inside ? image[(from_y * kShape.width + from_x) * kShape.channels + c] : 0;
+            ASSERT_EQ(transformed[b].images[pixel++], expected) << "row " << row << " at " << y << ", " << x;
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST(Loader, TailIsPaddedOrDropped) {
@@ -385,6 +416,8 @@ TEST(Loader, RefusesOptionsOutOfRange) {
   refuse([](auto& o) { o.prefetch = 0; }, {"prefetch is 0"});
   refuse([](auto& o) { o.bad_sample_limit = -1; }, {"bad_sample_limit is -1"});
   refuse([](auto& o) { o.transform = PadCropFlip{-1}; }, {"pad_crop_flip.pad"});
+  refuse([](auto& o) { o.transform = KeepImage{}, o.windows_only = true; },
+         {"windows_only", "pad_crop_flip"});
   Loader loader(dataset, options(4));
   Batch batch;
   expect_error(ErrorKind::kInternal, {"before start"}, [&] { loader.next(batch); });

@@ -1,4 +1,4 @@
-// ReLU with a mask of one bit an element on the CPU against the references, and what a NaN does.
+// ReLU with a mask of one bit an element against the references, and what a NaN does.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,7 +14,7 @@ using reference::Tensor;
 
 TEST(OpMask, Forward) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase test{to_string(shape), ReluMask{}, {}, {kExact}};
       expect_case(test.input(type, uniform_tensor(shape, 1)));
     }
@@ -23,7 +23,7 @@ TEST(OpMask, Forward) {
 
 TEST(OpMask, Backward) {
   for (const Shape& shape : kActivationShapes) {
-    for (const DType type : kActivationTypes) {
+    for (const DType type : activation_types()) {
       OpCase test{to_string(shape), ReluMaskBackward{}, {}, {kExact}};
       const Shape mask{shape[0], shape[1], shape[2], (shape[3] + 7) / 8};
       test.input(type, uniform_tensor(shape, 1));
@@ -34,7 +34,7 @@ TEST(OpMask, Backward) {
 
 TEST(OpMask, AgreesWithActivationBackwardOnEveryKindOfValue) {
   const Tensor values({1, 1, 1, 9}, {NAN, -INFINITY, -2, -1e-30, -0.0, 0, 1e-30, 2, INFINITY});
-  for (const DType type : kActivationTypes) {
+  for (const DType type : activation_types()) {
     Graph graph;
     const TensorDesc desc{type, values.shape};
     const ValueId src = graph.add_persistent("src", desc, ValueKind::kInput);
@@ -45,7 +45,7 @@ TEST(OpMask, AgreesWithActivationBackwardOnEveryKindOfValue) {
     const ValueId by_value = graph.add_node("relu", ActivationBackward{}, {d_dst, dst})[0];
     graph.outputs = {{"dst", dst}, {"masked", relu[0]}, {"by_mask", by_mask}, {"by_value", by_value}};
     graph.outputs["mask"] = relu[1];
-    GraphRun run(graph, cpu_backend(1), Grouping::kSeparate);
+    GraphRun run(graph, test_backend(), Grouping::kSeparate);
     run.write(src, values);
     run.write(d_dst, uniform_tensor(values.shape, 1, 1, 2));
     run.run({});

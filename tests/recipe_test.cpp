@@ -91,6 +91,12 @@ TEST(Recipe, OverridesWinInOrder) {
   EXPECT_EQ(with({"data.path="}).data.path, "");
 }
 
+TEST(Recipe, AugmentationOnTheDeviceIsPadCropFlipOnly) {
+  EXPECT_EQ(with({"data.augment=pad_crop_flip", "data.augment_on=device"}).data.augment_on,
+            AugmentPlace::kDevice);
+  EXPECT_REFUSED(refusal(kSmallest, {"data.augment_on=device"}), "data.augment_on is device");
+}
+
 TEST(Recipe, PrecisionDecidesActivationsAndLossScale) {
   EXPECT_EQ(activation_type(with({"train.precision=tf32"}).train.precision), DType::kF32);
   EXPECT_EQ(activation_type(with({"train.precision=fp16"}).train.precision), DType::kF16);

@@ -48,6 +48,7 @@ Tensor linear_backward_data(const Tensor& d_dst, const Tensor& weight, const Sha
 Tensor linear_backward_filter(const Tensor& d_dst, const Tensor& src);
 
 // reference_elementwise.cpp
+Tensor crop_flip(const CropFlip& op, const Tensor& images, const Tensor& windows);
 Tensor normalize(const Normalize& op, const Tensor& images);
 Tensor bias(const Tensor& src, const Tensor& bias_values);
 Tensor bias_backward(const Tensor& d_dst);

@@ -1,4 +1,4 @@
-// References of the operations that work element by element, and of the per-channel bias.
+// References of the operations that work element by element, of the per-channel bias and of the image window.
 #include <cmath>
 
 #include "engine/core/random.h"
@@ -32,6 +32,21 @@ bool dropout_keeps(const Dropout& op, int64_t i, const StepParams& params) {
 }
 
 }  // namespace
+
+Tensor crop_flip(const CropFlip& op, const Tensor& images, const Tensor& windows) {
+  const Shape& s = images.shape;
+  Tensor dst({s[0], op.height, op.width, s[3]});
+  for (int64_t n = 0; n < s[0]; ++n)
+    for (int64_t p = 0; p < op.height; ++p)
+      for (int64_t q = 0; q < op.width; ++q) {
+        const int64_t y = p + static_cast<int64_t>(windows[n * 3]);
+        const int64_t mirrored = windows[n * 3 + 2] != 0 ? op.width - 1 - q : q;
+        const int64_t x = mirrored + static_cast<int64_t>(windows[n * 3 + 1]);
+        const bool inside = y >= 0 && y < s[1] && x >= 0 && x < s[2];
+        for (int64_t c = 0; c < s[3]; ++c) dst.at(n, p, q, c) = inside ? images.at(n, y, x, c) : 0;
+      }
+  return dst;
+}
 
 Tensor normalize(const Normalize& op, const Tensor& images) {
   Tensor dst(images.shape);

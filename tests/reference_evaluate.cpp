@@ -17,6 +17,7 @@ struct Evaluate {
 
   const Tensor& at(size_t i) const { return *in[i]; }
 
+  Tensors operator()(const CropFlip& op) const { return {crop_flip(op, at(0), at(1))}; }
   Tensors operator()(const Normalize& op) const { return {normalize(op, at(0))}; }
   Tensors operator()(const Conv& op) const { return {conv(op, at(0), at(1))}; }
   Tensors operator()(const Bias&) const { return {bias(at(0), at(1))}; }

@@ -68,6 +68,27 @@ TEST_F(TrainerTest, Fp16IsRefusedByTheCpu) {
   }
 }
 
+TEST_F(TrainerTest, AugmentationOnTheDeviceTrainsTheSameBits) {
+  const std::vector<std::string> options = {"train.epochs=2", "train.accumulation=2",
+                                            "data.augment=pad_crop_flip", "data.pad=2"};
+  run(options);
+  const fs::path weights = out_ / "checkpoints" / "last.safetensors";
+  const std::string on_host = read_text_file(weights);
+  fs::remove_all(out_);
+  std::vector<std::string> on_device = options;
+  on_device.emplace_back("data.augment_on=device");
+  run(on_device);
+  EXPECT_TRUE(read_text_file(weights) == on_host);
+}
+
+TEST_F(TrainerTest, NonFiniteWindowsAreSearchedToo) {
+  EXPECT_THROW(run({"optimizer.lr=1000", "optimizer.weight_decay=10", "train.epochs=20",
+                    "data.augment=pad_crop_flip", "data.augment_on=device"}),
+               Error);
+  const auto dump = nlohmann::json::parse(read_text_file(out_ / "non_finite.json"));
+  EXPECT_FALSE(dump.at("value").get<std::string>().empty());
+}
+
 TEST_F(TrainerTest, NonFiniteStopsTheRunAndSaysWhere) {
   const std::vector<std::string> diverging = {"optimizer.lr=1000", "optimizer.weight_decay=10",
                                               "train.epochs=20"};

@@ -16,6 +16,7 @@
 #include "tests/compare.h"
 #include "tests/graph_run.h"
 #include "tests/random_tensor.h"
+#include "tests/test_device.h"
 
 namespace residuum {
 namespace {

@@ -24,6 +24,8 @@ void validate(const LoaderOptions& o, int64_t samples) {
   check(o.bad_sample_limit >= 0, ErrorKind::kConfig,
         "loader: bad_sample_limit is {}, allowed are 0 and above", o.bad_sample_limit);
   residuum::validate(o.transform);
+  check(!o.windows_only || std::holds_alternative<PadCropFlip>(o.transform), ErrorKind::kConfig,
+        "loader: windows_only needs the transform pad_crop_flip");
 }
 
 /// The shape of the data set's images: its fixed one, or that of the first image that can be read.
@@ -62,6 +64,7 @@ void BatchFiller::prepare(Batch& batch, int64_t index) const {
   batch.images.resize(rows * static_cast<size_t>(shape_.bytes()));
   batch.labels.resize(rows);
   batch.ids.resize(rows);
+  batch.windows.assign(options_.windows_only ? rows : 0, {});
   batch.valid = 0;
   batch.index = index;
 }
@@ -71,11 +74,12 @@ void BatchFiller::fill(Batch& batch, int64_t first, int64_t last, Image& scratch
   for (int64_t row = first; row < last; ++row) {
     const int64_t position = batch.index * options_.batch + options_.rank * local_batch() + row;
     uint8_t* output = batch.images.data() + row * shape_.bytes();
+    ImageWindow* const window = options_.windows_only ? &batch.windows[static_cast<size_t>(row)] : nullptr;
     int64_t id = -1;
     int32_t label = -1;
     if (position < dataset_.size()) {
       id = order_.empty() ? position : order_[static_cast<size_t>(position)];
-      if (read_row(id, scratch, output, bad)) label = dataset_.label(id);
+      if (read_row(id, scratch, output, window, bad)) label = dataset_.label(id);
     }
     if (label < 0) std::fill_n(output, shape_.bytes(), uint8_t{0});
     batch.labels[static_cast<size_t>(row)] = label;
@@ -83,7 +87,8 @@ void BatchFiller::fill(Batch& batch, int64_t first, int64_t last, Image& scratch
   }
 }
 
-bool BatchFiller::read_row(int64_t id, Image& scratch, uint8_t* output, std::vector<BadSample>& bad) const {
+bool BatchFiller::read_row(int64_t id, Image& scratch, uint8_t* output, ImageWindow* window,
+                           std::vector<BadSample>& bad) const {
   try {
     dataset_.read(id, scratch);
   } catch (const Error& error) {
@@ -98,7 +103,12 @@ bool BatchFiller::read_row(int64_t id, Image& scratch, uint8_t* output, std::vec
     return false;
   }
   RandomStream random(options_.seed, RandomPurpose::kAugment, epoch_, static_cast<uint64_t>(id));
-  apply(options_.transform, ImageView(scratch), random, output);
+  if (window == nullptr) {
+    apply(options_.transform, ImageView(scratch), random, output);
+  } else {
+    *window = draw_window(std::get<PadCropFlip>(options_.transform), random);
+    apply(KeepImage{}, ImageView(scratch), random, output);
+  }
   return true;
 }
 

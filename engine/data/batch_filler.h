@@ -34,7 +34,9 @@ class BatchFiller {
   void fill(Batch& batch, int64_t first, int64_t last, Image& scratch, std::vector<BadSample>& bad) const;
 
  private:
-  bool read_row(int64_t id, Image& scratch, uint8_t* output, std::vector<BadSample>& bad) const;
+  /// `window` null: the row is transformed; else it is the image itself and `window` what to show of it.
+  bool read_row(int64_t id, Image& scratch, uint8_t* output, ImageWindow* window,
+                std::vector<BadSample>& bad) const;
 
   const Dataset& dataset_;
   LoaderOptions options_;

@@ -14,6 +14,7 @@ namespace residuum {
 struct LoaderOptions {
   int64_t batch = 128;  ///< global: over all ranks; a multiple of `world`
   Transform transform;
+  bool windows_only = false;  ///< images as they are, and in Batch::windows what a PadCropFlip would show
   uint64_t seed = 0;
   bool shuffle = true;      ///< else in the order of the data set
   int threads = 0;          ///< workers; 0 loads in the thread that calls next()
@@ -28,9 +29,10 @@ struct LoaderOptions {
 struct Batch {
   std::vector<uint8_t> images;  ///< [batch / world, height, width, channels]
   std::vector<int32_t> labels;
-  std::vector<int64_t> ids;  ///< sample numbers in the data set
-  int64_t valid = 0;         ///< rows with a label >= 0
-  int64_t index = 0;         ///< number of the global batch in its epoch
+  std::vector<ImageWindow> windows;  ///< one a row with LoaderOptions::windows_only, else empty
+  std::vector<int64_t> ids;          ///< sample numbers in the data set
+  int64_t valid = 0;                 ///< rows with a label >= 0
+  int64_t index = 0;                 ///< number of the global batch in its epoch
 };
 
 /// One consumer: start() and next() are called from one thread at a time.

@@ -93,15 +93,13 @@ struct Apply {
   void operator()(const KeepImage&) const { copy_image(image, output); }
 
   void operator()(const PadCropFlip& t) const {
-    const int top = draw_below(random, 2 * t.pad + 1) - t.pad;  // of the crop, in the image's coordinates
-    const int left = draw_below(random, 2 * t.pad + 1) - t.pad;
-    const bool flip = t.flip && draw_flip(random);
+    const auto [top, left, flip] = draw_window(t, random);
     const int width = image.width, channels = image.channels;
     const int64_t row_bytes = int64_t{width} * channels;
     // Columns [x_first, x_last) of the crop lie inside the image; a flip mirrors them.
     const int x_first = std::clamp(-left, 0, width), x_last = std::clamp(width - left, 0, width);
     const int count = std::max(0, x_last - x_first);
-    const int64_t before = int64_t{flip ? width - x_last : x_first} * channels;
+    const int64_t before = int64_t{flip != 0 ? width - x_last : x_first} * channels;
     for (int y = 0; y < image.height; ++y) {
       uint8_t* row = output + y * row_bytes;
       const int source_y = y + top;
@@ -112,7 +110,7 @@ struct Apply {
       const int64_t bytes = int64_t{count} * channels;
       const uint8_t* from = image.row(source_y) + int64_t{x_first + left} * channels;
       std::memset(row, 0, static_cast<size_t>(before));
-      if (flip) {
+      if (flip != 0) {
         copy_reversed(from, count, channels, row + before);
       } else {
         std::memcpy(row + before, from, static_cast<size_t>(bytes));
@@ -165,6 +163,14 @@ struct Validate {
 };
 
 }  // namespace
+
+ImageWindow draw_window(const PadCropFlip& transform, RandomStream& random) {
+  ImageWindow window;
+  window.top = draw_below(random, 2 * transform.pad + 1) - transform.pad;
+  window.left = draw_below(random, 2 * transform.pad + 1) - transform.pad;
+  window.flip = transform.flip && draw_flip(random) ? 1 : 0;
+  return window;
+}
 
 void validate(const Transform& transform) {
   std::visit(Validate{}, transform);

@@ -23,6 +23,15 @@ struct PadCropFlip {
   bool operator==(const PadCropFlip&) const = default;
 };
 
+/// The window of an image that a PadCropFlip shows: rows from `top`, columns from `left`, black outside of
+/// the image, mirrored when `flip` is 1.
+struct ImageWindow {
+  int32_t top = 0, left = 0, flip = 0;
+  bool operator==(const ImageWindow&) const = default;
+};
+/// Draws top, left and, when the transform flips, flip.
+ImageWindow draw_window(const PadCropFlip& transform, RandomStream& random);
+
 /// ImageNet augmentation: torchvision's RandomResizedCrop to size x size, then a random horizontal flip.
 /// Draws: area and log ratio for up to ten tries, then top and left, then flip.
 struct RandomResizedCrop {

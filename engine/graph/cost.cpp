@@ -12,6 +12,7 @@ namespace {
 /// Operations per element of the largest tensor a memory-bound node touches.
 int64_t operations_per_element(const Op& op) {
   return std::visit(overloaded{
+                        [](const CropFlip&) -> int64_t { return 0; },
                         [](const Normalize&) -> int64_t { return 2; },
                         [](const BatchNormStats&) -> int64_t { return 3; },
                         [](const BatchNormApply&) -> int64_t { return 2; },

@@ -23,6 +23,7 @@ std::string_view op_name(const Op& op) {
   using Name = std::string_view;
   return std::visit(
       overloaded{
+          [](const CropFlip&) -> Name { return "crop_flip"; },
           [](const Normalize&) -> Name { return "normalize"; },
           [](const Conv&) -> Name { return "conv"; },
           [](const Bias&) -> Name { return "bias"; },

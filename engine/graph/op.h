@@ -17,6 +17,12 @@ namespace residuum {
 // ---- forward
 // -------------------------------------------------------------------------------------------------------
 
+/// (images u8 N,H,W,C; windows i32 N,3) -> (dst u8 N,height,width,C): of image n the window whose corner is
+/// row windows[n][0], column windows[n][1], black outside of the image; mirrored left to right where
+/// windows[n][2] is not 0.
+struct CropFlip {
+  int64_t height = 1, width = 1;
+};
 /// (images u8 N,H,W,C) -> (dst): (images / 255 - mean[c]) / std[c].
 struct Normalize {
   std::vector<float> mean, std;
@@ -196,8 +202,8 @@ struct BatchNormCommit {
 };
 
 using Op =
-    std::variant<Normalize, Conv, Bias, BatchNormStats, BatchNormApply, Activation, ReluMask, Add, Multiply,
-                 Scale, ShortcutA, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Linear, Dropout,
+    std::variant<CropFlip, Normalize, Conv, Bias, BatchNormStats, BatchNormApply, Activation, ReluMask, Add,
+                 Multiply, Scale, ShortcutA, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Linear, Dropout,
                  SoftmaxCrossEntropy, ConvBackwardData, ConvBackwardFilter, BiasBackward,
                  BatchNormBackwardReduce, BatchNormBackwardApply, BatchNormFrozenBackward, ActivationBackward,
                  ReluMaskBackward, ShortcutABackward, SliceBackward, MaxPoolBackward, AvgPoolBackward,

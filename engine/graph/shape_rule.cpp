@@ -151,6 +151,15 @@ void require_lists(In in, size_t leading, size_t lists) {
 struct ShapeRule {
   In in;
 
+  Descs operator()(const CropFlip& op) const {
+    require_count(in, 2);
+    const auto [n, h, w, c] = Nhwc::of(in[0].shape);
+    require(in[0].dtype == DType::kU8, "images must be u8", in);
+    require(in[1] == TensorDesc{DType::kI32, {n, 3}}, "windows must be i32[N, 3]", in);
+    check(op.height >= 1 && op.width >= 1, ErrorKind::kShape, "the window is {}x{}, must be at least 1x1",
+          op.height, op.width);
+    return {{DType::kU8, {n, op.height, op.width, c}}};
+  }
   Descs operator()(const Normalize& op) const {
     require_count(in, 1);
     const auto [n, h, w, c] = Nhwc::of(in[0].shape);

@@ -40,7 +40,7 @@ std::string explain_out_of_memory(const Recipe& recipe, const ModelBuilder& buil
              class_count(recipe, test_data)}),
       backend);
   const auto plan_of = [&](int64_t micro_batch) {
-    const Graph forward = build({Mode::kTrain, micro_batch, image, class_count(recipe, train_data)});
+    const Graph forward = training_graph(recipe, build, micro_batch, image, class_count(recipe, train_data));
     return make_plan(run_passes(forward, passes_of(recipe, backend)), backend);
   };
   const int64_t accumulation = recipe.train.accumulation;

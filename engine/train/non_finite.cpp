@@ -33,15 +33,13 @@ bool is_float(DType type) {
 }  // namespace
 
 NonFinite find_non_finite(const Graph& forward, Backend& backend, State& state, const StepParams& params,
-                          std::span<const uint8_t> images, std::span<const int32_t> labels,
-                          float loss_scale) {
+                          const StepInputs& inputs, float loss_scale) {
   Graph graph = differentiate(forward, {}, loss_scale);
   for (size_t id = 0; id < graph.values.size(); ++id) {
     if (graph.values[id].producer != kNone) graph.outputs[std::to_string(id)] = static_cast<ValueId>(id);
   }
   Executor executor(std::move(graph), backend, state, {{.group = false, .reuse = false}, params.seed, {}});
-  executor.write("images", std::as_bytes(images));
-  executor.write("labels", std::as_bytes(labels));
+  for (const auto& [name, bytes] : inputs) executor.write(name, bytes);
   executor.run_micro_step(params);
   for (const Node& node : executor.graph().nodes) {
     for (ValueId id : node.outputs) {

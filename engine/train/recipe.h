@@ -36,11 +36,17 @@ enum class Augment : uint8_t {
   kRandomResizedCrop,  ///< torchvision's, to image_size, flip
 };
 
+enum class AugmentPlace : uint8_t {
+  kHost,    ///< loader threads
+  kDevice,  ///< the first operation of the training graph; pad_crop_flip only, the same pixels
+};
+
 struct DataRecipe {
   std::string path;        ///< folder of the data set, whose format is found out; empty: named elsewhere
   int64_t image_size = 0;  ///< of training images after random_resized_crop; 0 with the other augmentations
   std::vector<double> mean, std;  ///< per channel of images in [0, 1]; empty: the model's
   Augment augment = Augment::kKeep;
+  AugmentPlace augment_on = AugmentPlace::kHost;
   int64_t pad = 4;                                  ///< pad_crop_flip, pixels on each side
   bool flip = true;                                 ///< both random augmentations
   double min_scale = 0.08, max_scale = 1;           ///< random_resized_crop, part of the image's area

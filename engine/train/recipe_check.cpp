@@ -20,6 +20,8 @@ void check_data(const DataRecipe& data) {
   check(data.mean.size() == data.std.size(), ErrorKind::kConfig,
         "data.mean has {} values and data.std has {}: both need one per channel, or none", data.mean.size(),
         data.std.size());
+  check(data.augment_on == AugmentPlace::kHost || data.augment == Augment::kPadCropFlip, ErrorKind::kConfig,
+        "data.augment_on is device: allowed is host unless data.augment is pad_crop_flip");
   const bool resized = data.augment == Augment::kRandomResizedCrop;
   check((data.image_size > 0) == resized, ErrorKind::kConfig,
         "data.image_size is {}: it must be above 0 with data.augment = random_resized_crop, and 0 otherwise",

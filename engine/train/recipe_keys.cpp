@@ -57,6 +57,7 @@ const std::vector<RecipeKey>& table() {
       reals(MEMBER(data.std), {1e-3, 10}, "per channel of images in [0, 1]; empty: the model's"),
       choice(MEMBER(data.augment), {"keep", "pad_crop_flip", "random_resized_crop"},
              "random changes of training images"),
+      choice(MEMBER(data.augment_on), {"host", "device"}, "where pad_crop_flip is done; changes no result"),
       integer(MEMBER(data.pad), {0, 1024}, "pixels of zeros on each side before the crop"),
       flag(MEMBER(data.flip), "mirror half of the training images"),
       real(MEMBER(data.min_scale), {1e-4, 1}, "smallest part of the area cropped"),

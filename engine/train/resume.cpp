@@ -63,6 +63,7 @@ Recipe deciding_part(Recipe recipe) {
   recipe.data.threads = defaults.data.threads;
   recipe.data.prefetch = defaults.data.prefetch;
   recipe.data.path = defaults.data.path;
+  recipe.data.augment_on = defaults.data.augment_on;
   recipe.checkpoint = defaults.checkpoint;
   return recipe;
 }

@@ -21,7 +21,7 @@ nlohmann::json to_json(const Progress& progress, const Recipe& recipe);
 Progress progress_from_json(const nlohmann::json& meta);
 
 /// The recipe with every key at its default that does not decide the numbers of a run: threads, prefetch,
-/// data.path, logging, checkpoint keys, evaluation batch.
+/// data.path and augment_on, logging, checkpoint keys, evaluation batch.
 Recipe deciding_part(Recipe recipe);
 
 /// Throws Error(kConfig) listing every key of the deciding part that differs between the saved recipe and the

@@ -4,19 +4,18 @@ namespace residuum {
 namespace {
 
 template <typename T>
-std::span<const T> piece(const std::vector<T>& values, int64_t index, int64_t count) {
+std::span<const std::byte> piece(const std::vector<T>& values, int64_t index, int64_t count) {
   const size_t size = values.size() / static_cast<size_t>(count);
-  return std::span(values).subspan(static_cast<size_t>(index) * size, size);
+  return std::as_bytes(std::span(values).subspan(static_cast<size_t>(index) * size, size));
 }
 
 }  // namespace
 
-std::span<const uint8_t> StepInFlight::micro_images(int64_t micro, int64_t count) const {
-  return piece(batch.images, micro, count);
-}
-
-std::span<const int32_t> StepInFlight::micro_labels(int64_t micro, int64_t count) const {
-  return piece(batch.labels, micro, count);
+StepInputs StepInFlight::micro_inputs(int64_t micro, int64_t count) const {
+  StepInputs inputs = {{"images", piece(batch.images, micro, count)},
+                       {"labels", piece(batch.labels, micro, count)}};
+  if (!batch.windows.empty()) inputs["windows"] = piece(batch.windows, micro, count);
+  return inputs;
 }
 
 void StepInFlight::launch_gradients(Executor& executor, int64_t accumulation) {
@@ -24,8 +23,7 @@ void StepInFlight::launch_gradients(Executor& executor, int64_t accumulation) {
   counts_.clear();
   for (int64_t micro = 0; micro < accumulation; ++micro) {
     params.micro_step = static_cast<uint32_t>(micro);
-    executor.write("images", std::as_bytes(micro_images(micro, accumulation)));
-    executor.write("labels", std::as_bytes(micro_labels(micro, accumulation)));
+    for (const auto& [name, bytes] : micro_inputs(micro, accumulation)) executor.write(name, bytes);
     executor.run_micro_step(params);
     losses_.push_back(executor.fetch<float>("loss"));
     counts_.push_back(executor.fetch<int32_t>("counts"));

@@ -8,6 +8,7 @@
 
 #include "engine/data/loader.h"
 #include "engine/exec/executor.h"
+#include "engine/train/non_finite.h"
 
 namespace residuum {
 
@@ -32,9 +33,8 @@ class StepInFlight {
   /// Waits for the step.
   StepOutcome outcome();
 
-  /// Micro-batch `micro` of `count` equal ones.
-  std::span<const uint8_t> micro_images(int64_t micro, int64_t count) const;
-  std::span<const int32_t> micro_labels(int64_t micro, int64_t count) const;
+  /// The graph's inputs for micro-batch `micro` of `count` equal ones.
+  StepInputs micro_inputs(int64_t micro, int64_t count) const;
 
  private:
   std::vector<Fetched<float>> losses_;

@@ -39,8 +39,8 @@ class Trainer {
         state_(backend),
         loader_(checked(train_data, recipe), train_loader_options(recipe)),
         classes_(class_count(recipe, train_data)),
-        forward_(build(
-            {Mode::kTrain, recipe.train.batch / recipe.train.accumulation, loader_.image_shape(), classes_})),
+        forward_(training_graph(recipe, build, recipe.train.batch / recipe.train.accumulation,
+                                loader_.image_shape(), classes_)),
         executor_(run_passes(forward_, passes_of(recipe, backend)), backend, state_,
                   {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
         evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0),
@@ -181,8 +181,8 @@ class Trainer {
     NonFinite found;
     for (int64_t micro = 0; micro < pieces && found.value.empty(); ++micro) {
       params.micro_step = static_cast<uint32_t>(micro);
-      found = find_non_finite(forward_, backend_, state_, params, step.micro_images(micro, pieces),
-                              step.micro_labels(micro, pieces), update_options(recipe_).loss_scale);
+      found = find_non_finite(forward_, backend_, state_, params, step.micro_inputs(micro, pieces),
+                              update_options(recipe_).loss_scale);
     }
     const nlohmann::json dump = {{"step", params.step},          {"value", found.value},
                                  {"operation", found.operation}, {"phase", found.phase},

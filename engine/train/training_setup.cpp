@@ -1,5 +1,6 @@
 #include "engine/train/training_setup.h"
 
+#include "engine/graph/image_windows.h"
 #include "engine/train/recipe_transform.h"
 
 namespace residuum {
@@ -8,6 +9,7 @@ LoaderOptions train_loader_options(const Recipe& recipe) {
   LoaderOptions options;
   options.batch = recipe.train.batch;
   options.transform = train_transform(recipe.data);
+  options.windows_only = recipe.data.augment_on == AugmentPlace::kDevice;
   options.seed = static_cast<uint64_t>(recipe.train.seed);
   options.threads = static_cast<int>(recipe.data.threads);
   options.prefetch = static_cast<int>(recipe.data.prefetch);
@@ -30,6 +32,12 @@ LoaderOptions eval_loader_options(const Recipe& recipe) {
 
 int64_t class_count(const Recipe& recipe, const Dataset& dataset) {
   return recipe.model.classes > 0 ? recipe.model.classes : static_cast<int64_t>(dataset.classes().size());
+}
+
+Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t micro_batch,
+                     const ImageShape& image, int64_t classes) {
+  Graph graph = build({Mode::kTrain, micro_batch, image, classes});
+  return recipe.data.augment_on == AugmentPlace::kDevice ? add_image_windows(std::move(graph)) : graph;
 }
 
 UpdateOptions update_options(const Recipe& recipe) {

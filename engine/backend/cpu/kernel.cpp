@@ -39,6 +39,7 @@ std::unique_ptr<Kernel> make_kernel(const KernelSource& source) {
                         [&](const BatchNormBackwardReduce& op) -> Made { return batch_norm(op); },
                         [&](const BatchNormBackwardApply& op) -> Made { return batch_norm(op); },
                         [&](const BatchNormFrozenBackward& op) -> Made { return batch_norm(op); },
+                        [&](const CropFlip&) -> Made { return make_crop_flip(source); },
                         [&](const ReluMask&) -> Made { return make_relu_mask(source); },
                         [&](const ReluMaskBackward&) -> Made { return make_relu_mask(source); },
                         [&](const ShortcutA&) -> Made { return make_channels(source); },

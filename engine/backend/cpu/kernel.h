@@ -83,6 +83,7 @@ std::unique_ptr<Kernel> make_batch_norm(
     const KernelSource&);  // batch_norm.cpp: every batch_norm_* but the commit
 std::unique_ptr<Kernel> make_elementwise(
     const KernelSource&);  // elementwise.cpp: normalize, bias, activations, add, ...
+std::unique_ptr<Kernel> make_crop_flip(const KernelSource&);  // crop_flip.cpp
 std::unique_ptr<Kernel> make_relu_mask(const KernelSource&);  // relu_mask.cpp: both ways
 std::unique_ptr<Kernel> make_channels(
     const KernelSource&);  // channels.cpp: shortcut_a, concat, slice and backward
