@@ -170,6 +170,8 @@ struct NormalizeArgs {
   void* dst = nullptr;
 };
 void normalize(const NormalizeArgs& args, Stream stream);
+/// The windows as bytes: type, scale and shift are unused.
+void crop_flip(const NormalizeArgs& args, Stream stream);
 
 /// Copies `count` channels of each row from channel `src_first` of src (pitch src_channels) to `dst_first` of
 /// dst (pitch dst_channels): concat and slice are made of these. With zero_rest, the other channels of dst

@@ -47,7 +47,7 @@ TEST_F(TrainerTest, TheLossScaleChangesNoNumber) {
                                             "optimizer.clip_norm=0.5"};
   Recorder plain, scaled;
   run(options, {&plain});
-  fs::remove_all(out_);
+  std::filesystem::remove_all(out_);
   std::vector<std::string> with_scale = options;
   with_scale.emplace_back("train.loss_scale=1024");
   run(with_scale, {&scaled});
@@ -72,9 +72,9 @@ TEST_F(TrainerTest, AugmentationOnTheDeviceTrainsTheSameBits) {
   const std::vector<std::string> options = {"train.epochs=2", "train.accumulation=2",
                                             "data.augment=pad_crop_flip", "data.pad=2"};
   run(options);
-  const fs::path weights = out_ / "checkpoints" / "last.safetensors";
+  const std::filesystem::path weights = out_ / "checkpoints" / "last.safetensors";
   const std::string on_host = read_text_file(weights);
-  fs::remove_all(out_);
+  std::filesystem::remove_all(out_);
   std::vector<std::string> on_device = options;
   on_device.emplace_back("data.augment_on=device");
   run(on_device);

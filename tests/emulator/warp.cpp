@@ -9,10 +9,6 @@
 namespace residuum::emulator {
 namespace {
 
-bool same_call(const Gathering& a, const Gathering& b) {
-  return a.collective == b.collective && a.mask == b.mask && a.site == b.site;
-}
-
 /// The first lane to come checks the mask: later an exit would be a fault of its own.
 Gathering& begin_gathering(Warp& warp, const Gathering& call) {
   if (const uint32_t absent = call.mask & ~warp.live) {
@@ -24,10 +20,12 @@ Gathering& begin_gathering(Warp& warp, const Gathering& call) {
 
 /// The lanes that wait at the same call; a new, empty set when there is none. Lanes that wait for this one
 /// elsewhere, while it waits for them here, would wait forever.
-Gathering& join_gathering(Warp& warp, unsigned lane, const Gathering& call) {
+[[gnu::noinline]] Gathering& find_gathering(Warp& warp, unsigned lane, const Gathering& call) {
+  if (!(call.mask >> lane & 1)) fault(describe(call) + ": the calling lane is not in the mask");
   for (unsigned i = 0; i < warp.gatherings; ++i) {
     Gathering& other = warp.gathering[i];
-    if (same_call(other, call)) return other;
+    if (other.collective == call.collective && other.mask == call.mask && other.site == call.site)
+      return other;
     if ((other.mask >> lane & 1) && (other.arrived & call.mask)) {
       fault("warp function mismatch: the thread calls " + describe(call) + ", but lane " +
             std::to_string(std::countr_zero(other.arrived & call.mask)) + " of its warp waits at " +
@@ -35,6 +33,16 @@ Gathering& join_gathering(Warp& warp, unsigned lane, const Gathering& call) {
     }
   }
   return begin_gathering(warp, call);
+}
+
+/// The common case without a search or a call: the only waiting lanes wait here.
+Gathering& join_gathering(Warp& warp, unsigned lane, const Gathering& call) {
+  Gathering& first = warp.gathering[0];
+  const bool same = first.collective == call.collective && first.mask == call.mask &&
+                    first.site.line == call.site.line && first.site.column == call.site.column &&
+                    first.site.file == call.site.file;
+  if (warp.gatherings == 1 && same && (call.mask >> lane & 1)) return first;
+  return find_gathering(warp, lane, call);
 }
 
 template <typename Call>
@@ -103,15 +111,10 @@ int source_lane(ShuffleKind kind, int lane, int argument, int width) {
 void warp_collective(const Collective& collective, uint32_t mask, void* arguments, CallSite site) {
   Thread& self = current_thread();
   Warp& warp = *self.warp;
-  const Gathering call{&collective, site, mask, 0};
-  if (!(mask >> self.lane & 1)) fault(describe(call) + ": the calling lane is not in the mask");
-  Gathering& gathering = join_gathering(warp, self.lane, call);
+  Gathering& gathering = join_gathering(warp, self.lane, {&collective, site, mask, 0});
   gathering.arrived |= 1u << self.lane;
   warp.posted[self.lane] = arguments;
-  if (gathering.arrived != mask) {
-    suspend();
-    return;
-  }
+  if (gathering.arrived != mask) return suspend();
   gathering = warp.gathering[--warp.gatherings];
   collective.run(warp.posted, mask);
   if (collective.orders_memory && race_detector) race_detector->sync_warp(warp, mask);

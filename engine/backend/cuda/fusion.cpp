@@ -22,6 +22,7 @@ struct Pattern {
 /// Longest first among those with one beginning. "batch_norm_apply, relu" in the middle of a gradient is what
 /// the rematerialize pass repeats there: the kernel computes the ReLU's gate instead.
 constexpr Pattern kPatterns[] = {
+    {FusedKind::kWindow, {"crop_flip", "normalize"}},
     {FusedKind::kApply, {"batch_norm_apply", "relu", "max_pool"}},
     {FusedKind::kApply, {"batch_norm_apply", "add", "relu"}},
     {FusedKind::kApply, {"batch_norm_apply", "add", "relu_mask"}},
@@ -116,7 +117,7 @@ Fused fused_at(const Graph& graph, NodeId first, size_t limit) {
   for (const Pattern& pattern : kPatterns) {
     const Fused fused{pattern.kind, first, pattern.length()};
     if (fused.length > limit || !names_match(graph, first, pattern)) continue;
-    if (fused.kind == FusedKind::kApply ? is_chain(graph, fused) : is_gradient(graph, fused)) return fused;
+    if (fused.kind == FusedKind::kReduce ? is_gradient(graph, fused) : is_chain(graph, fused)) return fused;
   }
   return {FusedKind::kNode, first, 1};
 }

@@ -11,6 +11,7 @@ namespace residuum::cuda {
 
 enum class FusedKind : uint8_t {
   kNode,    ///< one node as it is
+  kWindow,  ///< crop_flip -> normalize
   kApply,   ///< batch_norm_apply [-> add] [-> relu or relu_mask], or -> relu -> max_pool
   kReduce,  ///< [max_pool_backward or add ->] [the backward of relu or relu_mask ->]
             ///< batch_norm_backward_reduce

@@ -44,17 +44,21 @@ void launch_copy(kernels::CopyChannelsArgs args, const void* src, void* dst, ker
   kernels::copy_channels(args, stream);
 }
 
-}  // namespace
-
-Step make_step(const StepSource& source, const Normalize& op) {
+/// The window of each image that a crop cuts out.
+kernels::NormalizeArgs window_shape(const StepSource& source, const CropFlip& op) {
   const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
-  const kernels::NormalizeArgs shape{
-      .n = n, .h = h, .w = w, .c = c, .p = h, .q = w, .type = source.element(source.out(0))};
+  return {.n = n, .h = h, .w = w, .c = c, .p = op.height, .q = op.width};
+}
+
+/// Normalises images of `shape`: input 0; input 1, if there is one, has the windows.
+Step normalize_step(const StepSource& source, const Normalize& op, kernels::NormalizeArgs shape) {
+  shape.type = source.element(source.out(0));
   constexpr size_t kAligned = 4;  // 16 bytes
   const size_t shift_at = (op.mean.size() + kAligned - 1) / kAligned * kAligned;
   Step step = source.step([=](const Bound& b) {
     kernels::NormalizeArgs args = shape;
     args.images = as<uint8_t>(b.in[0]);
+    if (b.in.size() > 1) args.windows = as<int32_t>(b.in[1]);
     args.scale = reinterpret_cast<const float*>(b.constants);
     args.shift = args.scale + shift_at;
     args.dst = b.out[0];
@@ -70,6 +74,31 @@ Step make_step(const StepSource& source, const Normalize& op) {
     std::memcpy(bytes.data(), numbers.data(), bytes.size());
     return bytes;
   };
+  return step;
+}
+
+}  // namespace
+
+Step make_step(const StepSource& source, const CropFlip& op) {
+  const kernels::NormalizeArgs shape = window_shape(source, op);
+  return source.step([=](const Bound& b) {
+    kernels::NormalizeArgs args = shape;
+    args.images = as<uint8_t>(b.in[0]);
+    args.windows = as<int32_t>(b.in[1]);
+    args.dst = b.out[0];
+    kernels::crop_flip(args, b.stream);
+  });
+}
+Step make_step(const StepSource& source, const Normalize& op) {
+  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
+  return normalize_step(source, op, {.n = n, .h = h, .w = w, .c = c, .p = h, .q = w});
+}
+Step make_fused_window(const Graph& graph, const Fused& fused, const StepOptions& options) {
+  const Node& crop = *part<CropFlip>(graph, fused);
+  const StepSource window{graph, crop, options}, source{graph, *part<Normalize>(graph, fused), options};
+  Step step = normalize_step(source, std::get<Normalize>(source.node.op),
+                             window_shape(window, std::get<CropFlip>(crop.op)));
+  step.inputs = crop.inputs;
   return step;
 }
 

@@ -36,6 +36,9 @@ std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepO
       case FusedKind::kNode:
         steps.push_back(std::visit([&](const auto& op) { return make_step(source, op); }, source.node.op));
         break;
+      case FusedKind::kWindow:
+        steps.push_back(make_fused_window(graph, fused, options));
+        break;
       case FusedKind::kApply:
         steps.push_back(make_fused_apply(graph, fused, options));
         break;

@@ -47,7 +47,9 @@ Step make_fused_apply(const Graph& graph, const Fused& fused, const StepOptions&
 Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions& options);
 
 // row_steps.cpp: element by element, and whole channels moved
+Step make_step(const StepSource& source, const CropFlip& op);
 Step make_step(const StepSource& source, const Normalize& op);
+Step make_fused_window(const Graph& graph, const Fused& fused, const StepOptions& options);
 Step make_step(const StepSource& source, const Bias& op);
 Step make_step(const StepSource& source, const BiasBackward& op);
 Step make_step(const StepSource& source, const Activation& op);
