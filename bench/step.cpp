@@ -92,7 +92,8 @@ nlohmann::json time_launches(Executor& executor, const StepParams& params, int s
 }
 
 nlohmann::json measure(const Options& o) {
-  const std::unique_ptr<Backend> backend = make_backend(o.device, {o.threads});
+  const std::unique_ptr<Backend> backend = make_backend(
+      o.device, {.threads = o.threads, .tf32 = precision_named(o.precision) == Precision::kTF32});
   ModelOptions model;
   model.batch = o.batch;
   model.activation = activation_type(precision_named(o.precision));

@@ -139,7 +139,8 @@ TEST(KernelPool, GradientsOfEveryKind) {
       EXPECT_TRUE(matches(test.read(global, type, d_mean.shape), reference::global_avg_pool(src),
                           summed_tolerance(type, pixels), 1));
       EXPECT_TRUE(matches(test.read(of_global, type, t.src()),
-                          reference::global_avg_pool_backward(d_mean, t.src()), rounded_tolerance(type), 0x1p-4));
+                          reference::global_avg_pool_backward(d_mean, t.src()), rounded_tolerance(type),
+                          0x1p-4));
     }
   }
 }

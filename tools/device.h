@@ -1,4 +1,4 @@
-// The options --device and --threads, and the device they name.
+// The options --device, --cublas and --threads, and the device they name.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -6,18 +6,21 @@
 #include <string>
 
 #include "engine/backend/backend.h"
+#include "engine/train/precision.h"
 
 namespace residuum {
 
 struct DeviceOptions {
   std::string device = "auto";
-  int threads = 0;  ///< of the CPU; 0: every core this process may use
+  bool cublas = false;  ///< CUDA: linear layers by cuBLAS
 };
 
-void add_device_option(CLI::App& command, std::string& device);
+/// --device and --cublas.
+void add_device_options(CLI::App& command, DeviceOptions& options);
 void add_threads_option(CLI::App& command, int& threads);
 
-/// Throws Error(kDevice), in one line, when this build or machine has no such device.
-std::unique_ptr<Backend> open_device(const DeviceOptions& options);
+/// `threads` are of the CPU, 0: every core this process may use. Throws Error(kDevice), in one line, when
+/// this build or machine has no such device.
+std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision);
 
 }  // namespace residuum

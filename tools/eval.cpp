@@ -23,7 +23,8 @@ namespace {
 
 struct EvalArguments {
   ModelSourceArguments source;
-  std::string split = "test", device = "auto", logits;
+  std::string split = "test", logits;
+  DeviceOptions device;
   bool json = false;
 };
 
@@ -68,7 +69,8 @@ EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
   const auto dataset = open_split(recipe, arguments.split == "train" ? Split::kTrain : Split::kTest);
   check_combinations(recipe);
-  const auto backend = open_device({arguments.device, static_cast<int>(recipe.train.threads)});
+  const auto backend =
+      open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
   State state(*backend);
   Evaluator evaluator(model_builder(recipe), *dataset, recipe, *backend, state);
   import_weights(state, weights);
@@ -147,7 +149,7 @@ Verb eval_verb(CLI::App& program) {
       ->add_option("--logits", arguments->logits,
                    "Write logits [samples, classes] and labels, in the order of the data set")
       ->type_name("FILE.safetensors");
-  add_device_option(*command, arguments->device);
+  add_device_options(*command, arguments->device);
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
       "Weights written by train carry their recipe and are evaluated by its normalisation; others by the "

@@ -24,7 +24,8 @@ using Json = nlohmann::ordered_json;
 
 struct PlanArguments {
   ModelArguments model;
-  DeviceOptions device;
+  std::string device = "auto";
+  int threads = 0;
   std::string precision = "fp32";
   std::vector<std::string> passes_off;
   bool recompute = false, inference = false, json = false;
@@ -140,7 +141,7 @@ std::string to_text(const Plan& plan, const PlanArguments& arguments) {
 
 int show_plan(const PlanArguments& arguments) {
   const std::unique_ptr<Backend> backend =
-      make_planning_backend(arguments.device.device, {.threads = arguments.device.threads});
+      make_planning_backend(arguments.device, {.threads = arguments.threads});
   const Plan plan = plan_of(arguments, *backend);
   print_result(arguments.json ? to_json(plan, arguments) : to_text(plan, arguments));
   return kExitOk;
@@ -172,8 +173,10 @@ Verb plan_verb(CLI::App& program) {
       ->type_name("PASS")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  add_device_option(*command, arguments->device.device);
-  add_threads_option(*command, arguments->device.threads);
+  command->add_option("--device", arguments->device, "auto (the best one present), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  add_threads_option(*command, arguments->threads);
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
       "Examples:\n"

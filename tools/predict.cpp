@@ -29,7 +29,7 @@ namespace {
 struct PredictArguments {
   ModelSourceArguments source;
   std::vector<std::string> images;
-  std::string device = "auto";
+  DeviceOptions device;
   bool json = false;
 };
 
@@ -137,7 +137,8 @@ int run_predict(const PredictArguments& arguments) {
   const ModelSource source = find_model_source(arguments.source);
   const Recipe& recipe = source.recipe;
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
-  const auto backend = open_device({arguments.device, static_cast<int>(recipe.train.threads)});
+  const auto backend =
+      open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
   Predictor predictor(recipe, weights, find_task(recipe, weights), *backend);
 
   nlohmann::ordered_json json = {{"model", recipe.model.name}, {"weights", source.weights.string()}};
@@ -170,7 +171,7 @@ Verb predict_verb(CLI::App& program) {
   command->add_option("images", arguments->images, "JPEG or PNG files")->required()->type_name("IMAGE...");
   add_model_source(*command, arguments->source);
   arguments->source.keys.add_to(*command, {kModelFlag, kDataFlag, kPrecisionFlag, kThreadsFlag});
-  add_device_option(*command, arguments->device);
+  add_device_options(*command, arguments->device);
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
       "Classes have the names of --data or of the run's data set, else numbers. An image is resized to what "

@@ -27,7 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 
 struct TrainArguments {
-  std::string recipe, out, device;
+  std::string recipe, out;
+  DeviceOptions device;
   RecipeArguments keys;
   bool resume = false, json = false, help_keys = false;
 };
@@ -94,7 +95,8 @@ int run_training(const TrainArguments& arguments) {
   const auto train_data = open_split(recipe, Split::kTrain);
   const auto test_data = open_split(recipe, Split::kTest);
   check_combinations(recipe);
-  const auto backend = open_device({arguments.device, static_cast<int>(recipe.train.threads)});
+  const auto backend =
+      open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
 
   const fs::path out = output_directory(arguments, recipe);
   EnvironmentObserver environment(process_command_line());
@@ -126,7 +128,6 @@ constexpr const char* kFooter =
 Verb train_verb(CLI::App& program) {
   CLI::App* command = program.add_subcommand("train", "Train a model from a recipe");
   const auto arguments = std::make_shared<TrainArguments>();
-  arguments->device = "auto";
   command->add_option("recipe", arguments->recipe, "TOML file; without one the keys have their defaults")
       ->type_name("RECIPE.toml");
   arguments->keys.add_to(*command, {kModelFlag,
@@ -142,7 +143,7 @@ Verb train_verb(CLI::App& program) {
       ->type_name("DIR");
   command->add_flag("--resume", arguments->resume,
                     "Continue the run in --out, by its recipe.toml if none is given");
-  add_device_option(*command, arguments->device);
+  add_device_options(*command, arguments->device);
   command->add_flag("--json", arguments->json, "Progress to standard error, one line of JSON at the end");
   command->add_flag("--help-keys", arguments->help_keys, "All keys of a recipe, with allowed values");
   command->footer(kFooter);

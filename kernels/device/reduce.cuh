@@ -83,9 +83,9 @@ __device__ __forceinline__ float warp_max(float value) {
 
 inline constexpr int kReduceThreads = 256;
 inline constexpr int kReduceWidth = 8;  // units: 128 bytes of a row, one cache line, in 16-bit types
-/// 528 blocks: two waves on 132 multiprocessors that hold two blocks of 128 registers a thread, or one of lighter
-/// kernels; the last block reads 512 bytes of each, which takes it a few microseconds. 4 visits pay for the sum
-/// over the block; 256 floats are added up before double takes over.
+/// 528 blocks: two waves on 132 multiprocessors that hold two blocks of 128 registers a thread, or one of
+/// lighter kernels; the last block reads 512 bytes of each, which takes it a few microseconds. 4 visits pay
+/// for the sum over the block; 256 floats are added up before double takes over.
 inline constexpr TilingRule kReduceRule{kReduceThreads, kReduceWidth, 528, 4, 256};
 
 inline RowTiling tile_reduction(int64_t rows, int64_t channels) {
