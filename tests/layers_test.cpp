@@ -58,6 +58,7 @@ const std::vector<Rule> kLibraryRules = {
     {"engine/backend/cuda/", {"cuda", "nvrtc", "nvtx", "nvToolsExt"}},
     {"engine/comm/", {"nccl", "mpi", "cuda"}},
     {"kernels/", {"cuda", "mma.h", "cooperative_groups"}},
+    {"kernels/device/platform.cuh", {"simt_emulator.h"}},
 };
 
 bool starts_with_any(std::string_view text, const std::vector<std::string_view>& prefixes) {

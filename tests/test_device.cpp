@@ -48,10 +48,14 @@ std::vector<EmulatorOrder>& emulator_orders() {
   return orders;
 }
 
+bool on_emulator() {
+  return on_cuda() && !emulator_orders().empty();
+}
+
 void for_each_variant(const std::function<void(const Variant&)>& body, const VariantOptions& options) {
   if (!on_cuda()) {
     for (const int threads : {1, 2, 3, 5}) body({fmt::format("{} threads", threads), &cpu_backend(threads)});
-  } else if (emulator_orders().empty()) {
+  } else if (!on_emulator()) {
     body({"GPU", &cuda_backend(options.tf32)});
   } else {
     int runs = options.heavy ? 1 : 2;

@@ -44,6 +44,7 @@ struct EmulatorOrder {
   std::function<void()> select;
 };
 std::vector<EmulatorOrder>& emulator_orders();
+bool on_emulator();
 
 /// The activation types of the device: f32 and bf16, on CUDA f16 too.
 const std::vector<DType>& activation_types();

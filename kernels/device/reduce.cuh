@@ -78,8 +78,7 @@ __device__ __forceinline__ float warp_max(float value) {
   return value;
 }
 
-// ---- sums per channel
-// ----------------------------------------------------------------------------------------
+// ---- sums per channel ----
 
 inline constexpr int kReduceThreads = 256;
 inline constexpr int kReduceWidth = 8;  // units: 128 bytes of a row, one cache line, in 16-bit types

@@ -1,3 +1,5 @@
+// The kernels of ptx_kernels.h: no arithmetic of their own, so that what comes out is what one function of
+// ptx.cuh or element.cuh made of the words that went in.
 #include "tests/ptx_golden/ptx_kernels.h"
 
 #include "kernels/device/element.cuh"
