@@ -7,6 +7,8 @@
 // pixel.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/conv_geometry.h"
 #include "kernels/conv_tiles.h"
 #include "kernels/device/tile.cuh"
@@ -40,9 +42,12 @@ struct StoreEpilogue {
   }
 };
 
-/// One block's work. `kAligned`: channels come in whole chunks and are copied asynchronously; else element by
-/// element, with padding checked per element.
-template <TileName kName, typename T, F32Math kMath, bool kBackwardData, bool kAligned>
+/// How source pixels reach shared memory: the tile's own pixels for each tap, one patch for all taps, or (for
+/// channels that are no whole chunks) the tile's pixels element by element, with padding checked per element.
+enum class Patch : uint8_t { kGather, kHalo, kElements };
+
+/// One block's work.
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch>
 class ConvBlock {
  public:
   __device__ __forceinline__ ConvBlock(const ConvGeometry& g, const T* src, const T* weight,
@@ -64,14 +69,8 @@ class ConvBlock {
   __device__ __forceinline__ void run(const Epilogue& epilogue) {
     fill_rows();
     __syncthreads();
-    if constexpr (kAligned) lowest_ = rows_[0].src + taps_.lowest_h() * g_.src_w + taps_.lowest_w();
-    const int lane_row = warp_row() + lane() % 16;
-#pragma unroll
-    for (int f = 0; f < kRowFragments; ++f) {
-      const Row row = rows_[lane_row + 16 * f];
-      lane_pixel_[f] = g_.halo ? row.src - lowest_ : lane_row + 16 * f;
-      lane_position_[f] = row.position;
-    }
+    lowest_ = rows_[0].src + taps_.lowest_h() * g_.src_w + taps_.lowest_w();
+    find_weights();
     sum();
     __syncthreads();
     store(epilogue);
@@ -84,13 +83,38 @@ class ConvBlock {
   static constexpr int kDepthBytes = kDepthChunks * kChunkBytes;
   static constexpr int kColumnChunks = kTile.columns / kChunk<T>;
   static constexpr int kWeightBytes = kTile.columns * kDepthBytes;
+  static constexpr int kWeightChunks = kBackwardData ? kColumnChunks : kDepthChunks;
+  static constexpr int kWeightRows = kBackwardData ? kTile.depth : kTile.columns;
   static constexpr int kZeroBytes = 128;
   static constexpr int kRowFragments = kTile.warp_rows() / 16;
   static constexpr int kColumnFragments = kTile.warp_columns() / 8;
   static constexpr int kAhead = kTile.stages - 1;
+  /// Rows that all threads copy at once; whole periods of the swizzle, so that a thread's chunk stays in
+  /// place.
+  static constexpr int kPatchPass = kThreads / kDepthChunks, kWeightPass = kThreads / kWeightChunks;
   using FactorA = Factor<T, kMath, 4>;
   using FactorB = Factor<T, kMath, 2>;
   static_assert(kDepthBytes <= kZeroBytes && kColumnFragments % 2 == 0);
+  static_assert(kPatchPass % 8 == 0 && kWeightPass % 8 == 0);
+
+  /// This lane's part of a weight tile: deep in the forward pass, flat in backward-data.
+  struct DeepWeights {
+    SharedAddress address;
+    __device__ __forceinline__ DeepWeights(SharedAddress tile, int first, int lane)
+        : address(deep_lane<kDepthChunks>(tile, first + deep_column_of_lane(lane), lane / 8 % 2)) {}
+    __device__ __forceinline__ void load(FactorB& b0, FactorB& b1, int step, int group) const {
+      load_deep_columns<kDepthChunks>(b0, b1, address, step, group);
+    }
+  };
+  struct FlatWeights {
+    FlatLane<T, kColumnChunks, false> flat;
+    __device__ __forceinline__ FlatWeights(SharedAddress tile, int first, int lane)
+        : flat(tile, first, lane) {}
+    __device__ __forceinline__ void load(FactorB& b0, FactorB& b1, int step, int group) const {
+      load_flat_columns(b0, b1, flat, step, group);
+    }
+  };
+  using WeightLane = std::conditional_t<kBackwardData, FlatWeights, DeepWeights>;
 
   /// A pixel of the tile: the source pixel of tap offset (0, 0), its position y << 16 | x, and where the
   /// result goes. Beyond the last pixel: no tap is inside the image, and dst is -1.
@@ -102,8 +126,8 @@ class ConvBlock {
   struct Cursor {
     int depth = 0, i = 0, j = 0, patch_slot = 0, weight_slot = 0;
 
-    __device__ __forceinline__ bool begins_patch(const ConvGeometry& g) const {
-      return !g.halo || (i == 0 && j == 0);
+    __device__ __forceinline__ bool begins_patch() const {
+      return kPatch != Patch::kHalo || (i == 0 && j == 0);
     }
     __device__ __forceinline__ void next(const ConvGeometry& g, const TapGrid& taps) {
       if (++weight_slot == kTile.stages) weight_slot = 0;
@@ -114,28 +138,18 @@ class ConvBlock {
           depth += kTile.depth;
         }
       }
-      if (begins_patch(g) && ++patch_slot == g.patch_slots) patch_slot = 0;
+      if (begins_patch() && ++patch_slot == g.patch_slots) patch_slot = 0;
     }
   };
 
-  __device__ __forceinline__ static int thread() {
-    return static_cast<int>(threadIdx.x);
-  }
-  __device__ __forceinline__ static int lane() {
-    return thread() % 32;
-  }
-  __device__ __forceinline__ static int warp() {
-    return thread() / 32;
-  }
-  __device__ __forceinline__ static int warp_row() {
-    return warp() / kTile.warps_n * kTile.warp_rows();
-  }
+  __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x); }
+  __device__ __forceinline__ static int lane() { return thread() % 32; }
+  __device__ __forceinline__ static int warp() { return thread() / 32; }
+  __device__ __forceinline__ static int warp_row() { return warp() / kTile.warps_n * kTile.warp_rows(); }
   __device__ __forceinline__ static int warp_column() {
     return warp() % kTile.warps_n * kTile.warp_columns();
   }
-  __device__ __forceinline__ int all_rows() const {
-    return g_.n * taps_.grid_h * taps_.grid_w;
-  }
+  __device__ __forceinline__ int all_rows() const { return g_.n * taps_.grid_h * taps_.grid_w; }
 
   __device__ __forceinline__ void fill_rows() {
     for (int r = thread(); r < kTile.rows; r += kThreads) {
@@ -162,32 +176,51 @@ class ConvBlock {
            static_cast<unsigned>(w) < static_cast<unsigned>(g_.src_w);
   }
 
+  /// The weights this thread copies for tap (0, 0) and depth 0; rows of a weight tile are output channels of
+  /// the forward pass, either way.
+  __device__ __forceinline__ void find_weights() {
+    const int first = kBackwardData ? 0 : first_column_, rows = kBackwardData ? g_.depth : g_.columns;
+    const int chunk = thread() % kWeightChunks, row = first + thread() / kWeightChunks;
+    const int column = (kBackwardData ? first_column_ : 0) + chunk * kChunk<T>;
+    weight_ += static_cast<int64_t>(group_ * rows + row) * g_.weight_pitch + column;
+    weight_rows_ = rows - row;
+    weight_columns_ = (kBackwardData ? g_.columns : g_.depth) - column;
+  }
+
   __device__ __forceinline__ void load(const Cursor& at) {
-    if (at.begins_patch(g_)) load_patch(at);
+    if (at.begins_patch()) load_patch(at);
     load_weights(at);
   }
 
   __device__ __forceinline__ void load_patch(const Cursor& at) {
-    unsigned char* const patch = patches_ + at.patch_slot * g_.patch_rows * kDepthBytes;
-    const int dh = taps_.first_h + at.i * taps_.step, dw = taps_.first_w + at.j * taps_.step;
     const int chunk = thread() % kDepthChunks, channel = at.depth + chunk * kChunk<T>;
-    const int pixels = g_.n * g_.src_h * g_.src_w;
-    for (int r = thread() / kDepthChunks; r < g_.patch_rows; r += kThreads / kDepthChunks) {
-      unsigned char* const to = patch + chunk_offset<kDepthChunks>(r, chunk);
-      if constexpr (kAligned) {
-        int pixel = lowest_ + r;
-        bool valid = static_cast<unsigned>(pixel) < static_cast<unsigned>(pixels);
-        if (!g_.halo) {
-          const Row row = rows_[r];
-          pixel = row.src + dh * g_.src_w + dw;
-          valid = inside(row.position, dh, dw);
+    const int first = thread() / kDepthChunks;
+    unsigned char* const to =
+        patches_ + at.patch_slot * g_.patch_rows * kDepthBytes + chunk_offset<kDepthChunks>(first, chunk);
+    const int dh = taps_.first_h + at.i * taps_.step, dw = taps_.first_w + at.j * taps_.step;
+    const bool exists = channel < g_.depth;
+    const T* const from = src_ + group_ * g_.depth + channel;
+    if constexpr (kPatch == Patch::kHalo) {
+      const int pixels = g_.n * g_.src_h * g_.src_w;
+#pragma unroll 1
+      for (int r = first; r < g_.patch_rows; r += kPatchPass) {
+        const int pixel = lowest_ + r;
+        const bool valid = exists && static_cast<unsigned>(pixel) < static_cast<unsigned>(pixels);
+        cp_async_16(shared_address(to + (r - first) * kDepthBytes),
+                    from + static_cast<int64_t>(pixel) * g_.src_c, valid);
+      }
+    } else {
+      const int distance = dh * g_.src_w + dw;
+#pragma unroll
+      for (int pass = 0; pass < kTile.rows; pass += kPatchPass) {
+        const Row& row = rows_[first + pass];
+        if constexpr (kPatch == Patch::kGather) {
+          const bool valid = exists && inside(row.position, dh, dw);
+          cp_async_16(shared_address(to + pass * kDepthBytes),
+                      from + static_cast<int64_t>(row.src + distance) * g_.src_c, valid);
+        } else {
+          load_elements(to + pass * kDepthBytes, row, dh, dw, channel);
         }
-        valid = valid && channel < g_.depth;
-        const T* const from =
-            src_ + (valid ? static_cast<int64_t>(pixel) * g_.src_c + group_ * g_.depth + channel : 0);
-        cp_async_16(shared_address(to), from, valid);
-      } else {
-        load_elements(to, rows_[r], dh, dw, channel);
       }
     }
   }
@@ -205,26 +238,23 @@ class ConvBlock {
   }
 
   __device__ __forceinline__ void load_weights(const Cursor& at) {
-    constexpr int kChunks = kBackwardData ? kColumnChunks : kDepthChunks;
-    constexpr int kRows = kBackwardData ? kTile.depth : kTile.columns;
-    unsigned char* const tile = weights_ + at.weight_slot * kWeightBytes;
+    unsigned char* const to = weights_ + at.weight_slot * kWeightBytes +
+                              chunk_offset<kWeightChunks>(thread() / kWeightChunks, thread() % kWeightChunks);
     const int tap = (taps_.first_r + at.i * taps_.r_step) * g_.kernel_w + taps_.first_s + at.j * taps_.r_step;
-    // Rows of the tile are output channels of the forward pass, either way.
-    const int first = kBackwardData ? at.depth : first_column_, rows = kBackwardData ? g_.depth : g_.columns;
-    const int chunk = thread() % kChunks;
-    const int column = (kBackwardData ? first_column_ : at.depth) + chunk * kChunk<T>;
-    const int columns = kBackwardData ? g_.columns : g_.depth;
-    for (int r = thread() / kChunks; r < kRows; r += kThreads / kChunks) {
-      unsigned char* const to = tile + chunk_offset<kChunks>(r, chunk);
-      const bool valid = first + r < rows;
-      const int64_t offset =
-          static_cast<int64_t>(group_ * rows + first + r) * g_.weight_pitch + tap * g_.weight_tap + column;
-      if constexpr (kAligned) {
-        const bool inside_row = valid && column < columns;
-        cp_async_16(shared_address(to), weight_ + (inside_row ? offset : 0), inside_row);
+    const int rows = weight_rows_ - (kBackwardData ? at.depth : 0);
+    const int columns = weight_columns_ - (kBackwardData ? 0 : at.depth);
+    const T* from = weight_ + tap * g_.weight_tap +
+                    static_cast<int64_t>(at.depth) * (kBackwardData ? g_.weight_pitch : 1);
+#pragma unroll
+    for (int pass = 0; pass < kWeightRows; pass += kWeightPass) {
+      if (kWeightPass > kWeightRows && thread() / kWeightChunks >= kWeightRows) break;
+      unsigned char* const dst = to + pass * kWeightChunks * kChunkBytes;
+      if constexpr (kPatch != Patch::kElements) {
+        cp_async_16(shared_address(dst), from, pass < rows && columns > 0);
       } else {
-        store_partial_chunk(to, weight_ + offset, 0, valid ? columns - column : 0);
+        store_partial_chunk(dst, from, 0, pass < rows ? columns : 0);
       }
+      from += static_cast<int64_t>(kWeightPass) * g_.weight_pitch;
     }
   }
 
@@ -257,46 +287,42 @@ class ConvBlock {
     cp_async_wait<0>();
   }
 
-  __device__ __forceinline__ DeepRow patch_row(const Cursor& at, int f, int dh, int dw) const {
-    if (kAligned && !inside(lane_position_[f], dh, dw)) return {shared_address(zeros_), 0};
-    const int row = lane_pixel_[f] + (g_.halo ? dh * g_.src_w + dw : 0);
-    return {shared_address(patches_ + (at.patch_slot * g_.patch_rows + row) * kDepthBytes),
-            swizzle<kDepthChunks>(row)};
+  /// Where this lane reads row fragment `f` of the patch for the tap at distance (dh, dw).
+  __device__ __forceinline__ SharedAddress patch_lane(SharedAddress patch, int f, int dh, int dw) const {
+    const int chunk = lane() / 16;
+    if constexpr (kPatch == Patch::kHalo) {
+      // From shared memory at every tap: kept in registers, two numbers a fragment make the wide tile spill.
+      const Row& row = rows_[warp_row() + lane() % 16 + 16 * f];
+      if (!inside(row.position, dh, dw)) return deep_lane<kDepthChunks>(shared_address(zeros_), 0, chunk);
+      return deep_lane<kDepthChunks>(patch, row.src - lowest_ + dh * g_.src_w + dw, chunk);
+    } else {
+      return deep_lane<kDepthChunks>(patch, warp_row() + lane() % 16, chunk) +
+             static_cast<SharedAddress>(16 * f * kDepthBytes);
+    }
   }
 
   __device__ __forceinline__ void multiply(const Cursor& at) {
     const int dh = taps_.first_h + at.i * taps_.step, dw = taps_.first_w + at.j * taps_.step;
-    DeepRow pixel[kRowFragments];
+    const SharedAddress patch = shared_address(patches_ + at.patch_slot * g_.patch_rows * kDepthBytes);
+    SharedAddress pixel[kRowFragments];
 #pragma unroll
-    for (int f = 0; f < kRowFragments; ++f) pixel[f] = patch_row(at, f, dh, dw);
-    const SharedAddress weights = shared_address(weights_ + at.weight_slot * kWeightBytes);
+    for (int f = 0; f < kRowFragments; ++f) pixel[f] = patch_lane(patch, f, dh, dw);
+    const WeightLane weights(shared_address(weights_ + at.weight_slot * kWeightBytes), warp_column(), lane());
 #pragma unroll
     for (int step = 0; step < kTile.depth / FactorA::kDepth; ++step) {
       FactorA a[kRowFragments];
 #pragma unroll
-      for (int f = 0; f < kRowFragments; ++f) load_deep_rows(a[f], pixel[f], step, lane());
+      for (int f = 0; f < kRowFragments; ++f) load_deep_rows(a[f], pixel[f], step);
 #pragma unroll
       for (int q = 0; q < kColumnFragments; q += 2) {
         FactorB b0, b1;
-        load_weight_factors(b0, b1, weights, step, warp_column() + 8 * q);
+        weights.load(b0, b1, step, q / 2);
 #pragma unroll
         for (int f = 0; f < kRowFragments; ++f) {
           multiply_add(sums_[f][q], a[f], b0);
           multiply_add(sums_[f][q + 1], a[f], b1);
         }
       }
-    }
-  }
-
-  __device__ __forceinline__ void load_weight_factors(FactorB& b0, FactorB& b1, SharedAddress weights,
-                                                      int step, int first) const {
-    if constexpr (kBackwardData) {
-      load_flat_columns<T, kColumnChunks>(b0, b1, weights, step, first, lane());
-    } else {
-      const int row = first + deep_column_of_lane(lane());
-      load_deep_columns(b0, b1,
-                        {weights + static_cast<SharedAddress>(row * kDepthBytes), swizzle<kDepthChunks>(row)},
-                        step, lane());
     }
   }
 
@@ -340,15 +366,20 @@ class ConvBlock {
   int group_, first_column_, first_row_, lowest_ = 0;
   Row* rows_;
   unsigned char *zeros_, *patches_, *weights_;
-  int lane_pixel_[kRowFragments], lane_position_[kRowFragments];
+  int weight_rows_ = 0, weight_columns_ = 0;  ///< left of this thread's first weight
   float sums_[kRowFragments][kColumnFragments][4];
 };
 
-template <TileName kName, typename T, F32Math kMath, bool kBackwardData, bool kAligned, typename Epilogue>
-__global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
+/// Blocks that shall fit a multiprocessor: a patch for all taps leaves room for two.
+constexpr int resident_blocks(TileName name, Patch patch) {
+  return patch == Patch::kHalo ? std::min(tile_of(name).blocks, 2) : tile_of(name).blocks;
+}
+
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, typename Epilogue>
+__global__ void __launch_bounds__(tile_of(kName).threads(), resident_blocks(kName, kPatch))
     conv_kernel(const ConvGeometry g, const T* src, const T* weight, const Epilogue epilogue) {
   DYNAMIC_SHARED(shared);
-  ConvBlock<kName, T, kMath, kBackwardData, kAligned> block(g, src, weight, shared);
+  ConvBlock<kName, T, kMath, kBackwardData, kPatch> block(g, src, weight, shared);
   if (block.has_work()) block.run(epilogue);
 }
 
@@ -360,7 +391,7 @@ size_t conv_launch_bytes(const ConvGeometry& g) {
   return std::max(conv_shared_bytes(g, kTile, sizeof(T)), kTile.rows * size_t{16} + 128 + kStage);
 }
 
-template <TileName kName, typename T, F32Math kMath, bool kBackwardData, bool kAligned, typename Epilogue>
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, typename Epilogue>
 void launch_conv_tile(const ConvGeometry& g, const T* src, const T* weight, const Epilogue& epilogue,
                       Stream stream) {
   constexpr Tile kTile = tile_of(kName);
@@ -372,7 +403,7 @@ void launch_conv_tile(const ConvGeometry& g, const T* src, const T* weight, cons
   const int64_t tiles =
       (rows + kTile.rows - 1) / kTile.rows * ((g.columns + kTile.columns - 1) / kTile.columns);
   launch(kBackwardData ? "conv_backward_data" : "conv_forward",
-         conv_kernel<kName, T, kMath, kBackwardData, kAligned, Epilogue>,
+         conv_kernel<kName, T, kMath, kBackwardData, kPatch, Epilogue>,
          dim3(static_cast<unsigned>(tiles), 1, static_cast<unsigned>(g.groups * g.classes())),
          dim3(kTile.threads()), conv_launch_bytes<kName, T>(g), stream, g, src, weight, epilogue);
 }
@@ -382,28 +413,26 @@ template <typename T, F32Math kMath, bool kBackwardData, typename Epilogue>
 void launch_conv(const ConvProblem& problem, const T* src, const T* weight, const Epilogue& epilogue,
                  Stream stream) {
   const ConvGeometry g = conv_geometry(problem, kBackwardData);
+  const auto elements = [&]<TileName kName>() {
+    launch_conv_tile<kName, T, kMath, kBackwardData, Patch::kElements>(g, src, weight, epilogue, stream);
+  };
+  const auto chunks = [&]<TileName kName>() {
+    if (g.halo) {
+      launch_conv_tile<kName, T, kMath, kBackwardData, Patch::kHalo>(g, src, weight, epilogue, stream);
+    } else {
+      launch_conv_tile<kName, T, kMath, kBackwardData, Patch::kGather>(g, src, weight, epilogue, stream);
+    }
+  };
   const TileName tile = conv_tile(problem, kBackwardData);
   if constexpr (sizeof(T) == 4) {
-    if (tile == TileName::kConvF32)
-      return launch_conv_tile<TileName::kConvF32, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
-                                                                                 stream);
-    return launch_conv_tile<TileName::kConvF32Packed, T, kMath, kBackwardData, false>(g, src, weight,
-                                                                                      epilogue, stream);
+    if (tile == TileName::kConvF32Packed) return elements.template operator()<TileName::kConvF32Packed>();
+    return chunks.template operator()<TileName::kConvF32>();
   } else {
-    if (tile == TileName::kConvWide)
-      return launch_conv_tile<TileName::kConvWide, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
-                                                                                  stream);
-    if (tile == TileName::kConvMedium)
-      return launch_conv_tile<TileName::kConvMedium, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
-                                                                                    stream);
-    if (tile == TileName::kConvNarrow)
-      return launch_conv_tile<TileName::kConvNarrow, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
-                                                                                    stream);
-    if (tile == TileName::kConvSlim)
-      return launch_conv_tile<TileName::kConvSlim, T, kMath, kBackwardData, true>(g, src, weight, epilogue,
-                                                                                  stream);
-    return launch_conv_tile<TileName::kConvPacked, T, kMath, kBackwardData, false>(g, src, weight, epilogue,
-                                                                                   stream);
+    if (tile == TileName::kConvPacked) return elements.template operator()<TileName::kConvPacked>();
+    if (tile == TileName::kConvWide) return chunks.template operator()<TileName::kConvWide>();
+    if (tile == TileName::kConvMedium) return chunks.template operator()<TileName::kConvMedium>();
+    if (tile == TileName::kConvNarrow) return chunks.template operator()<TileName::kConvNarrow>();
+    return chunks.template operator()<TileName::kConvSlim>();
   }
 }
 

@@ -64,6 +64,10 @@ class FilterBlock {
   static constexpr int kStageBytes = kRowBytes + kTile.depth * kColumnChunks * kChunkBytes;
   static constexpr int kRowFragments = kTile.warp_rows() / 16, kColumnFragments = kTile.warp_columns() / 8;
   static constexpr int kAhead = kTile.stages - 1;
+  /// Rows that all threads copy at once; whole periods of the swizzle, so that a thread's chunk stays in
+  /// place.
+  static constexpr int kRowPass = kThreads / kRowChunks, kColumnPass = kThreads / kColumnChunks;
+  static constexpr int kNoTap = -(1 << 20);
   static constexpr int kColumnsOfThread = kAligned ? 1 : kChunk<T>;
   using FactorA = Factor<T, kMath, 4>;
   using FactorB = Factor<T, kMath, 2>;
@@ -84,7 +88,7 @@ class FilterBlock {
       const int column = first_column_ + thread() % kColumnChunks * kChunk<T> + i;
       const int tap = column / g_.depth_c;
       const bool exists = column < g_.columns;
-      tap_h_[i] = exists ? tap / g_.kernel_w - g_.pad : -(1 << 20);
+      tap_h_[i] = exists ? tap / g_.kernel_w - g_.pad : kNoTap;
       tap_w_[i] = tap % g_.kernel_w - g_.pad;
       channel_[i] = column % g_.depth_c;
     }
@@ -98,53 +102,64 @@ class FilterBlock {
   }
 
   __device__ __forceinline__ void load_d_dst(unsigned char* tile, int first_pixel) {
-    const int chunk = thread() % kRowChunks, row = first_row_ + chunk * kChunk<T>;
-    for (int r = thread() / kRowChunks; r < kTile.depth; r += kThreads / kRowChunks) {
-      unsigned char* const to = tile + chunk_offset<kRowChunks>(r, chunk);
-      const bool valid = first_pixel + r < g_.pixels;
-      const int64_t offset = static_cast<int64_t>(first_pixel + r) * g_.dst_c + row;
+    const int first = thread() / kRowChunks, chunk = thread() % kRowChunks;
+    const int row = first_row_ + chunk * kChunk<T>, pixel = first_pixel + first;
+    unsigned char* const to = tile + chunk_offset<kRowChunks>(first, chunk);
+    const T* from = d_dst_ + static_cast<int64_t>(pixel) * g_.dst_c + row;
+#pragma unroll
+    for (int pass = 0; pass < kTile.depth; pass += kRowPass) {
+      if (kRowPass > kTile.depth && first >= kTile.depth) break;
+      const bool exists = pixel + pass < g_.pixels;
+      unsigned char* const dst = to + pass * kRowChunks * kChunkBytes;
       if constexpr (kAligned) {
-        const bool inside = valid && row < g_.rows;
-        cp_async_16(shared_address(to), d_dst_ + (inside ? offset : 0), inside);
+        cp_async_16(shared_address(dst), from, exists && row < g_.rows);
       } else {
-        store_partial_chunk(to, d_dst_ + offset, 0, valid ? g_.rows - row : 0);
+        store_partial_chunk(dst, from, 0, exists ? g_.rows - row : 0);
       }
+      from += static_cast<int64_t>(kRowPass) * g_.dst_c;
     }
   }
 
   __device__ __forceinline__ void load_src(unsigned char* tile, int first_pixel) {
-    const int chunk = thread() % kColumnChunks;
-    for (int r = thread() / kColumnChunks; r < kTile.depth; r += kThreads / kColumnChunks) {
-      unsigned char* const to = tile + chunk_offset<kColumnChunks>(r, chunk);
-      const int m = first_pixel + r;
-      int image = 0, h = 0, w = 0;
-      if (!(kAligned && g_.same_pixels)) {
-        const auto [n, pixel] = g_.image.split(static_cast<uint32_t>(m));
-        const auto [y, x] = g_.line.split(pixel);
-        image = static_cast<int>(n);
-        h = static_cast<int>(y) * g_.stride, w = static_cast<int>(x) * g_.stride;
-      }
-      const bool exists = m < g_.pixels;
-      if constexpr (kAligned) {
-        int64_t pixel = m;
-        bool inside = exists && tap_h_[0] > -(1 << 20);
-        if (!g_.same_pixels) inside = exists && find_pixel(image, h + tap_h_[0], w + tap_w_[0], pixel);
-        cp_async_16(shared_address(to), src_ + (inside ? pixel * g_.src_c + channel_[0] : 0), inside);
-      } else {
-        alignas(kChunkBytes) T values[kChunk<T>];
+    const int first = thread() / kColumnChunks, chunk = thread() % kColumnChunks;
+    unsigned char* const to = tile + chunk_offset<kColumnChunks>(first, chunk);
 #pragma unroll
-        for (int i = 0; i < kChunk<T>; ++i) {
-          int64_t pixel = 0;
-          const bool inside = exists && find_pixel(image, h + tap_h_[i], w + tap_w_[i], pixel);
-          values[i] = inside ? src_[pixel * g_.src_c + channel_[i]] : from_float<T>(0.0f);
-        }
-        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(values);
-      }
+    for (int pass = 0; pass < kTile.depth; pass += kColumnPass) {
+      if (kColumnPass > kTile.depth && first >= kTile.depth) break;
+      load_pixel(to + pass * kColumnChunks * kChunkBytes, first_pixel + first + pass);
     }
   }
 
-  __device__ __forceinline__ bool find_pixel(int image, int h, int w, int64_t& pixel) const {
-    pixel = (static_cast<int64_t>(image) * g_.src_h + h) * g_.src_w + w;
+  /// This thread's columns of one output pixel.
+  __device__ __forceinline__ void load_pixel(unsigned char* to, int m) {
+    const bool exists = m < g_.pixels;
+    int image = 0, h = 0, w = 0;
+    if (!(kAligned && g_.same_pixels)) {
+      const auto [n, pixel] = g_.image.split(static_cast<uint32_t>(m));
+      const auto [y, x] = g_.line.split(pixel);
+      image = static_cast<int>(n);
+      h = static_cast<int>(y) * g_.stride, w = static_cast<int>(x) * g_.stride;
+    }
+    if constexpr (kAligned) {
+      int pixel = m;
+      bool inside = tap_h_[0] > kNoTap;
+      if (!g_.same_pixels) inside = find_pixel(image, h + tap_h_[0], w + tap_w_[0], pixel);
+      cp_async_16(shared_address(to), src_ + static_cast<int64_t>(pixel) * g_.src_c + channel_[0],
+                  exists && inside);
+    } else {
+      alignas(kChunkBytes) T values[kChunk<T>];
+#pragma unroll
+      for (int i = 0; i < kChunk<T>; ++i) {
+        int pixel = 0;
+        const bool inside = exists && find_pixel(image, h + tap_h_[i], w + tap_w_[i], pixel);
+        values[i] = inside ? src_[static_cast<int64_t>(pixel) * g_.src_c + channel_[i]] : from_float<T>(0.0f);
+      }
+      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(values);
+    }
+  }
+
+  __device__ __forceinline__ bool find_pixel(int image, int h, int w, int& pixel) const {
+    pixel = (image * g_.src_h + h) * g_.src_w + w;
     return static_cast<unsigned>(h) < static_cast<unsigned>(g_.src_h) &&
            static_cast<unsigned>(w) < static_cast<unsigned>(g_.src_w);
   }
@@ -180,19 +195,20 @@ class FilterBlock {
   }
 
   __device__ __forceinline__ void multiply(int slot) {
-    const SharedAddress rows = shared_address(shared_ + slot * kStageBytes);
-    const SharedAddress columns = rows + kRowBytes;
+    const SharedAddress tile = shared_address(shared_ + slot * kStageBytes);
+    const FlatLane<T, kRowChunks, true> rows(tile, warp_row(), lane());
+    const FlatLane<T, kColumnChunks, false> columns(tile + kRowBytes, warp_column(), lane());
 #pragma unroll
     for (int step = 0; step < kTile.depth / FactorA::kDepth; ++step) {
       FactorA a[kRowFragments];
 #pragma unroll
       for (int f = 0; f < kRowFragments; ++f) {
-        load_flat_rows<T, kRowChunks>(a[f], rows, step, warp_row() + 16 * f, lane());
+        load_flat_rows(a[f], rows, step, f);
       }
 #pragma unroll
       for (int q = 0; q < kColumnFragments; q += 2) {
         FactorB b0, b1;
-        load_flat_columns<T, kColumnChunks>(b0, b1, columns, step, warp_column() + 8 * q, lane());
+        load_flat_columns(b0, b1, columns, step, q / 2);
 #pragma unroll
         for (int f = 0; f < kRowFragments; ++f) {
           multiply_add(sums_[f][q], a[f], b0);

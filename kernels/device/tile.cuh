@@ -92,30 +92,30 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const Factor<float, 
   mma_tf32(c, a.words, b.words[0], b.words[1]);
 }
 
-/// A row of a deep tile as one lane of an ldmatrix sees it.
-struct DeepRow {
-  SharedAddress base;  ///< of the row
-  int mask;            ///< its swizzle
-  __device__ __forceinline__ SharedAddress chunk(int index) const {
-    return base + static_cast<SharedAddress>((index ^ mask) * kChunkBytes);
-  }
-};
+/// Where one lane's part of an ldmatrix on a deep tile begins: chunk `chunk` (0 or 1) of row `row`. A step of
+/// the sum later lie two chunks more, and as rows are aligned to their length that is one XOR.
+template <int kChunks>
+__device__ __forceinline__ SharedAddress deep_lane(SharedAddress tile, int row, int chunk) {
+  return tile + static_cast<SharedAddress>(chunk_offset<kChunks>(row, chunk));
+}
+__device__ __forceinline__ SharedAddress deep_step(SharedAddress lane, int step) {
+  return lane ^ static_cast<SharedAddress>(2 * kChunkBytes * step);
+}
 
-/// The left factor, rows x depth, from a deep tile: lane l gives row l % 16 of sixteen. `step` counts mma
-/// along the depth; one takes two chunks whatever T is.
+/// The left factor, rows x depth, from a deep tile: lane l is at row l % 16, chunk l / 16.
 template <typename Factor4>
-__device__ __forceinline__ void load_deep_rows(Factor4& a, const DeepRow& row, int step, int lane) {
-  ldmatrix_x4(a.words, row.chunk(2 * step + lane / 16));
+__device__ __forceinline__ void load_deep_rows(Factor4& a, SharedAddress lane, int step) {
+  ldmatrix_x4(a.words, deep_step(lane, step));
   a.prepare();
 }
 
-/// Two right factors, depth x 8 columns each, from a deep tile: lane l gives row (column of the product)
-/// l % 8 + 8 (l / 16) of sixteen.
-template <typename Factor2>
-__device__ __forceinline__ void load_deep_columns(Factor2& b0, Factor2& b1, const DeepRow& row, int step,
-                                                  int lane) {
+/// Two right factors, depth x 8 columns each, from a deep tile, sixteen rows (columns of the product) times
+/// `group` further: lane l is at row l % 8 + 8 (l / 16), chunk l / 8 % 2.
+template <int kChunks, typename Factor2>
+__device__ __forceinline__ void load_deep_columns(Factor2& b0, Factor2& b1, SharedAddress lane, int step,
+                                                  int group) {
   uint32_t words[4];
-  ldmatrix_x4(words, row.chunk(2 * step + lane / 8 % 2));
+  ldmatrix_x4(words, deep_step(lane, step) + static_cast<SharedAddress>(group * 16 * kChunks * kChunkBytes));
   b0.words[0] = words[0], b0.words[1] = words[1];
   b1.words[0] = words[2], b1.words[1] = words[3];
   b0.prepare();
@@ -132,43 +132,55 @@ __device__ __forceinline__ uint32_t flat_word(SharedAddress tile, int row, int c
                         static_cast<SharedAddress>(chunk_offset<kChunks>(row, column / 4) + column % 4 * 4));
 }
 
-/// The left factor, 16 rows of the product from `first` on, from a flat tile (depth x rows).
-template <typename T, int kChunks, typename Factor4>
-__device__ __forceinline__ void load_flat_rows(Factor4& a, SharedAddress tile, int step, int first,
-                                               int lane) {
-  if constexpr (sizeof(T) == 2) {
-    const int depth = 16 * step + lane % 8 + 8 * (lane / 16);
-    const int chunk = first / kChunk<T> + lane / 8 % 2;
-    ldmatrix_x4_transposed(a.words, tile + static_cast<SharedAddress>(chunk_offset<kChunks>(depth, chunk)));
-  } else {
-#pragma unroll
-    for (int h = 0; h < 4; ++h) {
-      a.words[h] =
-          flat_word<kChunks>(tile, 8 * step + lane % 4 + 4 * (h >> 1), first + lane / 4 + 8 * (h & 1));
+/// One warp's columns of a flat tile (depth x columns) of T, seen from one lane: the right factors of a
+/// product, or, as rows, the left ones. `first` is a multiple of the warp's columns, a power of two, so that
+/// sixteen columns more are one XOR; a step of the sum is a whole number of swizzle periods.
+template <typename T, int kChunks, bool kLeft>
+struct FlatLane {
+  SharedAddress address;  ///< 16-bit: of this lane's part of the first ldmatrix; f32: of the tile
+  int first, lane;
+
+  __device__ __forceinline__ FlatLane(SharedAddress tile, int first_column, int lane_number)
+      : address(tile), first(first_column), lane(lane_number) {
+    if constexpr (sizeof(T) == 2) {
+      // Left: matrices side by side, then below; right: below, then side by side.
+      const int depth = kLeft ? lane % 8 + 8 * (lane / 16) : lane % 16;
+      const int chunk = first / kChunk<T> + (kLeft ? lane / 8 % 2 : lane / 16);
+      address += static_cast<SharedAddress>(chunk_offset<kChunks>(depth, chunk));
     }
   }
+
+  /// The words of sixteen columns times `group` further.
+  __device__ __forceinline__ void load(uint32_t (&words)[4], int step, int group) const {
+    if constexpr (sizeof(T) == 2) {
+      ldmatrix_x4_transposed(words, (address ^ static_cast<SharedAddress>(2 * kChunkBytes * group)) +
+                                        static_cast<SharedAddress>(step * 16 * kChunks * kChunkBytes));
+    } else {
+      const int column = first + 16 * group + lane / 4, depth = 8 * step + lane % 4;
+#pragma unroll
+      for (int h = 0; h < 4; ++h) {
+        const int half = kLeft ? h & 1 : h >> 1, below = kLeft ? h >> 1 : h & 1;
+        words[h] = flat_word<kChunks>(address, depth + 4 * below, column + 8 * half);
+      }
+    }
+  }
+};
+
+template <typename T, int kChunks, typename Factor4>
+__device__ __forceinline__ void load_flat_rows(Factor4& a, const FlatLane<T, kChunks, true>& lane, int step,
+                                               int group) {
+  lane.load(a.words, step, group);
   a.prepare();
 }
 
-/// Two right factors, columns [first, first + 16) of the product, from a flat tile (depth x columns).
 template <typename T, int kChunks, typename Factor2>
-__device__ __forceinline__ void load_flat_columns(Factor2& b0, Factor2& b1, SharedAddress tile, int step,
-                                                  int first, int lane) {
-  if constexpr (sizeof(T) == 2) {
-    uint32_t words[4];
-    const int depth = 16 * step + lane % 16;
-    const int chunk = first / kChunk<T> + lane / 16;
-    ldmatrix_x4_transposed(words, tile + static_cast<SharedAddress>(chunk_offset<kChunks>(depth, chunk)));
-    b0.words[0] = words[0], b0.words[1] = words[1];
-    b1.words[0] = words[2], b1.words[1] = words[3];
-  } else {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int depth = 8 * step + lane % 4 + 4 * h;
-      b0.words[h] = flat_word<kChunks>(tile, depth, first + lane / 4);
-      b1.words[h] = flat_word<kChunks>(tile, depth, first + 8 + lane / 4);
-    }
-  }
+__device__ __forceinline__ void load_flat_columns(Factor2& b0, Factor2& b1,
+                                                  const FlatLane<T, kChunks, false>& lane, int step,
+                                                  int group) {
+  uint32_t words[4];
+  lane.load(words, step, group);
+  b0.words[0] = words[0], b0.words[1] = words[1];
+  b1.words[0] = words[2], b1.words[1] = words[3];
   b0.prepare();
   b1.prepare();
 }
