@@ -1,7 +1,8 @@
-# The CUDA backend, in up to two forms of the same sources:
+# The CUDA backend, in up to three forms of the same sources:
 #   residuum_cuda           kernels compiled by nvcc, on the real runtime; without nvcc, a stand-in that says so
 #   residuum_cuda_emulated  kernels compiled as C++ for the SIMT emulator (tests/emulator); tests only
-# An executable with the property RESIDUUM_EMULATED_CUDA gets the second, every other one the first.
+#   residuum_cuda_race      the same under the emulator's race detector; tests only
+# An executable links the one its property RESIDUUM_EMULATED_CUDA names, without that property the first.
 set(RESIDUUM_CUDA AUTO CACHE STRING "CUDA backend: ON, OFF, or AUTO (when nvcc is found)")
 set(RESIDUUM_CUDA_ARCHITECTURES "80;90a-real" CACHE STRING
     "CUDA architectures as CMake writes them; the default has machine code for A100 and H100/H200 and PTX for newer chips")
@@ -45,7 +46,7 @@ if(RESIDUUM_CUDA_FOUND)
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-lineinfo;-Xptxas=-warn-spills,-warn-lmem-usage>"
     "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${RESIDUUM_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror;-Xptxas=-Werror>")
   set_target_properties(residuum_cuda PROPERTIES CUDA_ARCHITECTURES "${RESIDUUM_CUDA_ARCHITECTURES}")
-  target_link_libraries(residuum_cuda PRIVATE CUDA::cudart_static)
+  target_link_libraries(residuum_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
 else()
   target_sources(residuum_cuda PRIVATE ${CMAKE_SOURCE_DIR}/engine/backend/no_cuda.cpp)
 endif()

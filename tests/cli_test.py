@@ -128,7 +128,18 @@ class Refusals(ProgramTest):
         backends = json.loads(run("version", "--json").stdout)["backends"]
         if backends["cuda"] is not None:
             self.skipTest("this machine has a CUDA device")
-        self.assert_refused(run("plan", "cifar_resnet8", "--device", "cuda"), DEVICE, "cuda")
+        process = self.train("--model", "cifar_resnet8", "--data", self.data, "--epochs", 1, "--batch", 8,
+                             "--device", "cuda")
+        self.assert_refused(process, DEVICE, "device 'cuda'")
+        self.assert_nothing_started()
+
+    def test_a_cuda_plan_needs_no_gpu(self):
+        process = run("plan", "cifar_resnet8", "--device", "cuda")
+        if "made without nvcc" in process.stderr:
+            self.assert_refused(process, DEVICE, "not in this build")
+        else:
+            self.assertEqual(process.returncode, 0, process.stderr)
+            self.assertIn("launches", process.stdout)
 
 
 class Summary(ProgramTest):

@@ -60,11 +60,11 @@ TEST(OpLinear, BackwardData) {
 TEST(OpLinear, ReadsACopyOfTheWeightInTheActivationsType) {
   const DType type = DType::kBF16;
   for (const LinearCase& t : kCases) {
-    const reference::Tensor weight = uniform_tensor({t.classes, t.features()}, 2);
+    const reference::Tensor weight = factors({t.classes, t.features()}, 2);
     OpCase forward{t.name(), Linear{t.classes, DType::kF32}, {}, {summed_f32(t.features())}};
     expect_case(forward.input(type, uniform_tensor(t.src, 1)).input(type, weight));
     OpCase backward{t.name(), LinearBackwardData{{type, t.src}}, {}, {summed_bf16(t.classes)}};
-    expect_case(backward.input(DType::kF32, uniform_tensor({t.src[0], t.classes}, 1)).input(type, weight));
+    expect_case(backward.input(DType::kF32, factors({t.src[0], t.classes}, 1)).input(type, weight));
   }
 }
 

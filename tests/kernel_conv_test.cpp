@@ -1,0 +1,136 @@
+// Convolution launchers, directly: small integers, whose products and sums are exact in every type, so that
+// the results must be the reference's bit for bit whatever the tile, the patch and the order of adding. The
+// shapes cover every tile and every kind of patch, which the first test makes sure of.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "kernels/conv_geometry.h"
+#include "tests/kernel_case.h"
+#include "tests/random_tensor.h"
+
+namespace residuum {
+namespace {
+
+using kernels::ConvProblem;
+using kernels::Element;
+using kernels::F32Math;
+using reference::Tensor;
+
+const std::vector<ConvShape> kShapes = {
+    // n, h, w, c, k, r, s, stride, pad, groups
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, 1},        // one pixel
+    {2, 9, 7, 3, 40, 7, 7, 2, 3, 1},       // a stem
+    {2, 5, 7, 16, 16, 3, 3, 1, 1, 1},      // halo, several images in a tile
+    {1, 11, 13, 32, 32, 3, 3, 1, 1, 1},    // halo, several tiles in an image
+    {2, 7, 5, 24, 40, 3, 3, 2, 1, 1},      // parity classes of four, two and one taps
+    {2, 6, 6, 64, 72, 1, 1, 2, 0, 1},      // pixels that no tap reaches
+    {67, 16, 16, 8, 256, 1, 1, 1, 0, 1},   // the wide tile
+    {35, 22, 22, 16, 128, 3, 3, 1, 1, 1},  // the wide tile with a halo
+    {1, 5, 5, 8, 8, 5, 5, 1, 3, 1},        // more output than source pixels
+    {2, 5, 5, 32, 48, 3, 3, 1, 1, 2},      // groups of chunks
+    {2, 5, 5, 6, 9, 2, 3, 2, 1, 3},        // groups of odd size
+    {3, 1, 1, 72, 136, 1, 1, 1, 0, 1},     // a linear layer
+};
+/// What the emulator's race detector runs: every kernel but the ones of the wide tile.
+constexpr int64_t kMostMacs = int64_t{4} << 20;
+
+/// Numbers in [-2, 2].
+Tensor small_integers(const Shape& shape, uint64_t seed) {
+  Tensor tensor = integer_tensor(shape, seed, 5);
+  for (double& value : tensor.data) value -= 2;
+  return tensor;
+}
+
+struct Data {
+  explicit Data(const ConvShape& s)
+      : src(small_integers({s.n, s.h, s.w, s.c}, 1)),
+        d_dst(small_integers({s.n, s.p(), s.q(), s.k}, 2)),
+        weight(small_integers({s.k, s.r, s.s, s.c / s.groups}, 3)) {}
+  Tensor src, d_dst, weight;
+};
+
+std::string text(const ConvProblem& p) {
+  const ConvShape& s = p.shape;
+  return fmt::format("{}x{}x{}x{} -> {} kernel {}x{} stride {} groups {}, {} bytes an element", s.n, s.h, s.w,
+                     s.c, s.k, s.r, s.s, s.stride, s.groups, kernels::size_of(p.type));
+}
+
+void expect_exact(const ConvProblem& problem, DType type, const Data& data) {
+  SCOPED_TRACE(text(problem));
+  const ConvShape& s = problem.shape;
+  KernelCase test;
+  const void *const src = test.tensor(type, data.src), *const weight = test.tensor(type, data.weight),
+                    *const d_dst = test.tensor(type, data.d_dst);
+  void *const dst = test.output(type, data.d_dst.shape), *const d_src = test.output(type, data.src.shape);
+  float* const d_weight = test.output<float>(static_cast<size_t>(s.weight_elements()) * sizeof(float));
+  void* const logits = test.output(DType::kF32, data.d_dst.shape);
+  void* const workspace = test.workspace(kernels::conv_backward_filter_workspace(problem));
+  test.run([&] {
+    kernels::conv_forward(problem, src, weight, dst, problem.type, nullptr);
+    kernels::conv_forward(problem, src, weight, logits, Element::kF32, nullptr);
+    kernels::conv_backward_data(problem, d_dst, weight, d_src, nullptr);
+    kernels::conv_backward_filter(problem, d_dst, src, d_weight, workspace, nullptr);
+  });
+  const Conv op{s.k, s.r, s.s, s.stride, s.pad, s.groups};
+  const Tensor forward = reference::conv(op, data.src, data.weight);
+  EXPECT_TRUE(matches(test.read(dst, type, forward.shape), rounded_to(type, forward), kExact));
+  EXPECT_TRUE(matches(test.read(logits, DType::kF32, forward.shape), forward, kExact));
+  const Tensor backward = reference::conv_backward_data(s, data.d_dst, data.weight);
+  EXPECT_TRUE(matches(test.read(d_src, type, data.src.shape), rounded_to(type, backward), kExact));
+  const Tensor filter = reference::conv_backward_filter(s, data.d_dst, data.src);
+  EXPECT_TRUE(matches(test.read(d_weight, DType::kF32, filter.shape), filter, kExact));
+}
+
+void expect_exact_for(DType type, F32Math math) {
+  for (const ConvShape& shape : kShapes) {
+    const bool large = shape.macs() > kMostMacs;
+    if (large && (type == DType::kF16 || RESIDUUM_RACE)) continue;  // f16 has the tiles of bf16
+    expect_exact({shape, element_of(type), math}, type, Data(shape));
+  }
+}
+
+TEST(KernelConv, ShapesCoverEveryTileAndPatch) {
+  std::set<kernels::TileName> tiles;
+  std::set<std::pair<kernels::TileName, bool>> patches;
+  for (const ConvShape& shape : kShapes) {
+    for (const Element type : {Element::kBF16, Element::kF32}) {
+      const ConvProblem problem{shape, type, F32Math::kTf32x3};
+      tiles.insert(kernels::filter_tile(problem));
+      for (const bool backward : {false, true}) {
+        tiles.insert(kernels::conv_tile(problem, backward));
+        patches.insert(
+            {kernels::conv_tile(problem, backward), kernels::conv_geometry(problem, backward).halo});
+      }
+    }
+  }
+  EXPECT_EQ(tiles.size(), static_cast<size_t>(kernels::TileName::kFilterF32) + 1) << "a tile is not covered";
+  EXPECT_EQ(patches.size(), 7u + 5u) << "a tile with or without halo is not covered";
+}
+
+TEST(KernelConv, IntegersAreExactInBF16) {
+  expect_exact_for(DType::kBF16, F32Math::kTf32x3);
+}
+TEST(KernelConv, IntegersAreExactInF16) {
+  expect_exact_for(DType::kF16, F32Math::kTf32x3);
+}
+TEST(KernelConv, IntegersAreExactInTf32) {
+  expect_exact_for(DType::kF32, F32Math::kTf32);
+}
+TEST(KernelConv, IntegersAreExactInF32) {
+  expect_exact_for(DType::kF32, F32Math::kTf32x3);
+}
+
+TEST(KernelConv, ImpossibleProblemsAreRefused) {
+  const auto forward = [](const ConvShape& shape) {
+    return refusal([&] {
+      kernels::conv_forward({shape, Element::kBF16, {}}, nullptr, nullptr, nullptr, Element::kBF16, nullptr);
+    });
+  };
+  EXPECT_EQ(forward({1, 4, 4, 6, 8, 1, 1, 1, 0, 4}), 1);      // groups do not divide the channels
+  EXPECT_EQ(forward({1, 2, 2, 8, 8, 3, 3, 1, 0, 1}), 1);      // the kernel does not fit
+  EXPECT_EQ(forward({1, 20000, 4, 8, 8, 1, 1, 1, 0, 1}), 1);  // positions have 16 bits
+}
+
+}  // namespace
+}  // namespace residuum
