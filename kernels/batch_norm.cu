@@ -9,10 +9,10 @@ namespace {
 
 // ---- statistics ----
 
-/// Count, mean and sum of squared deviations of each channel of the rows that one thread saw.
+/// Mean and sum of squared deviations of each channel of the rows that one thread saw. The mean is first +
+/// offset, in two parts: neither a mean far from zero nor an outlier may cost it digits.
 struct Moments {
-  float count = 0;
-  float mean[kUnit] = {}, m2[kUnit] = {};
+  float first[kUnit] = {}, offset[kUnit] = {}, m2[kUnit] = {};
 };
 
 /// Sums are shifted by the thread's first value, a value of the data itself: an outlier then never makes the
@@ -22,8 +22,8 @@ __device__ __forceinline__ Moments thread_moments(const RowTiling& tiling, const
   const RowSpan span = row_span(tiling);
   Moments moments;
   if (span.row >= span.end) return moments;
-  float first[kUnit], sum[kUnit] = {}, squares[kUnit] = {};
-  load_unit<kWhole>(src + span.row * tiling.channels + span.channel, span.count, first);
+  float sum[kUnit] = {}, squares[kUnit] = {};
+  load_unit<kWhole>(src + span.row * tiling.channels + span.channel, span.count, moments.first);
   int visits = 1;
 #pragma unroll 4
   for (int64_t row = span.row + tiling.height; row < span.end; row += tiling.height) {
@@ -31,18 +31,16 @@ __device__ __forceinline__ Moments thread_moments(const RowTiling& tiling, const
     load_unit<kWhole>(src + row * tiling.channels + span.channel, span.count, x);
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) {
-      const float d = x[i] - first[i];
+      const float d = x[i] - moments.first[i];
       sum[i] += d;
       squares[i] = fmaf(d, d, squares[i]);
     }
     ++visits;
   }
-  moments.count = static_cast<float>(visits);
 #pragma unroll
   for (int i = 0; i < kUnit; ++i) {
-    const float offset = sum[i] / moments.count;
-    const float m2 = fmaf(-offset, sum[i], squares[i]);
-    moments.mean[i] = first[i] + offset;
+    moments.offset[i] = sum[i] / static_cast<float>(visits);
+    const float m2 = fmaf(-moments.offset[i], sum[i], squares[i]);
     moments.m2[i] = m2 < 0 ? 0 : m2;  // rounding; a NaN stays
   }
   return moments;
@@ -54,8 +52,40 @@ __device__ __forceinline__ double rows_of(const RowTiling& tiling, int part) {
   return static_cast<double>(left < tiling.rows_per_block ? left : tiling.rows_per_block);
 }
 
-/// Moments of a union from those of its parts: mean = sum n_i mean_i / n; m2 = sum m2_i + n_i (mean_i -
+/// Moments of a block's rows as it leaves them for the last block.
+enum Partial { kMean, kMeanRest, kM2, kPartials };
+
+/// The last block joins the moments of all blocks: mean = sum n_i mean_i / n; m2 = sum m2_i + n_i (mean_i -
 /// mean)^2.
+__device__ __forceinline__ void join_moments(const RowTiling& tiling, const float* partials, double* partial,
+                                             double* means, float* mean, float* variance) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const double rows = static_cast<double>(tiling.rows);
+  for (int64_t first = 0; first < tiling.channels; first += kReduceThreads) {
+    const int64_t left = tiling.channels - first;
+    const int columns = left < kReduceThreads ? static_cast<int>(left) : kReduceThreads;
+    const auto at = [&](int part, int moment, int c) {
+      return static_cast<double>(partials[partial_index(tiling, kPartials, part, moment, first + c)]);
+    };
+    const auto mean_of = [&](int part, int c) { return at(part, kMean, c) + at(part, kMeanRest, c); };
+    const double total_mean = column_total<kReduceThreads>(
+                                  columns, tiling.row_blocks, partial,
+                                  [&](int part, int c) { return rows_of(tiling, part) * mean_of(part, c); }) /
+                              rows;
+    if (thread < columns) means[thread] = total_mean;
+    __syncthreads();
+    const double total_m2 =
+        column_total<kReduceThreads>(columns, tiling.row_blocks, partial, [&](int part, int c) {
+          const double delta = mean_of(part, c) - means[c];
+          return at(part, kM2, c) + rows_of(tiling, part) * delta * delta;
+        });
+    if (thread < columns) {
+      mean[first + thread] = static_cast<float>(total_mean);
+      variance[first + thread] = static_cast<float>(total_m2 / rows);
+    }
+  }
+}
+
 template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kReduceThreads, 2)
     batch_norm_stats_kernel(const RowTiling tiling, const T* src, float* partials, unsigned* counter,
@@ -65,47 +95,33 @@ __global__ void __launch_bounds__(kReduceThreads, 2)
   SHARED(double, means, [kReduceThreads]);
   const RowReduction block{values, partial};
   const int thread = static_cast<int>(threadIdx.x);
+  const double rows = rows_of(tiling, static_cast<int>(blockIdx.y));
+  const auto visits = [&](int slot) {
+    const int left = static_cast<int>(rows) - slot;
+    return left > 0 ? static_cast<double>((left - 1) / tiling.height + 1) : 0.0;
+  };
 
   const Moments own = thread_moments<T, kWhole>(tiling, src);
-  float unit[kUnit];
-#pragma unroll
-  for (int i = 0; i < kUnit; ++i) unit[i] = own.count * own.mean[i];
-  const double block_mean = block.total(tiling, unit) / rows_of(tiling, static_cast<int>(blockIdx.y));
+  const double block_mean =
+      (block.total(tiling, own.first, visits) + block.total(tiling, own.offset, visits)) / rows;
   if (thread < tiling.columns()) means[thread] = block_mean;
   __syncthreads();
+  const double seen = visits(thread / tiling.width);
   const int column = thread % tiling.width * kUnit;
+  float unit[kUnit];
 #pragma unroll
   for (int i = 0; i < kUnit; ++i) {
-    const float delta = own.count > 0 ? own.mean[i] - static_cast<float>(means[column + i]) : 0.0f;
-    unit[i] = fmaf(own.count * delta, delta, own.m2[i]);
+    const double delta =
+        static_cast<double>(own.first[i]) - means[column + i] + static_cast<double>(own.offset[i]);
+    unit[i] = own.m2[i] + static_cast<float>(seen * delta * delta);
   }
   const double block_m2 = block.total(tiling, unit);
-  store_partial(tiling, 2, 0, block_mean, partials);
-  store_partial(tiling, 2, 1, block_m2, partials);
-
-  if (!is_last_block(counter, gridDim.x * gridDim.y)) return;
-  for (int64_t first = 0; first < tiling.channels; first += kReduceThreads) {
-    const int64_t left = tiling.channels - first;
-    const int columns = left < kReduceThreads ? static_cast<int>(left) : kReduceThreads;
-    const auto at = [&](int part, int moment, int c) {
-      return static_cast<double>(partials[partial_index(tiling, 2, part, moment, first + c)]);
-    };
-    const double rows = static_cast<double>(tiling.rows);
-    const double total_mean = column_total<kReduceThreads>(
-                                  columns, tiling.row_blocks, partial,
-                                  [&](int part, int c) { return rows_of(tiling, part) * at(part, 0, c); }) /
-                              rows;
-    if (thread < columns) means[thread] = total_mean;
-    __syncthreads();
-    const double total_m2 =
-        column_total<kReduceThreads>(columns, tiling.row_blocks, partial, [&](int part, int c) {
-          const double delta = at(part, 0, c) - means[c];
-          return at(part, 1, c) + rows_of(tiling, part) * delta * delta;
-        });
-    if (thread < columns) {
-      mean[first + thread] = static_cast<float>(total_mean);
-      variance[first + thread] = static_cast<float>(total_m2 / rows);
-    }
+  const float rounded_mean = static_cast<float>(block_mean);
+  store_partial(tiling, kPartials, kMean, rounded_mean, partials);
+  store_partial(tiling, kPartials, kMeanRest, block_mean - static_cast<double>(rounded_mean), partials);
+  store_partial(tiling, kPartials, kM2, block_m2, partials);
+  if (is_last_block(counter, gridDim.x * gridDim.y)) {
+    join_moments(tiling, partials, partial, means, mean, variance);
   }
 }
 
@@ -214,7 +230,7 @@ struct AddBias {
 }  // namespace
 
 size_t batch_norm_stats_workspace(const Rows& rows) {
-  return partial_bytes(tile_reduction(rows.rows, rows.channels), 2);
+  return partial_bytes(tile_reduction(rows.rows, rows.channels), kPartials);
 }
 
 void batch_norm_stats(const Rows& rows, const void* src, float* mean, float* variance, void* workspace,

@@ -95,7 +95,7 @@ size_t batch_norm_stats_workspace(const Rows& rows);
 void batch_norm_stats(const Rows& rows, const void* src, float* mean, float* variance, void* workspace,
                       unsigned* counter, Stream stream);
 
-/// dst = f(BN(src) [+ addend]), f = ReLU when `relu`; the residual join writes 1-bit `mask` (dst > 0) too.
+/// dst = f(BN(src) [+ addend]), f = ReLU when `relu`; the residual join writes a 1-bit `mask` too: 0 where dst <= 0.
 struct BatchNormApplyArgs {
   const void* src = nullptr;
   BatchNormVectors vectors;
@@ -216,7 +216,7 @@ void global_avg_pool_backward(int64_t n, int64_t pixels, int64_t channels, Eleme
 // ---- loss (softmax_loss.cu) ----
 
 /// loss = mean cross-entropy over rows with a label >= 0; counts = {valid, top-1 right, top-5 right}; equal
-/// logits rank by class number.
+/// logits rank by class number. A label >= k makes the loss, and its row's gradient, NaN.
 size_t softmax_cross_entropy_workspace(int64_t n);
 void softmax_cross_entropy(int64_t n, int64_t k, float smoothing, const float* logits, const int32_t* labels,
                            float* loss, int32_t* counts, void* workspace, unsigned* counter, Stream stream);

@@ -164,7 +164,9 @@ TEST(ConvGeometry, TapsAreTheConvolution) {
     const std::multiset<Contribution> expected = contributions(shape);
     EXPECT_EQ(contributions(conv_geometry(problem, true)), expected);
     const ConvGeometry forward = conv_geometry(problem, false);
-    if (!forward.packed) EXPECT_EQ(contributions(forward), expected);
+    if (!forward.packed) {
+      EXPECT_EQ(contributions(forward), expected);
+    }
   }
 }
 

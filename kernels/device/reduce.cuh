@@ -96,15 +96,22 @@ struct RowReduction {
   float* values;    ///< kReduceThreads units
   double* partial;  ///< kReduceThreads
 
-  /// Sum over the rows of the block of each thread's `unit`, for column threadIdx.x of the tile.
-  __device__ __forceinline__ double total(const RowTiling& tiling, const float (&unit)[kUnit]) const {
+  /// Sum over the threads of the block, side by side in rows, of weight(row) times each one's `unit`, for
+  /// column threadIdx.x of the tile.
+  template <typename Weight>
+  __device__ __forceinline__ double total(const RowTiling& tiling, const float (&unit)[kUnit],
+                                          const Weight& weight) const {
     float4* const own = reinterpret_cast<float4*>(values + threadIdx.x * kUnit);
     own[0] = make_float4(unit[0], unit[1], unit[2], unit[3]);
     own[1] = make_float4(unit[4], unit[5], unit[6], unit[7]);
     __syncthreads();
     const int columns = tiling.columns();
-    return column_total<kReduceThreads>(columns, tiling.height, partial,
-                                        [&](int row, int column) { return values[row * columns + column]; });
+    return column_total<kReduceThreads>(columns, tiling.height, partial, [&](int row, int column) {
+      return weight(row) * static_cast<double>(values[row * columns + column]);
+    });
+  }
+  __device__ __forceinline__ double total(const RowTiling& tiling, const float (&unit)[kUnit]) const {
+    return total(tiling, unit, [](int) { return 1.0; });
   }
 };
 
