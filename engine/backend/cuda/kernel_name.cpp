@@ -119,12 +119,11 @@ bool is_element(std::string_view argument) {
 }
 
 /// A kernel of kernels/conv.cuh or conv_backward_filter.cuh: tile, element type (f32: kind of product),
-/// direction, alignment, and any other epilogue than the one that only stores.
+/// direction, way of the source into shared memory, and any other epilogue than the one that only stores.
 KernelName convolution_name(const Function& function, TileName tile) {
   KernelName name{function.name + " " + name_of(tile), tile, 0};
-  std::vector<std::pair<std::string_view, std::string_view>> flags = {{"forward", "backward-data"},
-                                                                      {"packed", "aligned"}};
-  if (function.name != "conv_kernel") flags.erase(flags.begin());
+  constexpr std::string_view kPatches[] = {"gather", "halo", "elements"};
+  const bool forward_kernel = function.name == "conv_kernel";
   for (const std::string& argument : function.arguments) {
     if (enum_value(argument, "(TileName)")) continue;
     if (is_element(argument)) {
@@ -133,9 +132,12 @@ KernelName convolution_name(const Function& function, TileName tile) {
     } else if (const auto math = enum_value(argument, "(F32Math)")) {
       constexpr int kX3 = static_cast<int>(kernels::F32Math::kTf32x3);
       if (name.element_bytes == 4) name.text += *math == kX3 ? " tf32x3" : " tf32";
-    } else if ((argument == "true" || argument == "false") && !flags.empty()) {
-      name.text.append(" ").append(argument == "true" ? flags[0].second : flags[0].first);
-      flags.erase(flags.begin());
+    } else if (const auto patch = enum_value(argument, "(Patch)")) {
+      name.text.append(" ").append(kPatches[*patch]);
+    } else if (argument == "true") {
+      name.text += forward_kernel ? " backward-data" : " chunks";
+    } else if (argument == "false") {
+      name.text += forward_kernel ? " forward" : " elements";
     } else if (!argument.starts_with("StoreEpilogue<")) {
       name.text += " " + argument;
     }
