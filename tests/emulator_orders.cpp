@@ -18,6 +18,7 @@ EmulatorOrder order_of(std::string name, emulator::Order order, emulator::Copies
 
 const bool kNamed = [] {
   using emulator::Copies, emulator::Order, emulator::StreamOrder;
+  under_race_detector() = RESIDUUM_RACE;
   emulator_orders() = {
       order_of("forward, late copies", Order::kForward, Copies::kLazy, StreamOrder::kForward),
       order_of("reverse, early copies", Order::kReverse, Copies::kEager, StreamOrder::kReverse),

@@ -89,7 +89,7 @@ void expect_exact(const ConvProblem& problem, DType type, const Data& data, size
 void expect_exact_for(DType type, F32Math math) {
   for (const ConvShape& shape : kShapes) {
     const bool large = shape.macs() > kMostMacs;
-    if (large && (type != DType::kBF16 || RESIDUUM_RACE)) continue;
+    if (large && (type != DType::kBF16 || under_race_detector())) continue;
     expect_exact({shape, element_of(type), math}, type, Data(shape), large ? 1 : 3);
   }
 }

@@ -24,6 +24,11 @@ bool on_cuda() {
   return test_device() == "cuda";
 }
 
+bool& under_race_detector() {
+  static bool racing = false;
+  return racing;
+}
+
 Backend& cpu_backend(int threads) {
   static std::map<int, std::unique_ptr<Backend>> made;
   std::unique_ptr<Backend>& backend = made[threads];

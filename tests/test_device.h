@@ -15,6 +15,9 @@ namespace residuum {
 /// "cpu" or "cuda"; throws Error(kUsage) for anything else.
 const std::string& test_device();
 bool on_cuda();
+/// Whether the kernels run under the emulator's race detector, many times slower; the program says so before
+/// main (emulator_orders.cpp).
+bool& under_race_detector();
 
 /// The CPU backend with that many threads; made once a process.
 Backend& cpu_backend(int threads);
