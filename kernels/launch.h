@@ -95,7 +95,8 @@ size_t batch_norm_stats_workspace(const Rows& rows);
 void batch_norm_stats(const Rows& rows, const void* src, float* mean, float* variance, void* workspace,
                       unsigned* counter, Stream stream);
 
-/// dst = f(BN(src) [+ addend]), f = ReLU when `relu`; the residual join writes a 1-bit `mask` too: 0 where dst <= 0.
+/// dst = f(BN(src) [+ addend]), f = ReLU when `relu`; the residual join writes a 1-bit `mask` too: 0 where
+/// dst <= 0.
 struct BatchNormApplyArgs {
   const void* src = nullptr;
   BatchNormVectors vectors;
