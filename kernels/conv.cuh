@@ -259,14 +259,7 @@ class ConvBlock {
   }
 
   __device__ __forceinline__ void sum() {
-#pragma unroll
-    for (int f = 0; f < kRowFragments; ++f) {
-#pragma unroll
-      for (int q = 0; q < kColumnFragments; ++q) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) sums_[f][q][i] = 0;
-      }
-    }
+    clear(sums_);
     const int steps = taps_.taps() * ((g_.depth + kTile.depth - 1) / kTile.depth);
     Cursor ahead, now;
     for (int step = 0; step < kAhead; ++step) {

@@ -165,14 +165,7 @@ class FilterBlock {
   }
 
   __device__ __forceinline__ void sum() {
-#pragma unroll
-    for (int f = 0; f < kRowFragments; ++f) {
-#pragma unroll
-      for (int q = 0; q < kColumnFragments; ++q) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) sums_[f][q][i] = 0;
-      }
-    }
+    clear(sums_);
     const int all_steps = (g_.pixels + kTile.depth - 1) / kTile.depth;
     const int steps = min(g_.steps_per_piece, all_steps - piece_ * g_.steps_per_piece);
     int ahead_slot = 0, slot = 0;

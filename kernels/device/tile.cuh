@@ -92,6 +92,19 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const Factor<float, 
   mma_tf32(c, a.words, b.words[0], b.words[1]);
 }
 
+/// Sums of a warp's fragments start at zero.
+template <int kRows, int kColumns>
+__device__ __forceinline__ void clear(float (&sums)[kRows][kColumns][4]) {
+#pragma unroll
+  for (int f = 0; f < kRows; ++f) {
+#pragma unroll
+    for (int q = 0; q < kColumns; ++q) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[f][q][i] = 0;
+    }
+  }
+}
+
 /// Where one lane's part of an ldmatrix on a deep tile begins: chunk `chunk` (0 or 1) of row `row`. A step of
 /// the sum later lie two chunks more, and as rows are aligned to their length that is one XOR.
 template <int kChunks>
