@@ -48,7 +48,7 @@ struct StepValues {
   float learning_rate = 0;
 };
 
-// ---- convolution and linear (conv.cu, conv_backward_filter.cu) ----
+// ---- convolution and linear (conv.cu; one conv_TYPE.cu for each element type) ----
 
 /// A convolution in element type `type` with f32 accumulation; weights have that type too.
 struct ConvProblem {
@@ -71,7 +71,7 @@ constexpr ConvShape linear_as_conv(int64_t n, int64_t c, int64_t k) {
   return {n, 1, 1, c, k, 1, 1, 1, 0, 1};
 }
 
-// ---- rows of channels (batch_norm.cu, elementwise.cu, channels.cu) ----
+// ---- rows of channels (batch_norm*.cu, elementwise.cu, normalize.cu, channels.cu) ----
 
 /// An activation seen as [rows, channels], rows = N*H*W.
 struct Rows {
