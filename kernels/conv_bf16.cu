@@ -3,6 +3,6 @@
 
 namespace residuum::kernels {
 
-const ConvLaunchers kConvBF16 = ConvInstances<bf16, F32Math::kTf32>::kTable;
+const ConvLaunchers kConvBF16 = kConvInstances<bf16, F32Math::kTf32>;
 
 }  // namespace residuum::kernels

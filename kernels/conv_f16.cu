@@ -3,6 +3,6 @@
 
 namespace residuum::kernels {
 
-const ConvLaunchers kConvF16 = ConvInstances<f16, F32Math::kTf32>::kTable;
+const ConvLaunchers kConvF16 = kConvInstances<f16, F32Math::kTf32>;
 
 }  // namespace residuum::kernels

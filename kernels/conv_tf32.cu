@@ -3,6 +3,6 @@
 
 namespace residuum::kernels {
 
-const ConvLaunchers kConvTf32 = ConvInstances<float, F32Math::kTf32>::kTable;
+const ConvLaunchers kConvTf32 = kConvInstances<float, F32Math::kTf32>;
 
 }  // namespace residuum::kernels

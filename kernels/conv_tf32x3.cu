@@ -3,6 +3,6 @@
 
 namespace residuum::kernels {
 
-const ConvLaunchers kConvTf32x3 = ConvInstances<float, F32Math::kTf32x3>::kTable;
+const ConvLaunchers kConvTf32x3 = kConvInstances<float, F32Math::kTf32x3>;
 
 }  // namespace residuum::kernels

@@ -1,5 +1,5 @@
 // The convolution launchers of one element type, each instantiated in a file of its own (conv_bf16.cu, ...)
-// so that they compile side by side. Pointers are device addresses of the problem's type.
+// so that they compile side by side; and what the launchers of every type share.
 #pragma once
 
 #include "kernels/launch.h"
@@ -7,12 +7,19 @@
 namespace residuum::kernels {
 
 struct ConvLaunchers {
-  void (*forward)(const ConvProblem&, const void* src, const void* weight, void* dst, Element dst_type,
+  void (*forward)(const ConvProblem&, const ConvSource& src, const void* weight, const ConvResult& dst,
                   Stream);
-  void (*backward_data)(const ConvProblem&, const void* d_dst, const void* weight, void* d_src, Stream);
-  void (*backward_filter)(const ConvProblem&, const void* d_dst, const void* src, float* partial, Stream);
+  void (*backward_data)(const ConvProblem&, const ConvSource& d_dst, const void* weight,
+                        const ConvResult& d_src, Stream);
+  void (*backward_filter)(const ConvProblem&, const ConvSource& d_dst, const ConvSource& src, float* d_weight,
+                          void* workspace, unsigned* counters, Stream);
 };
 
 extern const ConvLaunchers kConvBF16, kConvF16, kConvTf32, kConvTf32x3;
+
+/// Those of the problem's type.
+const ConvLaunchers& conv_launchers(const ConvProblem& problem);
+/// Throws LaunchError naming the extent of the problem that the kernels do not take.
+void check_conv(const char* name, const ConvProblem& problem);
 
 }  // namespace residuum::kernels

@@ -48,30 +48,7 @@ struct StepValues {
   float learning_rate = 0;
 };
 
-// ---- convolution and linear (conv.cu; one conv_TYPE.cu for each element type) ----
-
-/// A convolution in element type `type` with f32 accumulation; weights have that type too.
-struct ConvProblem {
-  ConvShape shape;
-  Element type = Element::kBF16;
-  F32Math math = F32Math::kTf32x3;  ///< of type kF32
-};
-/// dst (of `dst_type`: the problem's type or kF32) = conv(src, weight).
-void conv_forward(const ConvProblem& problem, const void* src, const void* weight, void* dst,
-                  Element dst_type, Stream stream);
-/// d_src = the gradient of src.
-void conv_backward_data(const ConvProblem& problem, const void* d_dst, const void* weight, void* d_src,
-                        Stream stream);
-/// d_weight (f32) = the gradient of the weights; the sum over pixels is cut in pieces added in order.
-size_t conv_backward_filter_workspace(const ConvProblem& problem);
-void conv_backward_filter(const ConvProblem& problem, const void* d_dst, const void* src, float* d_weight,
-                          void* workspace, Stream stream);
-/// A linear layer (src N,C; weight K,C; dst N,K) is the convolution of 1x1 images by 1x1 kernels.
-constexpr ConvShape linear_as_conv(int64_t n, int64_t c, int64_t k) {
-  return {n, 1, 1, c, k, 1, 1, 1, 0, 1};
-}
-
-// ---- rows of channels (batch_norm*.cu, elementwise.cu, normalize.cu, channels.cu) ----
+// ---- what several kernels share ----
 
 /// An activation seen as [rows, channels], rows = N*H*W.
 struct Rows {
@@ -90,6 +67,106 @@ struct BatchNormVectors {
   float epsilon = 1e-5f;
 };
 
+/// Where the gradient passes a ReLU: not at all (kOpen), where dst > 0 (kTensor), where the mask has a 1
+/// (kMask), or where BN(src) > 0, computed again (kNormalised).
+enum class Gate : uint8_t { kOpen, kTensor, kMask, kNormalised };
+
+// ---- convolution and linear (conv.cu; one conv_TYPE.cu for each element type) ----
+
+/// A convolution in element type `type` with f32 accumulation; weights have that type too.
+struct ConvProblem {
+  ConvShape shape;
+  Element type = Element::kBF16;
+  F32Math math = F32Math::kTf32x3;  ///< of type kF32
+  /// A TileName of conv_tiles.h to run with in place of the usual one; must suit the problem. -1: the usual
+  /// one.
+  int tile = -1;
+};
+
+/// How a tensor that a convolution reads comes from those in memory; it is rounded to the problem's type
+/// before it is multiplied, so it has the bits that the kernel of rows (batch_norm_apply, ...) would have
+/// stored.
+enum class Form : uint8_t {
+  kStored,    ///< a
+  kApply,     ///< f(BN(a))
+  kJoin,      ///< f(BN(a) + b), or f(BN(a) + BN(b)) where b_vectors are given
+  kGradient,  ///< the batch norm's backward pass: gamma inv_std (a - d_beta / rows - xhat(b) d_gamma / rows)
+};
+struct ConvSource {
+  const void* a = nullptr;
+  Form form = Form::kStored;
+  const void* b = nullptr;     ///< kJoin: the shortcut; kGradient: the source of the batch norm
+  BatchNormVectors vectors;    ///< of a (kApply, kJoin) or of b (kGradient)
+  BatchNormVectors b_vectors;  ///< kJoin: of b; null mean: b is added as it is
+  const float *d_gamma = nullptr, *d_beta = nullptr;  ///< kGradient
+  bool relu = false;                                  ///< f of kApply and kJoin: ReLU or nothing
+  /// Where the formed tensor is stored too, with its ReLU mask; null: nowhere. See conv_can_store.
+  void* dst = nullptr;
+  uint8_t* mask = nullptr;
+};
+
+/// A batch norm whose sums are made of a result r: d_beta = sum r, d_gamma = sum r xhat(src).
+struct ConvNorm {
+  const void* src = nullptr;  ///< null: no such norm
+  BatchNormVectors vectors;   ///< gamma and beta for Gate::kNormalised only
+  float *d_gamma = nullptr, *d_beta = nullptr;
+};
+/// What becomes of a result r on its way to memory, in this order.
+struct ConvResult {
+  void* dst = nullptr;
+  Element type = Element::kBF16;  ///< of dst: the problem's, or kF32
+  const float* bias = nullptr;    ///< r += bias[channel]
+  const void* addend = nullptr;   ///< r += addend, of the problem's type and dst's shape
+  Gate gate = Gate::kOpen;        ///< r = 0 where closed; kNormalised: by norms[0]
+  const void* gate_tensor = nullptr;
+  const uint8_t* gate_mask = nullptr;
+  float *mean = nullptr, *variance = nullptr;  ///< statistics of dst as stored; null: none
+  ConvNorm norms[2];                           ///< sums of dst as stored; not together with statistics
+  void* workspace = nullptr;                   ///< conv_workspace bytes, and
+  unsigned* counters = nullptr;                ///< conv_counters counters, where there are sums
+};
+/// Floats that each part of a result leaves per channel: 3 for statistics, 2 for one norm, 3 for two.
+constexpr int conv_sums(const ConvResult& result) {
+  return result.mean != nullptr           ? 3
+         : result.norms[1].src != nullptr ? 3
+         : result.norms[0].src != nullptr ? 2
+                                          : 0;
+}
+
+enum class ConvPass : uint8_t { kForward, kBackwardData };
+/// Whether the pass can read a tensor in another form than kStored, and make sums: channels come in whole
+/// 16-byte chunks.
+bool conv_can_form(const ConvProblem& problem);
+/// Whether the forward pass can store the tensor it forms (with a mask): its output pixels are its source
+/// pixels, and masks need 16-bit types.
+bool conv_can_store(const ConvProblem& problem, bool mask);
+/// Bytes of workspace for `sums` floats per channel; all of them are written once and read once.
+size_t conv_workspace(const ConvProblem& problem, ConvPass pass, Form form, int sums);
+int conv_counters(const ConvProblem& problem, ConvPass pass, Form form);
+/// dst = conv(src, weight).
+void conv_forward(const ConvProblem& problem, const ConvSource& src, const void* weight,
+                  const ConvResult& dst, Stream stream);
+/// d_src = the gradient of src. Forms: kStored, kGradient.
+void conv_backward_data(const ConvProblem& problem, const ConvSource& d_dst, const void* weight,
+                        const ConvResult& d_src, Stream stream);
+/// d_weight (f32) = the gradient of the weights. d_dst is kStored or kGradient, src kStored or kApply; any
+/// channel counts. The sum over pixels is cut in pieces, which are added in a fixed order.
+size_t conv_backward_filter_workspace(const ConvProblem& problem);
+int conv_backward_filter_counters(const ConvProblem& problem);
+/// Bytes of the workspace that are {written, read}: partial sums.
+struct WorkspaceTraffic {
+  int64_t written = 0, read = 0;
+};
+WorkspaceTraffic conv_backward_filter_traffic(const ConvProblem& problem);
+void conv_backward_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
+                          float* d_weight, void* workspace, unsigned* counters, Stream stream);
+/// A linear layer (src N,C; weight K,C; dst N,K) is the convolution of 1x1 images by 1x1 kernels.
+constexpr ConvShape linear_as_conv(int64_t n, int64_t c, int64_t k) {
+  return {n, 1, 1, c, k, 1, 1, 1, 0, 1};
+}
+
+// ---- rows of channels (batch_norm*.cu, elementwise.cu, normalize.cu, channels.cu) ----
+
 /// mean, variance (biased) of each channel; partial moments are joined as Chan, Golub and LeVeque 1979 do.
 size_t batch_norm_stats_workspace(const Rows& rows);
 void batch_norm_stats(const Rows& rows, const void* src, float* mean, float* variance, void* workspace,
@@ -106,10 +183,6 @@ struct BatchNormApplyArgs {
   void* dst = nullptr;
 };
 void batch_norm_apply(const Rows& rows, const BatchNormApplyArgs& args, Stream stream);
-
-/// Where the gradient passes a ReLU: not at all (kOpen), where dst > 0 (kTensor), where the mask has a 1
-/// (kMask), or where BN(src) > 0, computed again (kNormalised).
-enum class Gate : uint8_t { kOpen, kTensor, kMask, kNormalised };
 
 /// g = gate(d_a [+ d_b]); d_gamma = sum g * xhat; d_beta = sum g. With `pool`, d_a is the gradient of a max
 /// pool's output and g starts as the pool's backward pass (rows are the pool's source pixels).

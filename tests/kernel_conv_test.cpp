@@ -6,8 +6,8 @@
 #include <set>
 
 #include "kernels/conv_geometry.h"
+#include "tests/conv_shapes.h"
 #include "tests/kernel_case.h"
-#include "tests/random_tensor.h"
 
 namespace residuum {
 namespace {
@@ -16,33 +16,6 @@ using kernels::ConvProblem;
 using kernels::Element;
 using kernels::F32Math;
 using reference::Tensor;
-
-const std::vector<ConvShape> kShapes = {
-    // n, h, w, c, k, r, s, stride, pad, groups
-    {1, 1, 1, 1, 1, 1, 1, 1, 0, 1},        // one pixel
-    {2, 9, 7, 3, 40, 7, 7, 2, 3, 1},       // a stem
-    {2, 5, 7, 16, 16, 3, 3, 1, 1, 1},      // halo, several images in a tile
-    {1, 11, 13, 32, 32, 3, 3, 1, 1, 1},    // halo, several tiles in an image
-    {2, 7, 5, 24, 40, 3, 3, 2, 1, 1},      // parity classes of four, two and one taps
-    {2, 6, 6, 64, 72, 1, 1, 2, 0, 1},      // pixels that no tap reaches
-    {67, 16, 16, 8, 256, 1, 1, 1, 0, 1},   // the wide tile
-    {35, 22, 22, 16, 128, 3, 3, 1, 1, 1},  // the wide tile with a halo
-    {1, 5, 5, 8, 8, 5, 5, 1, 3, 1},        // more output than source pixels
-    {2, 5, 5, 32, 48, 3, 3, 1, 1, 2},      // groups of chunks
-    {2, 5, 5, 6, 9, 2, 3, 2, 1, 3},        // groups of odd size
-    {2, 4, 5, 16, 16, 1, 1, 1, 0, 1},      // 1x1 of few channels
-    {1, 6, 5, 48, 64, 3, 3, 1, 1, 1},      // the medium tile with a halo
-    {3, 1, 1, 128, 128, 1, 1, 1, 0, 1},    // a linear layer
-};
-/// What every type and the emulator's race detector run: everything but the wide tile, which bf16 stands for.
-constexpr int64_t kMostMacs = int64_t{4} << 20;
-
-/// Numbers in [-2, 2].
-Tensor small_integers(const Shape& shape, uint64_t seed) {
-  Tensor tensor = integer_tensor(shape, seed, 5);
-  for (double& value : tensor.data) value -= 2;
-  return tensor;
-}
 
 struct Data {
   explicit Data(const ConvShape& s)
@@ -87,7 +60,7 @@ void expect_exact(const ConvProblem& problem, DType type, const Data& data, size
 }
 
 void expect_exact_for(DType type, F32Math math) {
-  for (const ConvShape& shape : kShapes) {
+  for (const ConvShape& shape : kConvShapes) {
     const bool large = shape.macs() > kMostMacs;
     if (large && (type != DType::kBF16 || under_race_detector())) continue;
     expect_exact({shape, element_of(type), math}, type, Data(shape), large ? 1 : 3);
@@ -97,7 +70,7 @@ void expect_exact_for(DType type, F32Math math) {
 TEST(KernelConv, ShapesCoverEveryTileAndPatch) {
   std::set<kernels::TileName> tiles;
   std::set<std::pair<kernels::TileName, bool>> patches;
-  for (const ConvShape& shape : kShapes) {
+  for (const ConvShape& shape : kConvShapes) {
     for (const Element type : {Element::kBF16, Element::kF32}) {
       const ConvProblem problem{shape, type, F32Math::kTf32x3};
       tiles.insert(kernels::filter_tile(problem));

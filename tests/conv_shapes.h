@@ -1,0 +1,38 @@
+// The convolutions that tests of the kernels run: they cover every tile and every kind of patch.
+#pragma once
+
+#include <vector>
+
+#include "kernels/shapes.h"
+#include "tests/random_tensor.h"
+
+namespace residuum {
+
+inline const std::vector<ConvShape> kConvShapes = {
+    // n, h, w, c, k, r, s, stride, pad, groups
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, 1},        // one pixel
+    {2, 9, 7, 3, 40, 7, 7, 2, 3, 1},       // a stem
+    {2, 5, 7, 16, 16, 3, 3, 1, 1, 1},      // halo, several images in a tile
+    {1, 11, 13, 32, 32, 3, 3, 1, 1, 1},    // halo, several tiles in an image
+    {2, 7, 5, 24, 40, 3, 3, 2, 1, 1},      // parity classes of four, two and one taps
+    {2, 6, 6, 64, 72, 1, 1, 2, 0, 1},      // pixels that no tap reaches
+    {67, 16, 16, 8, 256, 1, 1, 1, 0, 1},   // the wide tile
+    {35, 22, 22, 16, 128, 3, 3, 1, 1, 1},  // the wide tile with a halo
+    {1, 5, 5, 8, 8, 5, 5, 1, 3, 1},        // more output than source pixels
+    {2, 5, 5, 32, 48, 3, 3, 1, 1, 2},      // groups of chunks
+    {2, 5, 5, 6, 9, 2, 3, 2, 1, 3},        // groups of odd size
+    {2, 4, 5, 16, 16, 1, 1, 1, 0, 1},      // 1x1 of few channels
+    {1, 6, 5, 48, 64, 3, 3, 1, 1, 1},      // the medium tile with a halo
+    {3, 1, 1, 128, 128, 1, 1, 1, 0, 1},    // a linear layer
+};
+/// What every type and the emulator's race detector run: everything but the wide tile, which bf16 stands for.
+inline constexpr int64_t kMostMacs = int64_t{4} << 20;
+
+/// Numbers in [-2, 2].
+inline reference::Tensor small_integers(const Shape& shape, uint64_t seed) {
+  reference::Tensor tensor = integer_tensor(shape, seed, 5);
+  for (double& value : tensor.data) value -= 2;
+  return tensor;
+}
+
+}  // namespace residuum
