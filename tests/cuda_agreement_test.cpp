@@ -9,6 +9,7 @@
 #include <cmath>
 #include <optional>
 
+#include "engine/backend/backend_passes.h"
 #include "engine/exec/executor.h"
 #include "engine/graph/passes.h"
 #include "models/zoo.h"
@@ -111,8 +112,7 @@ constexpr NetCase kNets[] = {
 
 /// As the trainer has them on CUDA.
 TrainingPassOptions passes(DType type, int accumulation) {
-  TrainingPassOptions options;
-  options.relu_masks = true;
+  TrainingPassOptions options = backend_passes(test_backend());
   options.weight_copies = type != DType::kF32;
   options.update.loss_scale = type == DType::kF16 ? 1024 : 1;
   options.update.accumulation = accumulation;

@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "engine/backend/cuda/cuda_launch.h"
+#include "engine/backend/cuda/fusion.h"
+#include "engine/backend/cuda/fusion_conv.h"
 #include "engine/graph/passes.h"
 #include "models/zoo.h"
 #include "tests/compare.h"
@@ -229,10 +231,7 @@ TEST(CudaFusion, WhatAnotherNodeReadsDoesNotDisappear) {
 
 /// Every value a step reads or writes has memory, but for results of a kernel that nobody reads.
 void expect_one_step_a_group(const Graph& graph) {
-  const auto joins = [](const Graph& g, std::span<const NodeId> group, NodeId next) {
-    return cuda::joins(g, group, next);
-  };
-  for (const Group& group : form_groups(graph, joins)) {
+  for (const Group& group : cuda::cuda_groups(graph, {})) {
     const std::vector<cuda::Step> steps = cuda::make_steps(graph, group, {});
     ASSERT_EQ(steps.size(), 1u) << graph.node(group.nodes[0]).name;
     for (const ValueId id : steps[0].inputs) {
@@ -260,6 +259,9 @@ TEST(CudaFusion, GroupsOfEveryNetAreSingleSteps) {
         TrainingPassOptions passes;
         passes.recompute = recompute;
         passes.relu_masks = passes.weight_copies = type == DType::kBF16;
+        passes.absorbs = [](const Graph& g, NodeId reader, size_t input) {
+          return cuda::absorbs(g, reader, input, {});
+        };
         expect_one_step_a_group(run_passes(build_model(name, options), training_passes(passes)));
         options.mode = Mode::kEval;
         expect_one_step_a_group(build_model(name, options));

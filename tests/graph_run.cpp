@@ -110,9 +110,7 @@ Tensor rounded_to(DType type, const Tensor& tensor) {
 
 GraphRun::GraphRun(const Graph& graph, Backend& backend, Grouping grouping)
     : graph_(graph), backend_(backend) {
-  groups_ = form_groups(graph, [&](const Graph& g, std::span<const NodeId> group, NodeId next) {
-    return grouping == Grouping::kJoined && backend.joins(g, group, next);
-  });
+  groups_ = grouping == Grouping::kJoined ? backend.groups(graph) : single_groups(graph);
   std::vector<bool> internal(graph.values.size());
   for (const Group& group : groups_) {
     for (const ValueId id : group.internal) internal[static_cast<size_t>(id)] = true;

@@ -1,30 +1,13 @@
 // The pass relu_masks: the same gradients from fewer bytes.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
-#include "engine/graph/autodiff.h"
 #include "engine/graph/cost.h"
 #include "engine/graph/passes.h"
 #include "models/zoo.h"
-#include "tests/compare.h"
-#include "tests/graph_run.h"
-#include "tests/random_tensor.h"
+#include "tests/gradients.h"
 
 namespace residuum {
 namespace {
-
-using reference::Tensors;
-
-Graph differentiated(const char* model, bool repeat) {
-  ModelOptions options;
-  options.batch = 2;
-  options.image_size = 8;
-  Graph graph = differentiate(build_model(model, options));
-  for (const auto& [parameter, gradient] : graph.gradients)
-    graph.outputs["gradient." + graph.value(parameter).name] = gradient;
-  return repeat ? rematerialize(std::move(graph)) : graph;
-}
 
 Graph with_masks(const Graph& graph) {
   Graph masked = relu_masks(graph);
@@ -38,38 +21,6 @@ int64_t bytes_moved(const Graph& graph) {
   Cost total;
   for (const Node& node : graph.nodes) total += node_cost(graph, node);
   return total.bytes_read + total.bytes_written;
-}
-
-int64_t count(const Graph& graph, std::string_view op) {
-  return std::count_if(graph.nodes.begin(), graph.nodes.end(),
-                       [&](const Node& node) { return op_name(node.op) == op; });
-}
-
-/// Every value a graph computes from the same random inputs and parameters.
-Tensors evaluated(const Graph& graph) {
-  Tensors values(graph.values.size());
-  for (size_t id = 0; id < graph.values.size(); ++id) {
-    const Value& value = graph.values[id];
-    if (!value.persistent()) continue;
-    if (value.name == "images")
-      values[id] = integer_tensor(value.desc.shape, 1, 256);
-    else if (value.name == "labels")
-      values[id] = integer_tensor(value.desc.shape, 2, 10);
-    else
-      values[id] = uniform_tensor(value.desc.shape, id);
-  }
-  run_reference(graph, values, {});
-  return values;
-}
-
-void expect_same_gradients(const Graph& graph, const Graph& masked) {
-  const Tensors expected = evaluated(graph), found = evaluated(masked);
-  ASSERT_EQ(masked.gradients.size(), graph.gradients.size());
-  for (const auto& [parameter, gradient] : graph.gradients) {
-    const ValueId again = masked.gradients.at(parameter);
-    EXPECT_TRUE(matches(found[static_cast<size_t>(again)], expected[static_cast<size_t>(gradient)], kExact))
-        << graph.value(parameter).name;
-  }
 }
 
 TEST(ReluMasks, KeepTheGradients) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 
+#include "engine/backend/backend_passes.h"
 #include "engine/graph/passes.h"
 #include "engine/train/precision.h"
 #include "engine/train/units.h"
@@ -43,15 +44,15 @@ std::string_view phase_name(Phase phase) {
 
 Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   std::set<std::string> off(arguments.passes_off.begin(), arguments.passes_off.end());
+  for (const FusionKind& kind : backend.fusions()) off.erase(kind.name);
   PlanOptions plan_options;
   plan_options.group = off.erase(kGroup) == 0;
   plan_options.reuse = off.erase(kReuse) == 0;
   ModelOptions options = model_options(arguments.model);
   options.mode = arguments.inference ? Mode::kEval : Mode::kTrain;
   options.activation = activation_type(precision_named(arguments.precision));
-  TrainingPassOptions training;
+  TrainingPassOptions training = backend_passes(backend);
   training.recompute = arguments.recompute;
-  training.relu_masks = training.weight_copies = backend.wants_weight_copies();
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
   return make_plan(run_passes(build_model(arguments.model.name, options), passes, off), backend,
                    plan_options);
@@ -140,15 +141,19 @@ std::string to_text(const Plan& plan, const PlanArguments& arguments) {
 }
 
 int show_plan(const PlanArguments& arguments) {
-  const std::unique_ptr<Backend> backend =
-      make_planning_backend(arguments.device, {.threads = arguments.threads});
+  const std::unique_ptr<Backend> backend = make_planning_backend(
+      arguments.device, {.threads = arguments.threads,
+                         .fusions_off = {arguments.passes_off.begin(), arguments.passes_off.end()}});
   const Plan plan = plan_of(arguments, *backend);
   print_result(arguments.json ? to_json(plan, arguments) : to_text(plan, arguments));
   return kExitOk;
 }
 
 std::string describe_passes() {
-  const TrainingPassOptions all{.recompute = true, .relu_masks = true, .weight_copies = true};
+  const TrainingPassOptions all{.recompute = true,
+                                .relu_masks = true,
+                                .weight_copies = true,
+                                .absorbs = [](const Graph&, NodeId, size_t) { return false; }};
   std::string text = "Passes of a training step, in order:\n";
   for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<14} {}\n", pass.name, pass.help);
   text += fmt::format("  {:<14} run nodes together in one launch\n", kGroup);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -67,11 +68,17 @@ class Download {
   virtual std::span<const std::byte> wait() = 0;
 };
 
+/// A kind of sequence that one launch computes.
+struct FusionKind {
+  std::string name, help;
+};
+
 struct BackendOptions {
   int threads = 0;    ///< CPU worker threads; 0: every core this process may use
   int ordinal = 0;    ///< which GPU
   bool tf32 = false;  ///< CUDA: products of f32 convolutions and linear layers in TF32, as torch's allow_tf32
   bool cublas = false;  ///< CUDA: linear layers by cuBLAS instead of the engine's own kernels
+  std::set<std::string> fusions_off = {};  ///< names of Backend::fusions() that are left out
 };
 
 class Backend {
@@ -92,8 +99,12 @@ class Backend {
   virtual void upload(std::byte* dst, const void* src, size_t bytes) = 0;
   /// A copy of the step's result, ordered after everything launched so far.
   virtual std::unique_ptr<Download> download(const std::byte* src, size_t bytes) = 0;
-  /// The rule by which nodes join into one launch (form_groups).
-  virtual bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const = 0;
+  /// Cuts the nodes into launches.
+  virtual std::vector<Group> groups(const Graph& graph) const = 0;
+  /// The AbsorbRule of this backend (engine/graph/passes.h).
+  virtual bool absorbs(const Graph& graph, NodeId reader, size_t input) const = 0;
+  /// What groups() joins, each with a name for BackendOptions::fusions_off; empty: it knows no parts.
+  virtual std::vector<FusionKind> fusions() const { return {}; }
   /// Compiles a group. Throws Error(kDevice) naming node and shapes this backend cannot run.
   virtual std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) = 0;
   /// Makes bound launches of this backend one program; they must outlive it.

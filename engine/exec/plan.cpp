@@ -53,9 +53,7 @@ Cost Plan::cost() const {
 Plan make_plan(Graph graph, Backend& backend, const PlanOptions& options) {
   Plan plan;
   plan.graph = std::move(graph);
-  plan.groups = form_groups(plan.graph, [&](const Graph& g, std::span<const NodeId> group, NodeId next) {
-    return options.group && backend.joins(g, group, next);
-  });
+  plan.groups = options.group ? backend.groups(plan.graph) : single_groups(plan.graph);
   const auto is_update = [&](const Group& group) {
     return plan.graph.node(group.nodes.front()).phase == Phase::kUpdate;
   };

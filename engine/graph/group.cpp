@@ -1,19 +1,16 @@
 #include "engine/graph/group.h"
 
-#include <algorithm>
-
 namespace residuum {
 
-std::vector<Group> form_groups(const Graph& graph, const JoinRule& joins) {
+std::vector<Group> make_groups(const Graph& graph, std::span<const size_t> lengths) {
   std::vector<Group> groups;
-  std::vector<size_t> group_of(graph.nodes.size());
-  for (size_t n = 0; n < graph.nodes.size(); ++n) {
-    const auto id = static_cast<NodeId>(n);
-    const bool same_phase = !groups.empty() && (graph.node(groups.back().nodes.back()).phase ==
-                                                Phase::kUpdate) == (graph.nodes[n].phase == Phase::kUpdate);
-    if (!same_phase || !joins(graph, groups.back().nodes, id)) groups.emplace_back();
-    groups.back().nodes.push_back(id);
-    group_of[n] = groups.size() - 1;
+  std::vector<size_t> group_of;
+  for (const size_t length : lengths) {
+    Group& group = groups.emplace_back();
+    for (size_t i = 0; i < length; ++i) {
+      group.nodes.push_back(static_cast<NodeId>(group_of.size()));
+      group_of.push_back(groups.size() - 1);
+    }
   }
   std::vector<bool> escapes(graph.values.size());
   for (const auto& [name, id] : graph.outputs) escapes[static_cast<size_t>(id)] = true;
@@ -35,6 +32,27 @@ std::vector<Group> form_groups(const Graph& graph, const JoinRule& joins) {
     }
   }
   return groups;
+}
+
+std::vector<Group> form_groups(const Graph& graph, const JoinRule& joins) {
+  std::vector<size_t> lengths;
+  std::vector<NodeId> group;
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const auto id = static_cast<NodeId>(n);
+    const bool same_phase = !group.empty() && (graph.node(group.back()).phase == Phase::kUpdate) ==
+                                                  (graph.nodes[n].phase == Phase::kUpdate);
+    if (!same_phase || !joins(graph, group, id)) {
+      lengths.push_back(0);
+      group.clear();
+    }
+    group.push_back(id);
+    ++lengths.back();
+  }
+  return make_groups(graph, lengths);
+}
+
+std::vector<Group> single_groups(const Graph& graph) {
+  return make_groups(graph, std::vector<size_t>(graph.nodes.size(), 1));
 }
 
 }  // namespace residuum

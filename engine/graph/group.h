@@ -18,8 +18,14 @@ struct Group {
 /// Whether `next` may run in one launch with the nodes of `group` (not empty); the backend's rule.
 using JoinRule = std::function<bool(const Graph& graph, std::span<const NodeId> group, NodeId next)>;
 
-/// Cuts the node list greedily: each node joins the group before it when the rule allows. Values that are an
-/// output of the graph are never internal.
+/// Groups of `lengths` consecutive nodes each, which are all nodes together. Values that are an output of the
+/// graph are never internal.
+std::vector<Group> make_groups(const Graph& graph, std::span<const size_t> lengths);
+
+/// Cuts the node list greedily: each node joins the group before it when the rule allows.
 std::vector<Group> form_groups(const Graph& graph, const JoinRule& joins);
+
+/// One node a group.
+std::vector<Group> single_groups(const Graph& graph);
 
 }  // namespace residuum

@@ -65,6 +65,11 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
     passes.push_back({"weight_copies", "read weights in the activations' 16-bit type, kept by the optimizer",
                       weight_copies});
   }
+  if (options.absorbs) {
+    passes.push_back({"reader_copies", "let each launch form the tensors it reads from stored ones",
+                      [rule = options.absorbs](Graph g) { return reader_copies(std::move(g), rule); }});
+    passes.push_back({"neighbours", "bring nodes together that one launch can compute", neighbours});
+  }
   passes.push_back({"prune", "drop unused nodes", prune});
   return passes;
 }

@@ -53,6 +53,20 @@ Graph relu_masks(Graph graph);
 /// f32 parameter in the activations' type, a persistent value "copy.NAME" that SGD writes with the parameter.
 Graph weight_copies(Graph graph);
 
+/// Whether the launch of node `reader` can form its input `input` itself from what the cheap nodes before it
+/// read (a batch norm with or without ReLU, a batch norm's backward pass), so that this tensor need not be in
+/// memory; the backend's rule.
+using AbsorbRule = std::function<bool(const Graph& graph, NodeId reader, size_t input)>;
+
+/// Gives each reader of a tensor that it can form itself its own copy of the cheap nodes that make it. A
+/// forward node gets none when somebody else needs the tensor in memory.
+Graph reader_copies(Graph graph, const AbsorbRule& absorbs);
+
+/// Orders the nodes so that those which one launch can compute follow each other: what forms a tensor comes
+/// just before its first reader; statistics, sums, residual additions and ReLU gates come right after the
+/// node whose result they take.
+Graph neighbours(Graph graph);
+
 /// Drops nodes whose results nobody uses.
 Graph prune(Graph graph);
 
@@ -70,9 +84,10 @@ struct TrainingPassOptions {
   bool recompute = false;
   bool relu_masks = false;
   bool weight_copies = false;
+  AbsorbRule absorbs = {};  ///< empty: launches form nothing themselves
 };
-/// autodiff, update, recompute, rematerialize, relu_masks, weight_copies, prune; those with a flag when it is
-/// set.
+/// autodiff, update, recompute, rematerialize, relu_masks, weight_copies, reader_copies, neighbours, prune;
+/// those with a flag when it is set, reader_copies and neighbours with a rule.
 std::vector<Pass> training_passes(const TrainingPassOptions& options);
 
 }  // namespace residuum

@@ -1,5 +1,6 @@
 #include "engine/train/training_setup.h"
 
+#include "engine/backend/backend_passes.h"
 #include "engine/graph/image_windows.h"
 #include "engine/train/recipe_transform.h"
 
@@ -55,10 +56,10 @@ UpdateOptions update_options(const Recipe& recipe) {
 }
 
 std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend) {
-  return training_passes({.update = update_options(recipe),
-                          .recompute = recipe.train.recompute,
-                          .relu_masks = backend.wants_weight_copies(),
-                          .weight_copies = backend.wants_weight_copies()});
+  TrainingPassOptions options = backend_passes(backend);
+  options.update = update_options(recipe);
+  options.recompute = recipe.train.recompute;
+  return training_passes(options);
 }
 
 }  // namespace residuum

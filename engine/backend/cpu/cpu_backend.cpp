@@ -89,6 +89,23 @@ std::string processor_name() {
   return "unknown processor";
 }
 
+// A shard may run through nodes one after another as long as none needs a sum over the other shards.
+bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const {
+  const Node& node = graph.node(next);
+  const auto shardable = [&](const Node& n) {
+    return op_domain(n.op) != OpDomain::kWhole && pieces_of(graph, n) == shard_count(batch_of(graph, n));
+  };
+  const Node& first = graph.node(group.front());
+  if (!shardable(first) || !shardable(node) || batch_of(graph, first) != batch_of(graph, node)) return false;
+  for (ValueId input : node.inputs) {
+    const NodeId producer = graph.value(input).producer;
+    const bool inside = std::find(group.begin(), group.end(), producer) != group.end();
+    if (producer != kNone && inside && op_domain(graph.node(producer).op) == OpDomain::kBatchReduce)
+      return false;
+  }
+  return true;
+}
+
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(int threads) : pool_(threads) {}
@@ -110,7 +127,8 @@ class CpuBackend : public Backend {
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return std::make_unique<HostDownload>(src, bytes);
   }
-  bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const override;
+  std::vector<Group> groups(const Graph& graph) const override { return form_groups(graph, joins); }
+  bool absorbs(const Graph&, NodeId, size_t) const override { return false; }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
     const OneOpenMpThread sequential;
     return std::make_unique<CpuLaunch>(graph, group, pool_);
@@ -124,23 +142,6 @@ class CpuBackend : public Backend {
  private:
   ThreadPool pool_;
 };
-
-// A shard may run through nodes one after another as long as none needs a sum over the other shards.
-bool CpuBackend::joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const {
-  const Node& node = graph.node(next);
-  const auto shardable = [&](const Node& n) {
-    return op_domain(n.op) != OpDomain::kWhole && pieces_of(graph, n) == shard_count(batch_of(graph, n));
-  };
-  const Node& first = graph.node(group.front());
-  if (!shardable(first) || !shardable(node) || batch_of(graph, first) != batch_of(graph, node)) return false;
-  for (ValueId input : node.inputs) {
-    const NodeId producer = graph.value(input).producer;
-    const bool inside = std::find(group.begin(), group.end(), producer) != group.end();
-    if (producer != kNone && inside && op_domain(graph.node(producer).op) == OpDomain::kBatchReduce)
-      return false;
-  }
-  return true;
-}
 
 }  // namespace
 

@@ -10,7 +10,10 @@ namespace {
 using kernels::ConvProblem;
 using kernels::Element;
 
-constexpr size_t kAlignment = 256;
+size_t aligned(size_t bytes) {
+  constexpr size_t kAlignment = 256;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 /// A factor of the products: as it is, or a copy of another type in scratch.
 class Factor {
@@ -23,8 +26,7 @@ class Factor {
   }
   size_t scratch_bytes() const {
     if (rows_.type == wanted_) return 0;
-    const size_t bytes = static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_);
-    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return aligned(static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_));
   }
   /// The factor at `address`, in the wanted type.
   const void* ready(const std::byte* address, std::byte* scratch, kernels::Stream stream) const {
@@ -38,115 +40,284 @@ class Factor {
   Element wanted_;
 };
 
-/// Products of the type of `activation`.
-ConvProblem problem_of(const StepSource& source, const ConvShape& shape, const TensorDesc& activation) {
-  return {shape, source.element(activation), source.options.f32_math};
+/// Where the vectors of a batch norm stand in a step's inputs.
+struct VectorPositions {
+  size_t mean = kAbsent, variance = kAbsent, gamma = kAbsent, beta = kAbsent;
+  float epsilon = 0;
+
+  kernels::BatchNormVectors bind(const Bound& b) const {
+    return {as<float>(at(b.in, mean)), as<float>(at(b.in, variance)), as<float>(at(b.in, gamma)),
+            as<float>(at(b.in, beta)), epsilon};
+  }
+};
+
+/// Mean, variance, gamma and, where it has one, beta of a batch_norm_apply or batch_norm_backward_apply whose
+/// mean is input `first`.
+template <typename Op>
+VectorPositions add_vectors(Operands& in, const Node* node, size_t first) {
+  if (node == nullptr) return {};
+  VectorPositions positions{.mean = in.add(node, first),
+                            .variance = in.add(node, first + 1),
+                            .gamma = in.add(node, first + 2),
+                            .epsilon = std::get<Op>(node->op).epsilon};
+  if constexpr (std::is_same_v<Op, BatchNormApply>) positions.beta = in.add(node, first + 3);
+  return positions;
 }
 
-Step forward_step(const StepSource& source, const ConvShape& shape) {
-  const ConvProblem problem = problem_of(source, shape, source.in(0));
-  const Factor weight(source, source.in(1), problem.type);
-  const Element dst_type = source.element(source.out(0));
+/// A ConvSource whose addresses come when the step is bound.
+struct SourcePlan {
+  kernels::Form form = kernels::Form::kStored;
+  size_t a = kAbsent, b = kAbsent, d_gamma = kAbsent, d_beta = kAbsent;
+  VectorPositions vectors = {}, b_vectors = {};
+  bool relu = false;
+  size_t dst = kAbsent, mask = kAbsent;  ///< outputs
+
+  kernels::ConvSource bind(const Bound& bound) const {
+    return {.a = at(bound.in, a),
+            .form = form,
+            .b = at(bound.in, b),
+            .vectors = vectors.bind(bound),
+            .b_vectors = b_vectors.bind(bound),
+            .d_gamma = as<float>(at(bound.in, d_gamma)),
+            .d_beta = as<float>(at(bound.in, d_beta)),
+            .relu = relu,
+            .dst = at(bound.out, dst),
+            .mask = as<uint8_t>(at(bound.out, mask))};
+  }
+};
+
+SourcePlan plan_gradient(const Node& gradient, Operands& in) {
+  SourcePlan plan{.form = kernels::Form::kGradient};
+  plan.a = in.add(&gradient, 0);
+  plan.b = in.add(&gradient, 1);
+  plan.vectors = add_vectors<BatchNormBackwardApply>(in, &gradient, 2);
+  plan.d_gamma = in.add(&gradient, 5);
+  plan.d_beta = in.add(&gradient, 6);
+  return plan;
+}
+
+/// The tensor that parts.apply, shortcut, join and relu form.
+SourcePlan plan_activation(const ConvParts& parts, Operands& in, Operands& out) {
+  SourcePlan plan{.form = parts.join == nullptr ? kernels::Form::kApply : kernels::Form::kJoin};
+  plan.a = in.add(parts.apply, 0);
+  plan.vectors = add_vectors<BatchNormApply>(in, parts.apply, 1);
+  if (parts.join != nullptr) {
+    plan.b_vectors = add_vectors<BatchNormApply>(in, parts.shortcut, 1);
+    const size_t other = parts.join->inputs[0] == parts.apply->outputs[0] ? 1 : 0;
+    plan.b = parts.shortcut != nullptr ? in.add(parts.shortcut, 0) : in.add(parts.join, other);
+  }
+  plan.relu = parts.relu != nullptr;
+  if (std::holds_alternative<Conv>(parts.conv->op)) {
+    plan.dst = out.add(parts.formed());
+    if (parts.relu != nullptr && std::holds_alternative<ReluMask>(parts.relu->op))
+      plan.mask = out.add_output(parts.relu, 1);
+  }
+  return plan;
+}
+
+/// A ConvResult whose addresses come when the step is bound.
+struct ResultPlan {
+  struct Norm {
+    size_t src = kAbsent, d_gamma = kAbsent, d_beta = kAbsent;
+    VectorPositions vectors;
+  };
+  Element type = Element::kF32;
+  size_t dst = kAbsent, bias = kAbsent, addend = kAbsent, gate_tensor = kAbsent, gate_mask = kAbsent;
+  size_t mean = kAbsent, variance = kAbsent;
+  kernels::Gate gate = kernels::Gate::kOpen;
+  std::array<Norm, 2> norms = {};
+
+  int sums() const {
+    return mean != kAbsent || norms[1].src != kAbsent ? 3 : norms[0].src != kAbsent ? 2 : 0;
+  }
+  kernels::ConvResult bind(const Bound& b, std::byte* workspace) const {
+    kernels::ConvResult result{.dst = at(b.out, dst),
+                               .type = type,
+                               .bias = as<float>(at(b.in, bias)),
+                               .addend = at(b.in, addend),
+                               .gate = gate,
+                               .gate_tensor = at(b.in, gate_tensor),
+                               .gate_mask = as<uint8_t>(at(b.in, gate_mask)),
+                               .mean = as<float>(at(b.out, mean)),
+                               .variance = as<float>(at(b.out, variance)),
+                               .norms = {},
+                               .workspace = workspace,
+                               .counters = b.counter};
+    for (size_t i = 0; i < norms.size(); ++i) {
+      result.norms[i] = {at(b.in, norms[i].src), norms[i].vectors.bind(b),
+                         as<float>(at(b.out, norms[i].d_gamma)), as<float>(at(b.out, norms[i].d_beta))};
+    }
+    return result;
+  }
+};
+
+ResultPlan plan_result(const ConvParts& parts, Element type, Operands& in, Operands& out) {
+  ResultPlan plan{.type = type, .dst = out.add(parts.result())};
+  plan.bias = in.add(parts.bias, 1);
+  if (parts.addend != nullptr) {
+    const ValueId own = parts.conv->outputs[0];
+    plan.addend = in.add(parts.addend, parts.addend->inputs[0] == own ? 1 : 0);
+  }
+  plan.mean = out.add_output(parts.stats, 0);
+  plan.variance = out.add_output(parts.stats, 1);
+  if (parts.gate != nullptr) {
+    const bool masked = std::holds_alternative<ReluMaskBackward>(parts.gate->op);
+    plan.gate = masked                       ? kernels::Gate::kMask
+                : parts.gate_relu != nullptr ? kernels::Gate::kNormalised
+                                             : kernels::Gate::kTensor;
+    if (plan.gate != kernels::Gate::kNormalised)
+      (masked ? plan.gate_mask : plan.gate_tensor) = in.add(parts.gate, 1);
+  }
+  for (size_t i = 0; i < plan.norms.size(); ++i) {
+    const Node* reduce = parts.reduces[i];
+    if (reduce == nullptr) break;
+    ResultPlan::Norm& norm = plan.norms[i];
+    norm.src = in.add(reduce, 1);
+    norm.vectors = {.mean = in.add(reduce, 2),
+                    .variance = in.add(reduce, 3),
+                    .epsilon = std::get<BatchNormBackwardReduce>(reduce->op).epsilon};
+    norm.d_gamma = out.add_output(reduce, 0);
+    norm.d_beta = out.add_output(reduce, 1);
+  }
+  plan.norms[0].vectors.gamma = in.add(parts.gate_apply, 3);
+  plan.norms[0].vectors.beta = in.add(parts.gate_apply, 4);
+  return plan;
+}
+
+/// What every kind of step starts from.
+struct ConvNode {
+  ConvNode(const Graph& graph, const ConvParts& parts, const StepOptions& options)
+      : source{graph, *parts.conv, options} {
+    const auto known = conv_problem(graph, *parts.conv, options.f32_math);
+    check(known.has_value(), ErrorKind::kDevice,
+          "node '{}' ({}): CUDA computes in f32, bf16 and f16, found inputs {} and {}", source.node.name,
+          op_name(source.node.op), to_string(source.in(0).dtype), to_string(source.in(1).dtype));
+    problem = *known;
+  }
+
+  StepSource source;
+  ConvProblem problem;
+};
+
+/// Input `input` as it is in memory; nothing when the kernel forms it.
+std::optional<Factor> stored_factor(const ConvNode& node, bool formed, size_t input) {
+  if (formed) return std::nullopt;
+  return Factor(node.source, node.source.in(input), node.problem.type);
+}
+size_t scratch_bytes(const std::optional<Factor>& factor) {
+  return factor ? factor->scratch_bytes() : 0;
+}
+
+/// conv, linear (kForward) and their backward passes by data.
+Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions& options,
+                  kernels::ConvPass pass) {
+  const ConvNode node(graph, parts, options);
+  const ConvProblem problem = node.problem;
+  const Element dst_type = node.source.element(graph.desc(parts.result()));
   check(dst_type == problem.type || dst_type == Element::kF32, ErrorKind::kDevice,
-        "node '{}' ({}): CUDA makes {} or f32 of {}, not {}", source.node.name, op_name(source.node.op),
-        to_string(source.in(0).dtype), to_string(source.in(0).dtype), to_string(source.out(0).dtype));
-  return source.step(
+        "node '{}' ({}): CUDA makes {} or f32 of {}, not {}", node.source.node.name,
+        op_name(node.source.node.op), to_string(node.source.in(0).dtype), to_string(node.source.in(0).dtype),
+        to_string(graph.desc(parts.result()).dtype));
+  Operands in, out;
+  const size_t weight_at = in.add(parts.conv, 1);
+  SourcePlan src;
+  if (parts.gradient != nullptr) {
+    src = plan_gradient(*parts.gradient, in);
+  } else if (parts.apply != nullptr) {
+    src = plan_activation(parts, in, out);
+  } else {
+    src.a = in.add(parts.conv, 0);
+  }
+  const ResultPlan result = plan_result(parts, dst_type, in, out);
+  const bool formed = src.form != kernels::Form::kStored;
+  const Factor weight(node.source, node.source.in(1), problem.type);
+  const std::optional<Factor> factor = stored_factor(node, formed, 0);
+  const size_t sums = aligned(kernels::conv_workspace(problem, pass, src.form, result.sums()));
+  Step step = node.source.step(
       [=](const Bound& b) {
-        const void* w = weight.ready(b.in[1], b.scratch, b.stream);
-        kernels::conv_forward(problem, b.in[0], w, b.out[0], dst_type, b.stream);
+        std::byte* const casts = b.scratch + sums;
+        const void* const w = weight.ready(at(b.in, weight_at), casts, b.stream);
+        kernels::ConvSource bound = src.bind(b);
+        if (factor) bound.a = factor->ready(at(b.in, src.a), casts + weight.scratch_bytes(), b.stream);
+        const kernels::ConvResult dst = result.bind(b, b.scratch);
+        if (pass == kernels::ConvPass::kForward) {
+          kernels::conv_forward(problem, bound, w, dst, b.stream);
+        } else {
+          kernels::conv_backward_data(problem, bound, w, dst, b.stream);
+        }
       },
-      weight.scratch_bytes());
+      sums + weight.scratch_bytes() + scratch_bytes(factor));
+  step.inputs = in.ids();
+  step.outputs = out.ids();
+  step.counters = kernels::conv_counters(problem, pass, src.form);
+  return step;
 }
 
-Step backward_data_step(const StepSource& source, const ConvShape& shape) {
-  const ConvProblem problem = problem_of(source, shape, source.out(0));
-  const Factor d_dst(source, source.in(0), problem.type), weight(source, source.in(1), problem.type);
-  return source.step(
+Step filter_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
+  const ConvNode node(graph, parts, options);
+  const ConvProblem problem = node.problem;
+  Operands in, out({parts.conv->outputs[0]});
+  const bool formed = parts.gradient != nullptr;
+  const SourcePlan d_dst =
+      formed ? plan_gradient(*parts.gradient, in) : SourcePlan{.a = in.add(parts.conv, 0)};
+  const SourcePlan src =
+      parts.apply != nullptr ? plan_activation(parts, in, out) : SourcePlan{.a = in.add(parts.conv, 1)};
+  const std::optional<Factor> factor = stored_factor(node, formed, 0);
+  Step step = node.source.step(
       [=](const Bound& b) {
-        const void* d = d_dst.ready(b.in[0], b.scratch, b.stream);
-        const void* w = weight.ready(b.in[1], b.scratch + d_dst.scratch_bytes(), b.stream);
-        kernels::conv_backward_data(problem, d, w, b.out[0], b.stream);
+        kernels::ConvSource d = d_dst.bind(b);
+        if (factor) d.a = factor->ready(at(b.in, d_dst.a), b.scratch, b.stream);
+        kernels::conv_backward_filter(problem, d, src.bind(b), as<float>(b.out[0]),
+                                      b.scratch + scratch_bytes(factor), b.counter, b.stream);
       },
-      d_dst.scratch_bytes() + weight.scratch_bytes());
+      scratch_bytes(factor) + kernels::conv_backward_filter_workspace(problem));
+  step.inputs = in.ids();
+  step.outputs = out.ids();
+  step.counters = kernels::conv_backward_filter_counters(problem);
+  return step;
 }
 
-Step backward_filter_step(const StepSource& source, const ConvShape& shape) {
-  const ConvProblem problem = problem_of(source, shape, source.in(1));
-  const Factor d_dst(source, source.in(0), problem.type);
-  return source.step(
-      [=](const Bound& b) {
-        const void* d = d_dst.ready(b.in[0], b.scratch, b.stream);
-        kernels::conv_backward_filter(problem, d, b.in[1], as<float>(b.out[0]),
-                                      b.scratch + d_dst.scratch_bytes(), b.stream);
-      },
-      d_dst.scratch_bytes() + kernels::conv_backward_filter_workspace(problem));
+/// The product of a linear layer or its backward passes, row-major.
+MatrixProduct matrix_product(const ConvNode& node, const TensorDesc& dst) {
+  const ConvShape& s = node.problem.shape;
+  MatrixProduct p{
+      .type = node.problem.type, .dst_type = node.source.element(dst), .f32_math = node.problem.math};
+  if (std::holds_alternative<Linear>(node.source.node.op)) {
+    p.rows = s.n, p.columns = s.k, p.depth = s.c, p.b_transposed = true;
+  } else if (std::holds_alternative<LinearBackwardData>(node.source.node.op)) {
+    p.rows = s.n, p.columns = s.c, p.depth = s.k;
+  } else {
+    p.rows = s.k, p.columns = s.c, p.depth = s.n, p.a_transposed = true;
+  }
+  return p;
 }
 
-/// A linear layer between a batch `src` (its extents behind the first are the features) and `features`
-/// results.
-ConvShape linear_shape(const TensorDesc& src, int64_t features) {
-  const int64_t n = src.shape[0];
-  return kernels::linear_as_conv(n, src.elements() / n, features);
-}
-
-/// The product `p` of the step's inputs `a` and `b`, by cuBLAS.
-Step cublas_step(const StepSource& source, MatrixProduct p, size_t a, size_t b) {
-  const Cublas& cublas = *source.options.cublas;
-  p.f32_math = source.options.f32_math;
-  const Factor left(source, source.in(a), p.type), right(source, source.in(b), p.type);
-  return source.step(
-      [=, &cublas](const Bound& bound) {
-        const void* l = left.ready(bound.in[a], bound.scratch, bound.stream);
-        const void* r = right.ready(bound.in[b], bound.scratch + left.scratch_bytes(), bound.stream);
-        cublas.multiply(p, l, r, bound.out[0], bound.stream);
+Step cublas_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
+  const ConvNode node(graph, parts, options);
+  const Cublas& cublas = *options.cublas;
+  const MatrixProduct p = matrix_product(node, graph.desc(parts.conv->outputs[0]));
+  const Factor left(node.source, node.source.in(0), p.type), right(node.source, node.source.in(1), p.type);
+  return node.source.step(
+      [=, &cublas](const Bound& b) {
+        const void* l = left.ready(b.in[0], b.scratch, b.stream);
+        const void* r = right.ready(b.in[1], b.scratch + left.scratch_bytes(), b.stream);
+        cublas.multiply(p, l, r, b.out[0], b.stream);
       },
       left.scratch_bytes() + right.scratch_bytes());
 }
 
 }  // namespace
 
-Step make_step(const StepSource& source, const Conv& op) {
-  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
-  return forward_step(source,
-                      {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups});
-}
-Step make_step(const StepSource& source, const ConvBackwardData& op) {
-  return backward_data_step(source, op.shape);
-}
-Step make_step(const StepSource& source, const ConvBackwardFilter& op) {
-  return backward_filter_step(source, op.shape);
-}
-
-Step make_step(const StepSource& source, const Linear& op) {
-  const ConvShape s = linear_shape(source.in(0), op.out_features);
-  if (source.options.cublas == nullptr) return forward_step(source, s);
-  return cublas_step(source,
-                     {.rows = s.n,
-                      .columns = s.k,
-                      .depth = s.c,
-                      .b_transposed = true,
-                      .type = source.element(source.in(0)),
-                      .dst_type = source.element(source.out(0))},
-                     0, 1);
-}
-Step make_step(const StepSource& source, const LinearBackwardData& op) {
-  const ConvShape s = linear_shape(op.src, source.in(0).shape[1]);
-  if (source.options.cublas == nullptr) return backward_data_step(source, s);
-  const Element type = source.element(source.out(0));
-  return cublas_step(source, {.rows = s.n, .columns = s.c, .depth = s.k, .type = type, .dst_type = type}, 0,
-                     1);
-}
-Step make_step(const StepSource& source, const LinearBackwardFilter&) {
-  const ConvShape s = linear_shape(source.in(1), source.in(0).shape[1]);
-  if (source.options.cublas == nullptr) return backward_filter_step(source, s);
-  return cublas_step(source,
-                     {.rows = s.k,
-                      .columns = s.c,
-                      .depth = s.n,
-                      .a_transposed = true,
-                      .type = source.element(source.in(1)),
-                      .dst_type = Element::kF32},
-                     0, 1);
+Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
+  const Op& op = parts.conv->op;
+  const bool linear = std::holds_alternative<Linear>(op) || std::holds_alternative<LinearBackwardData>(op) ||
+                      std::holds_alternative<LinearBackwardFilter>(op);
+  if (linear && options.cublas != nullptr) return cublas_step(graph, parts, options);
+  if (std::holds_alternative<ConvBackwardFilter>(op) || std::holds_alternative<LinearBackwardFilter>(op))
+    return filter_step(graph, parts, options);
+  const bool forward = std::holds_alternative<Conv>(op) || std::holds_alternative<Linear>(op);
+  return product_step(graph, parts, options,
+                      forward ? kernels::ConvPass::kForward : kernels::ConvPass::kBackwardData);
 }
 
 }  // namespace residuum::cuda

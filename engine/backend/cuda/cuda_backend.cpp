@@ -1,6 +1,8 @@
 #include "engine/backend/cuda/cuda_backend.h"
 
 #include "engine/backend/cuda/cuda_launch.h"
+#include "engine/backend/cuda/fusion.h"
+#include "engine/backend/cuda/fusion_conv.h"
 #include "engine/backend/cuda/program.h"
 #include "engine/core/check.h"
 
@@ -23,6 +25,8 @@ class CudaBackend : public Backend {
     options_.f32_math = options.tf32 ? kernels::F32Math::kTf32 : kernels::F32Math::kTf32x3;
     if (options.cublas && device_) cublas_ = open_cublas(*device_);
     options_.cublas = cublas_.get();
+    options_.fusions_off = options.fusions_off;
+    if (options.cublas) options_.fusions_off.insert("linear_bias");  // cuBLAS adds none
   }
 
   std::string name() const override { return "cuda"; }
@@ -42,9 +46,13 @@ class CudaBackend : public Backend {
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return device().download(src, bytes);
   }
-  bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const override {
-    return cuda::joins(graph, group, next);
+  std::vector<Group> groups(const Graph& graph) const override {
+    return cuda_groups(graph, options_.fusions_off);
   }
+  bool absorbs(const Graph& graph, NodeId reader, size_t input) const override {
+    return cuda::absorbs(graph, reader, input, options_.fusions_off);
+  }
+  std::vector<FusionKind> fusions() const override { return fusion_kinds(); }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
     return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group),
                                         make_steps(graph, group, options_));

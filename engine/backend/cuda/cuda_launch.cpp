@@ -13,6 +13,10 @@ size_t aligned(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+size_t bytes_of_counters(const Step& step) {
+  return aligned(static_cast<size_t>(step.counters) * sizeof(unsigned));
+}
+
 std::vector<std::byte*> addresses_of(const std::vector<ValueId>& ids, std::span<std::byte* const> addresses) {
   std::vector<std::byte*> result;
   for (const ValueId id : ids) result.push_back(addresses[static_cast<size_t>(id)]);
@@ -31,10 +35,16 @@ Device& CudaLaunch::device() const {
   return *device_;
 }
 
+size_t CudaLaunch::counter_bytes() const {
+  size_t bytes = 0;
+  for (const Step& step : steps_) bytes += bytes_of_counters(step);
+  return bytes;
+}
+
 void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch) {
   bound_.clear();
   std::vector<std::vector<std::byte>> constants;
-  size_t bytes = kAlignment * steps_.size();  // a counter each, then the constants
+  size_t bytes = counter_bytes();  // of all steps, then the constants
   for (const Step& step : steps_) {
     Bound& bound = bound_.emplace_back();
     bound.in = addresses_of(step.inputs, addresses);
@@ -46,9 +56,10 @@ void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch)
     bytes += aligned(constants.back().size());
   }
   memory_ = device().allocate(bytes);
-  std::byte* next = memory_->data() + kAlignment * steps_.size();
+  std::byte *next = memory_->data() + counter_bytes(), *counters = memory_->data();
   for (size_t i = 0; i < steps_.size(); ++i) {
-    bound_[i].counter = reinterpret_cast<unsigned*>(memory_->data() + kAlignment * i);
+    bound_[i].counter = reinterpret_cast<unsigned*>(counters);
+    counters += bytes_of_counters(steps_[i]);
     if (constants[i].empty()) continue;
     device().copy_to_device(next, constants[i].data(), constants[i].size());
     bound_[i].constants = next;

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace residuum::cuda {
 struct Bound {
   std::vector<std::byte*> in, out;       ///< device addresses of the step's values
   std::byte* scratch = nullptr;          ///< the step's scratch_bytes, content undefined
-  unsigned* counter = nullptr;           ///< 0 between launches
+  unsigned* counter = nullptr;           ///< the step's counters, 0 between launches
   const std::byte* constants = nullptr;  ///< device copy of what the step's `constants` returned
   const kernels::StepValues* step = nullptr;
   kernels::Stream stream = nullptr;
@@ -33,6 +34,7 @@ struct Step {
   /// Bytes to be kept on the device, made when the addresses are known; empty function: none.
   std::function<std::vector<std::byte>(const Bound&)> constants;
   std::function<void(const Bound&)> enqueue;
+  int counters = 1;
 };
 
 class CudaLaunch : public Launch {
@@ -49,6 +51,7 @@ class CudaLaunch : public Launch {
 
  private:
   Device& device() const;
+  size_t counter_bytes() const;
 
   Device* device_;
   std::string name_;
@@ -62,9 +65,8 @@ class CudaLaunch : public Launch {
 struct StepOptions {
   kernels::F32Math f32_math = kernels::F32Math::kTf32x3;
   const Cublas* cublas = nullptr;  ///< of linear layers; null: the engine's own kernels
+  std::set<std::string> fusions_off = {};
 };
 std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options);
-/// The rule by which nodes join into one launch.
-bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next);
 
 }  // namespace residuum::cuda

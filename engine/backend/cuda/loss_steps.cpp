@@ -22,4 +22,20 @@ Step make_step(const StepSource& source, const SoftmaxCrossEntropyBackward& op) 
   });
 }
 
+Step make_loss_step(const Graph& graph, const Fused& fused, const StepOptions& options) {
+  const StepSource source{graph, *part<SoftmaxCrossEntropy>(graph, fused), options};
+  const Node& gradient = *part<SoftmaxCrossEntropyBackward>(graph, fused);
+  const int64_t n = source.in(0).shape[0], k = source.in(0).shape[1];
+  const auto& op = std::get<SoftmaxCrossEntropyBackward>(gradient.op);
+  Step step = source.step(
+      [=](const Bound& b) {
+        kernels::softmax_cross_entropy_step(n, k, op.smoothing, op.scale, as<float>(b.in[0]),
+                                            as<int32_t>(b.in[1]), as<float>(b.out[0]), as<int32_t>(b.out[1]),
+                                            as<float>(b.out[2]), b.scratch, b.counter, b.stream);
+      },
+      kernels::softmax_cross_entropy_workspace(n));
+  step.outputs.push_back(gradient.outputs[0]);
+  return step;
+}
+
 }  // namespace residuum::cuda

@@ -8,28 +8,6 @@ using kernels::BatchNormVectors;
 using kernels::Gate;
 using kernels::Rows;
 
-/// Where a fused step finds its operands: positions in its lists, or kAbsent.
-constexpr size_t kAbsent = ~size_t{0};
-
-/// Lists the operands of a step.
-class Operands {
- public:
-  explicit Operands(std::vector<ValueId> ids) : ids_(std::move(ids)) {}
-  size_t add(ValueId id) {
-    ids_.push_back(id);
-    return ids_.size() - 1;
-  }
-  size_t add(const Node* node, size_t input) { return node == nullptr ? kAbsent : add(node->inputs[input]); }
-  std::vector<ValueId> ids() const { return ids_; }
-
- private:
-  std::vector<ValueId> ids_;
-};
-
-std::byte* at(const std::vector<std::byte*>& addresses, size_t position) {
-  return position == kAbsent ? nullptr : addresses[position];
-}
-
 /// Mean, variance, gamma and beta at positions 1 to 4, as batch_norm_apply has them.
 BatchNormVectors apply_vectors(const Bound& b, float epsilon) {
   return {as<float>(b.in[1]), as<float>(b.in[2]), as<float>(b.in[3]), as<float>(b.in[4]), epsilon};
@@ -121,7 +99,7 @@ Step make_step(const StepSource& source, const BatchNormBackwardApply& op) {
     const BatchNormVectors vectors{as<float>(b.in[2]), as<float>(b.in[3]), as<float>(b.in[4]), nullptr,
                                    op.epsilon};
     kernels::batch_norm_backward_apply(rows, b.in[0], b.in[1], vectors, as<float>(b.in[5]),
-                                       as<float>(b.in[6]), b.out[0], b.stream);
+                                       as<float>(b.in[6]), nullptr, b.out[0], b.stream);
   });
 }
 
@@ -148,7 +126,9 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
   const Node* pool = part<MaxPoolBackward>(graph, fused);
   const Node* masked = part<ReluMaskBackward>(graph, fused);
   const Node* apply = relu == nullptr ? nullptr : normalised_by(graph, relu->inputs[1], reduce);
-  const Node& start = *part<Add, MaxPoolBackward, ActivationBackward, ReluMaskBackward>(graph, fused);
+  const Node* average = part<GlobalAvgPoolBackward>(graph, fused);
+  const Node& start =
+      *part<Add, MaxPoolBackward, GlobalAvgPoolBackward, ActivationBackward, ReluMaskBackward>(graph, fused);
 
   Operands inputs({start.inputs[0], reduce.inputs[1], reduce.inputs[2], reduce.inputs[3]});
   const size_t d_b = inputs.add(sum, 1), argmax = inputs.add(pool, 1), gamma = inputs.add(apply, 3),
@@ -163,6 +143,8 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
   const float epsilon = std::get<BatchNormBackwardReduce>(reduce.op).epsilon;
   const PoolShape pool_shape = pool != nullptr ? std::get<MaxPoolBackward>(pool->op).shape : PoolShape{};
   const bool pooled = pool != nullptr;
+  const Shape averaged = average != nullptr ? std::get<GlobalAvgPoolBackward>(average->op).src : Shape{};
+  const int64_t average_pixels = average != nullptr ? averaged[1] * averaged[2] : 0;
   Step step = source.step(
       [=](const Bound& b) {
         kernels::batch_norm_backward_reduce(
@@ -171,6 +153,7 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
              .d_b = at(b.in, d_b),
              .pool = pooled ? &pool_shape : nullptr,
              .argmax = as<uint8_t>(at(b.in, argmax)),
+             .average_pixels = average_pixels,
              .gate = gate,
              .gate_tensor = at(b.in, gate_tensor),
              .gate_mask = as<uint8_t>(at(b.in, gate_mask)),
@@ -185,6 +168,25 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
       kernels::batch_norm_backward_reduce_workspace(rows));
   step.inputs = inputs.ids();
   step.outputs.push_back(reduce.inputs[0]);
+  return step;
+}
+
+/// batch_norm_backward_apply -> add.
+Step make_fused_backward_apply(const Graph& graph, const Fused& fused, const StepOptions& options) {
+  const StepSource source{graph, *part<BatchNormBackwardApply>(graph, fused), options};
+  const Node& sum = *part<Add>(graph, fused);
+  const Rows rows = source.rows(source.in(1));
+  const float epsilon = std::get<BatchNormBackwardApply>(source.node.op).epsilon;
+  Operands inputs(source.node.inputs);
+  const size_t addend = inputs.add(&sum, sum.inputs[0] == source.node.outputs[0] ? 1 : 0);
+  Step step = source.step([=](const Bound& b) {
+    const BatchNormVectors vectors{as<float>(b.in[2]), as<float>(b.in[3]), as<float>(b.in[4]), nullptr,
+                                   epsilon};
+    kernels::batch_norm_backward_apply(rows, b.in[0], b.in[1], vectors, as<float>(b.in[5]),
+                                       as<float>(b.in[6]), b.in[addend], b.out[0], b.stream);
+  });
+  step.inputs = inputs.ids();
+  step.outputs = sum.outputs;
   return step;
 }
 

@@ -27,32 +27,42 @@ Step StepSource::step(std::function<void(const Bound&)> enqueue, size_t scratch_
   return {node.inputs, node.outputs, scratch_bytes, {}, std::move(enqueue)};
 }
 
+namespace {
+
+/// The one step of a fused sequence.
+Step make_fused_step(const Graph& graph, const Fused& fused, const StepOptions& options) {
+  switch (fused.kind) {
+    case FusedKind::kNode:
+      break;
+    case FusedKind::kWindow:
+      return make_fused_window(graph, fused, options);
+    case FusedKind::kApply:
+      return make_fused_apply(graph, fused, options);
+    case FusedKind::kReduce:
+      return make_fused_reduce(graph, fused, options);
+    case FusedKind::kBackwardApply:
+      return make_fused_backward_apply(graph, fused, options);
+    case FusedKind::kLoss:
+      return make_loss_step(graph, fused, options);
+    case FusedKind::kConv:
+      return make_conv_step(graph, conv_parts({graph, options.fusions_off}, fused.first, fused.length),
+                            options);
+  }
+  const StepSource source{graph, graph.node(fused.first), options};
+  return std::visit([&](const auto& op) { return make_step(source, op); }, source.node.op);
+}
+
+}  // namespace
+
 std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options) {
+  const Matching matching{graph, options.fusions_off};
   std::vector<Step> steps;
   for (size_t done = 0; done < group.nodes.size();) {
-    const Fused fused = fused_at(graph, group.nodes[done], group.nodes.size() - done);
-    const StepSource source{graph, graph.node(fused.first), options};
-    switch (fused.kind) {
-      case FusedKind::kNode:
-        steps.push_back(std::visit([&](const auto& op) { return make_step(source, op); }, source.node.op));
-        break;
-      case FusedKind::kWindow:
-        steps.push_back(make_fused_window(graph, fused, options));
-        break;
-      case FusedKind::kApply:
-        steps.push_back(make_fused_apply(graph, fused, options));
-        break;
-      case FusedKind::kReduce:
-        steps.push_back(make_fused_reduce(graph, fused, options));
-        break;
-    }
+    const Fused fused = fused_at(matching, group.nodes[done], group.nodes.size() - done);
+    steps.push_back(make_fused_step(graph, fused, options));
     done += fused.length;
   }
   return steps;
-}
-
-bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) {
-  return fused_at(graph, group.front(), graph.nodes.size()).contains(next);
 }
 
 }  // namespace residuum::cuda

@@ -3,8 +3,11 @@
 // of Bound in the order of its inputs and outputs lists.
 #pragma once
 
+#include <concepts>
+
 #include "engine/backend/cuda/cuda_launch.h"
 #include "engine/backend/cuda/fusion.h"
+#include "engine/backend/cuda/fusion_conv.h"
 
 namespace residuum::cuda {
 
@@ -29,13 +32,44 @@ T* as(std::byte* address) {
   return reinterpret_cast<T*>(address);
 }
 
-// conv_steps.cpp: convolutions and linear layers
-Step make_step(const StepSource& source, const Conv& op);
-Step make_step(const StepSource& source, const ConvBackwardData& op);
-Step make_step(const StepSource& source, const ConvBackwardFilter& op);
-Step make_step(const StepSource& source, const Linear& op);
-Step make_step(const StepSource& source, const LinearBackwardData& op);
-Step make_step(const StepSource& source, const LinearBackwardFilter& op);
+/// Position in a step's list of inputs or outputs of an operand that it has not.
+inline constexpr size_t kAbsent = ~size_t{0};
+
+/// Lists the inputs or the outputs of a step.
+class Operands {
+ public:
+  explicit Operands(std::vector<ValueId> ids = {}) : ids_(std::move(ids)) {}
+  size_t add(ValueId id) {
+    ids_.push_back(id);
+    return ids_.size() - 1;
+  }
+  /// Input `input` of a node, or kAbsent without one.
+  size_t add(const Node* node, size_t input) { return node == nullptr ? kAbsent : add(node->inputs[input]); }
+  /// Output `output` of a node, or kAbsent without one.
+  size_t add_output(const Node* node, size_t output) {
+    return node == nullptr ? kAbsent : add(node->outputs[output]);
+  }
+  std::vector<ValueId> ids() const { return ids_; }
+
+ private:
+  std::vector<ValueId> ids_;
+};
+
+/// The address at a position; null for kAbsent.
+inline std::byte* at(const std::vector<std::byte*>& addresses, size_t position) {
+  return position == kAbsent ? nullptr : addresses[position];
+}
+
+// conv_steps.cpp: convolutions and linear layers, with what is fused around them
+Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOptions& options);
+template <typename Op>
+concept IsProduct = std::same_as<Op, Conv> || std::same_as<Op, ConvBackwardData> ||
+    std::same_as<Op, ConvBackwardFilter> || std::same_as<Op, Linear> ||
+    std::same_as<Op, LinearBackwardData> || std::same_as<Op, LinearBackwardFilter>;
+template <IsProduct Op>
+Step make_step(const StepSource& source, const Op&) {
+  return make_conv_step(source.graph, {.conv = &source.node, .length = 1}, source.options);
+}
 
 // norm_steps.cpp: batch normalisation and what is fused into it
 Step make_step(const StepSource& source, const BatchNormStats& op);
@@ -45,6 +79,7 @@ Step make_step(const StepSource& source, const BatchNormBackwardApply& op);
 Step make_step(const StepSource& source, const BatchNormFrozenBackward& op);
 Step make_fused_apply(const Graph& graph, const Fused& fused, const StepOptions& options);
 Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions& options);
+Step make_fused_backward_apply(const Graph& graph, const Fused& fused, const StepOptions& options);
 
 // row_steps.cpp: element by element, and whole channels moved
 Step make_step(const StepSource& source, const CropFlip& op);
@@ -79,6 +114,7 @@ Step make_step(const StepSource& source, const GlobalAvgPool& op);
 Step make_step(const StepSource& source, const GlobalAvgPoolBackward& op);
 
 // loss_steps.cpp
+Step make_loss_step(const Graph& graph, const Fused& fused, const StepOptions& options);
 Step make_step(const StepSource& source, const SoftmaxCrossEntropy& op);
 Step make_step(const StepSource& source, const SoftmaxCrossEntropyBackward& op);
 

@@ -20,7 +20,6 @@ std::vector<std::byte> bytes_of(const std::vector<Number>& numbers) {
 
 /// Which input of the node is tensor i of a role: positions[role * tensors + i].
 using Positions = std::vector<size_t>;
-constexpr size_t kAbsent = ~size_t{0};  ///< a null pointer
 
 /// The lists of a node as they stand in its inputs from `first` on.
 Positions all_inputs(const StepSource& source, size_t first) {

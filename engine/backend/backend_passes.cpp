@@ -1,0 +1,16 @@
+#include "engine/backend/backend_passes.h"
+
+namespace residuum {
+
+TrainingPassOptions backend_passes(const Backend& backend) {
+  TrainingPassOptions options;
+  options.relu_masks = options.weight_copies = backend.wants_weight_copies();
+  if (!backend.fusions().empty()) {
+    options.absorbs = [&backend](const Graph& graph, NodeId reader, size_t input) {
+      return backend.absorbs(graph, reader, input);
+    };
+  }
+  return options;
+}
+
+}  // namespace residuum

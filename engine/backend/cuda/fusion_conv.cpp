@@ -1,0 +1,265 @@
+#include "engine/backend/cuda/fusion_conv.h"
+
+#include "engine/backend/cuda/fusion.h"
+#include "engine/core/overloaded.h"
+
+namespace residuum::cuda {
+namespace {
+
+using kernels::ConvProblem;
+
+// Names of conv_fusion_kinds().
+constexpr const char *kSource = "conv_source", *kSourceGradient = "conv_source_gradient",
+                     *kStatistics = "conv_statistics", *kResidual = "conv_residual",
+                     *kGradientSums = "conv_gradient_sums", *kLinearBias = "linear_bias";
+
+std::optional<kernels::Element> element(DType type) {
+  switch (type) {
+    case DType::kF32:
+      return kernels::Element::kF32;
+    case DType::kBF16:
+      return kernels::Element::kBF16;
+    case DType::kF16:
+      return kernels::Element::kF16;
+    default:
+      return std::nullopt;
+  }
+}
+
+template <typename Op>
+bool is(const Node* node) {
+  return node != nullptr && std::holds_alternative<Op>(node->op);
+}
+
+/// Builds the parts of one run.
+class Parser {
+ public:
+  Parser(const Matching& m, NodeId first, size_t limit)
+      : m_(m), first_(first), cursor_(m.graph, first, limit) {}
+
+  ConvParts run() {
+    take_source();
+    p_.conv = cursor_.take<Conv, Linear, ConvBackwardData, LinearBackwardData, ConvBackwardFilter,
+                           LinearBackwardFilter>();
+    if (p_.conv == nullptr || !source_fits()) return {};
+    if (is<Conv>(p_.conv)) take_forward_result();
+    if (is<Linear>(p_.conv) && m_.allows(kLinearBias)) p_.bias = after<Bias>(0);
+    if (is<ConvBackwardData>(p_.conv)) take_gradient_result();
+    p_.length = static_cast<size_t>(cursor_.next() - first_);
+    return p_;
+  }
+
+ private:
+  void take_source() {
+    p_.gradient = cursor_.take<BatchNormBackwardApply>();
+    p_.apply = cursor_.take<BatchNormApply>();
+    if (p_.apply == nullptr) return;
+    p_.shortcut = cursor_.take<BatchNormApply>();
+    p_.join = cursor_.take<Add>();
+    p_.relu = cursor_.peek<ReluMask>() != nullptr ? cursor_.take<ReluMask>() : cursor_.take_relu();
+  }
+
+  /// Each node of the source leads to the next and on to the convolution.
+  bool source_fits() const {
+    if (p_.gradient == nullptr && p_.apply == nullptr) return true;
+    const std::optional<ConvProblem> problem = conv_problem(m_.graph, *p_.conv);
+    if (!problem) return false;
+    if (is<Conv>(p_.conv)) return p_.gradient == nullptr && m_.allows(kSource) && forward_fits(*problem);
+    if (!m_.allows(kSourceGradient)) return false;
+    if (is<ConvBackwardData>(p_.conv))
+      return p_.apply == nullptr && conv_can_form(*problem) && feeds(p_.gradient, p_.conv, 0);
+    if (!is<ConvBackwardFilter>(p_.conv)) return false;
+    const bool d_dst = p_.gradient == nullptr || feeds(p_.gradient, p_.conv, 0);
+    if (p_.apply == nullptr) return d_dst;
+    if (p_.shortcut != nullptr || p_.join != nullptr || is<ReluMask>(p_.relu)) return false;
+    const bool chain = p_.relu == nullptr || feeds(p_.apply, p_.relu, 0);
+    return d_dst && chain && feeds(p_.relu != nullptr ? p_.relu : p_.apply, p_.conv, 1);
+  }
+
+  bool forward_fits(const ConvProblem& problem) const {
+    if (!conv_can_form(problem)) return false;
+    const Node* last = p_.apply;
+    if (p_.join != nullptr) {
+      if (!joins(p_.apply) || (p_.shortcut != nullptr && !joins(p_.shortcut))) return false;
+      last = p_.join;
+    } else if (p_.shortcut != nullptr) {
+      return false;
+    }
+    if (p_.relu != nullptr) {
+      if (!feeds(last, p_.relu, 0)) return false;
+      last = p_.relu;
+    }
+    if (p_.conv->inputs[0] != last->outputs[0]) return false;
+    const NodeId conv = cursor_.next() - 1;
+    const bool stored = m_.escapes(last->outputs[0], conv, conv + 1, false);
+    const bool masked = is<ReluMask>(last) && m_.escapes(last->outputs[1], conv, conv, false);
+    return (!stored && !masked) || conv_can_store(problem, masked);
+  }
+  bool joins(const Node* side) const {
+    const ValueId value = side->outputs[0];
+    return (p_.join->inputs[0] == value) != (p_.join->inputs[1] == value) && m_.only(value, id_of(p_.join));
+  }
+  /// Whether `reader` reads `node`'s result as its input `input`, and nobody else does.
+  bool feeds(const Node* node, const Node* reader, size_t input) const {
+    const ValueId value = node->outputs[0];
+    return reader->inputs[input] == value && m_.only(value, id_of(reader));
+  }
+  NodeId id_of(const Node* node) const { return static_cast<NodeId>(node - m_.graph.nodes.data()); }
+
+  /// Takes the next node if it is an Op whose input `input` is the result so far, which nobody else reads.
+  template <typename... Op>
+  const Node* after(size_t input) {
+    const Node* node = cursor_.peek<Op...>();
+    if (node == nullptr || node->inputs[input] != p_.result() || !m_.only(p_.result(), cursor_.next()))
+      return nullptr;
+    return cursor_.take<Op...>();
+  }
+  const Node* take_addend() {
+    if (!m_.allows(kResidual)) return nullptr;
+    const Node* add = after<Add>(0);
+    return add != nullptr ? add : after<Add>(1);
+  }
+
+  void take_forward_result() {
+    p_.addend = take_addend();
+    const Node* stats = cursor_.peek<BatchNormStats>();
+    if (stats != nullptr && stats->inputs[0] == p_.result() && can_sum(kStatistics))
+      p_.stats = cursor_.take<BatchNormStats>();
+  }
+  bool can_sum(const char* kind) const {
+    const std::optional<ConvProblem> problem = conv_problem(m_.graph, *p_.conv);
+    return m_.allows(kind) && problem && conv_can_form(*problem);
+  }
+
+  void take_gradient_result() {
+    p_.addend = take_addend();
+    if (!can_sum(kGradientSums)) return;
+    const NodeId before_gate = cursor_.next();
+    if (!take_repeated_gate()) {
+      p_.gate_apply = p_.gate_relu = nullptr;
+      cursor_.go_back_to(before_gate);
+      const Node* next = cursor_.peek<ActivationBackward>();
+      if (next == nullptr || std::get<ActivationBackward>(next->op).kind == ActivationKind::kRelu)
+        p_.gate = after<ActivationBackward, ReluMaskBackward>(0);
+    }
+    take_reduces();
+  }
+  /// batch_norm_apply, relu, relu_backward, and the reduction over the same batch norm: the gate follows from
+  /// what that reads.
+  bool take_repeated_gate() {
+    p_.gate_apply = cursor_.take<BatchNormApply>();
+    p_.gate_relu = p_.gate_apply == nullptr ? nullptr : cursor_.take_relu();
+    if (p_.gate_relu == nullptr || !feeds(p_.gate_apply, p_.gate_relu, 0)) return false;
+    const Node* gate = cursor_.peek<ActivationBackward>();
+    if (gate == nullptr || !feeds(p_.gate_relu, gate, 1) || after<ActivationBackward>(0) == nullptr)
+      return false;
+    const Node* reduce = cursor_.peek<BatchNormBackwardReduce>();
+    if (reduce == nullptr || reduce->inputs[0] != gate->outputs[0] ||
+        normalised_by(m_.graph, p_.gate_relu->outputs[0], *reduce) != p_.gate_apply)
+      return false;
+    p_.gate = gate;
+    return true;
+  }
+  /// Whether the result has a reader that needs it in memory.
+  bool is_read_elsewhere() const {
+    if (m_.readers == nullptr || m_.readers->is_output(p_.result())) return true;
+    const std::vector<NodeId>& readers = m_.readers->of(p_.result());
+    return std::any_of(readers.begin(), readers.end(),
+                       [&](NodeId id) { return !is<BatchNormBackwardReduce>(&m_.graph.node(id)); });
+  }
+  void take_reduces() {
+    if (!is_read_elsewhere()) return;
+    for (const Node*& reduce : p_.reduces) {
+      const Node* next = cursor_.peek<BatchNormBackwardReduce>();
+      if (next == nullptr || next->inputs[0] != p_.result()) return;
+      reduce = cursor_.take<BatchNormBackwardReduce>();
+    }
+  }
+
+  const Matching& m_;
+  NodeId first_;
+  NodeCursor cursor_;
+  ConvParts p_;
+};
+
+ConvShape conv_shape(const Conv& op, const Shape& src) {
+  const auto [n, h, w, c] = Nhwc::of(src);
+  return {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups};
+}
+
+/// A linear layer between a batch `src` (its extents behind the first are the features) and `features`
+/// results.
+ConvShape linear_shape(const TensorDesc& src, int64_t features) {
+  const int64_t n = src.shape[0];
+  return kernels::linear_as_conv(n, n == 0 ? 0 : src.elements() / n, features);
+}
+
+}  // namespace
+
+ValueId ConvParts::formed() const {
+  const Node* last = relu != nullptr ? relu : join != nullptr ? join : apply;
+  return last == nullptr ? kNone : last->outputs[0];
+}
+
+ValueId ConvParts::result() const {
+  for (const Node* node : {gate, addend, bias}) {
+    if (node != nullptr) return node->outputs[0];
+  }
+  return conv->outputs[0];
+}
+
+ConvParts conv_parts(const Matching& matching, NodeId first, size_t limit) {
+  return Parser(matching, first, limit).run();
+}
+
+std::optional<ConvProblem> conv_problem(const Graph& graph, const Node& node, kernels::F32Math math) {
+  const auto in = [&](size_t i) { return graph.desc(node.inputs[i]); };
+  const auto problem = [&](const ConvShape& shape, DType type) -> std::optional<ConvProblem> {
+    const std::optional<kernels::Element> known = element(type);
+    if (!known) return std::nullopt;
+    return ConvProblem{shape, *known, math};
+  };
+  return std::visit(
+      overloaded{
+          [&](const Conv& op) { return problem(conv_shape(op, in(0).shape), in(0).dtype); },
+          [&](const Linear& op) { return problem(linear_shape(in(0), op.out_features), in(0).dtype); },
+          [&](const ConvBackwardData& op) { return problem(op.shape, graph.desc(node.outputs[0]).dtype); },
+          [&](const LinearBackwardData& op) {
+            return problem(linear_shape(op.src, in(0).shape[1]), op.src.dtype);
+          },
+          [&](const ConvBackwardFilter& op) { return problem(op.shape, in(1).dtype); },
+          [&](const LinearBackwardFilter&) {
+            return problem(linear_shape(in(1), in(0).shape[1]), in(1).dtype);
+          },
+          [](const auto&) -> std::optional<ConvProblem> { return std::nullopt; },
+      },
+      node.op);
+}
+
+bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std::string>& off) {
+  const Node& node = graph.node(reader);
+  const NodeId producer = graph.value(node.inputs[input]).producer;
+  if (producer == kNone) return false;
+  const bool gradient = std::holds_alternative<BatchNormBackwardApply>(graph.node(producer).op);
+  if (std::holds_alternative<ActivationBackward>(node.op)) return input == 1 && !gradient;
+  const std::optional<ConvProblem> problem = conv_problem(graph, node);
+  if (!problem) return false;
+  if (std::holds_alternative<Conv>(node.op))
+    return input == 0 && !gradient && !off.contains(kSource) && conv_can_form(*problem);
+  if (off.contains(kSourceGradient)) return false;
+  if (std::holds_alternative<ConvBackwardData>(node.op))
+    return input == 0 && gradient && conv_can_form(*problem);
+  return std::holds_alternative<ConvBackwardFilter>(node.op) && gradient == (input == 0);
+}
+
+std::vector<FusionKind> conv_fusion_kinds() {
+  return {
+      {kSource, "convolutions normalise, join and rectify the tensor they read"},
+      {kSourceGradient, "backward convolutions form batch norm's gradient, and the activations they read"},
+      {kStatistics, "convolutions make the statistics of their result"},
+      {kResidual, "convolutions add the residual branch or gradient to their result"},
+      {kGradientSums, "backward convolutions gate their result and make batch norm's sums of it"},
+      {kLinearBias, "linear layers add their bias"}};
+}
+
+}  // namespace residuum::cuda

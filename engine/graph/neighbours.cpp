@@ -1,0 +1,102 @@
+// The pass that orders nodes so that those which one launch can compute follow each other. It moves nodes and
+// changes nothing else: every order it gives is one in which producers come before their readers.
+#include <algorithm>
+
+#include "engine/core/overloaded.h"
+#include "engine/graph/passes.h"
+#include "engine/graph/readers.h"
+
+namespace residuum {
+namespace {
+
+/// Nodes that wait until a reader wants their result: what a convolution can do to a tensor it reads.
+bool waits_for_reader(const Op& op) {
+  return std::visit(overloaded{
+                        [](const BatchNormApply&) { return true; },
+                        [](const BatchNormBackwardApply&) { return true; },
+                        [](const Activation& a) { return a.kind == ActivationKind::kRelu; },
+                        [](const auto&) { return false; },
+                    },
+                    op);
+}
+
+/// Nodes that follow what they read at once: what a convolution can do to its result.
+bool follows_source(const Op& op) {
+  return std::visit(overloaded{
+                        [](const BatchNormStats&) { return true; },
+                        [](const Bias&) { return true; },
+                        [](const Add&) { return true; },
+                        [](const ReluMask&) { return true; },
+                        [](const ActivationBackward&) { return true; },
+                        [](const ReluMaskBackward&) { return true; },
+                        [](const BatchNormBackwardReduce&) { return true; },
+                        [](const auto&) { return false; },
+                    },
+                    op);
+}
+
+class Order {
+ public:
+  explicit Order(Graph graph) : graph_(std::move(graph)), readers_(graph_), done_(graph_.nodes.size()) {}
+
+  Graph run() {
+    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+      if (!waits(static_cast<NodeId>(n))) emit(static_cast<NodeId>(n));
+    }
+    graph_.set_nodes(std::move(nodes_));
+    return std::move(graph_);
+  }
+
+ private:
+  /// A node that waits has a reader, so it is emitted in the end.
+  bool waits(NodeId id) const {
+    const Node& node = graph_.node(id);
+    if (!waits_for_reader(node.op)) return false;
+    return !readers_.is_output(node.outputs[0]) && !readers_.of(node.outputs[0]).empty();
+  }
+  bool is_done(ValueId value) const {
+    const NodeId producer = graph_.value(value).producer;
+    return producer == kNone || done_[static_cast<size_t>(producer)];
+  }
+  /// Whether the node could come now, with those before it that wait.
+  bool is_ready(NodeId id) const {
+    const std::vector<ValueId>& inputs = graph_.node(id).inputs;
+    return std::all_of(inputs.begin(), inputs.end(), [&](ValueId value) {
+      if (is_done(value)) return true;
+      const NodeId producer = graph_.value(value).producer;
+      return waits(producer) && is_ready(producer);
+    });
+  }
+
+  void emit(NodeId id) {
+    if (done_[static_cast<size_t>(id)]) return;
+    for (const ValueId value : graph_.node(id).inputs) {
+      if (!is_done(value)) emit(graph_.value(value).producer);
+    }
+    if (done_[static_cast<size_t>(id)]) return;  // it followed one of them
+    done_[static_cast<size_t>(id)] = true;
+    nodes_.push_back(graph_.node(id));
+    for (const ValueId value : graph_.node(id).outputs) follow(value, graph_.node(id).phase);
+  }
+  /// Not across phases: what is repeated in the backward pass must not come before it.
+  void follow(ValueId value, Phase phase) {
+    for (const NodeId reader : readers_.of(value)) {
+      const Node& node = graph_.node(reader);
+      const bool now = !done_[static_cast<size_t>(reader)] && node.phase == phase && follows_source(node.op);
+      if (now && is_ready(reader)) emit(reader);
+    }
+  }
+
+  Graph graph_;
+  Readers readers_;
+  std::vector<bool> done_;
+  std::vector<Node> nodes_;
+};
+
+}  // namespace
+
+Graph neighbours(Graph graph) {
+  return Order(std::move(graph)).run();
+}
+
+}  // namespace residuum
