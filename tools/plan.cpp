@@ -27,7 +27,7 @@ struct PlanArguments {
   ModelArguments model;
   std::string device = "auto";
   int threads = 0;
-  std::string precision = "fp32";
+  std::string precision;  ///< empty: what the device is made for
   std::vector<std::string> passes_off;
   bool recompute = false, inference = false, json = false;
 };
@@ -140,10 +140,11 @@ std::string to_text(const Plan& plan, const PlanArguments& arguments) {
   return text;
 }
 
-int show_plan(const PlanArguments& arguments) {
+int show_plan(PlanArguments arguments) {
   const std::unique_ptr<Backend> backend = make_planning_backend(
       arguments.device, {.threads = arguments.threads,
                          .fusions_off = {arguments.passes_off.begin(), arguments.passes_off.end()}});
+  if (arguments.precision.empty()) arguments.precision = backend->name() == "cuda" ? "bf16" : "fp32";
   const Plan plan = plan_of(arguments, *backend);
   print_result(arguments.json ? to_json(plan, arguments) : to_text(plan, arguments));
   return kExitOk;
@@ -168,9 +169,10 @@ Verb plan_verb(CLI::App& program) {
   const auto arguments = std::make_shared<PlanArguments>();
   arguments->model.batch = 32;
   add_model_arguments(*command, arguments->model);
-  command->add_option("--precision", arguments->precision, "Of activations: fp32, tf32, bf16 or fp16")
-      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())))
-      ->capture_default_str();
+  command
+      ->add_option("--precision", arguments->precision,
+                   "Of activations: fp32, tf32, bf16 or fp16; bf16 on cuda and fp32 on cpu when not given")
+      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())));
   command->add_flag("--recompute", arguments->recompute, "Keep block outputs only, compute the rest again");
   command->add_flag("--inference", arguments->inference,
                     "The forward pass of evaluation, not a training step");
@@ -187,7 +189,7 @@ Verb plan_verb(CLI::App& program) {
       "Examples:\n"
       "  residuum plan resnet50 --batch 16\n"
       "  residuum plan cifar_resnet1202 --batch 32 --recompute --json\n"
-      "  residuum plan resnet50 --batch 256 --precision bf16 --device cuda    (needs no GPU)\n"
+      "  residuum plan resnet50 --batch 256 --device cuda    (needs no GPU)\n"
       "  residuum plan resnet18 --disable-pass rematerialize\n\n" +
       describe_passes());
   return {command, [arguments] { return show_plan(*arguments); }};
