@@ -26,6 +26,12 @@ class Factor {
     const size_t bytes = static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_);
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
+  /// The copy and its kernel.
+  Cost cost() const {
+    if (rows_.type == wanted_) return {};
+    return written_and_read(static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_)) +
+           more_launches(1);
+  }
   /// The factor at `address`, in the wanted type.
   const void* ready(const std::byte* address, std::byte* scratch, kernels::Stream stream) const {
     if (rows_.type == wanted_) return address;
@@ -55,7 +61,7 @@ Step forward_step(const StepSource& source, const ConvShape& shape) {
         const void* w = weight.ready(b.in[1], b.scratch, b.stream);
         kernels::conv_forward(problem, b.in[0], w, b.out[0], dst_type, b.stream);
       },
-      weight.scratch_bytes());
+      weight.scratch_bytes(), weight.cost() + unread_src(shape, kernels::size_of(problem.type)));
 }
 
 Step backward_data_step(const StepSource& source, const ConvShape& shape) {
@@ -67,19 +73,23 @@ Step backward_data_step(const StepSource& source, const ConvShape& shape) {
         const void* w = weight.ready(b.in[1], b.scratch + d_dst.scratch_bytes(), b.stream);
         kernels::conv_backward_data(problem, d, w, b.out[0], b.stream);
       },
-      d_dst.scratch_bytes() + weight.scratch_bytes());
+      d_dst.scratch_bytes() + weight.scratch_bytes(),
+      d_dst.cost() + weight.cost() + unread_d_dst_and_weight(shape, kernels::size_of(problem.type)));
 }
 
 Step backward_filter_step(const StepSource& source, const ConvShape& shape) {
   const ConvProblem problem = problem_of(source, shape, source.in(1));
   const Factor d_dst(source, source.in(0), problem.type);
+  const size_t workspace = kernels::conv_backward_filter_workspace(problem);
   return source.step(
       [=](const Bound& b) {
         const void* d = d_dst.ready(b.in[0], b.scratch, b.stream);
         kernels::conv_backward_filter(problem, d, b.in[1], as<float>(b.out[0]),
                                       b.scratch + d_dst.scratch_bytes(), b.stream);
       },
-      d_dst.scratch_bytes() + kernels::conv_backward_filter_workspace(problem));
+      d_dst.scratch_bytes() + workspace,
+      d_dst.cost() + unread_src(shape, kernels::size_of(problem.type)) + written_and_read(workspace) +
+          more_launches(workspace > 0 ? 1 : 0));
 }
 
 /// A linear layer between a batch `src` (its extents behind the first are the features) and `features`
@@ -100,7 +110,7 @@ Step cublas_step(const StepSource& source, MatrixProduct p, size_t a, size_t b) 
         const void* r = right.ready(bound.in[b], bound.scratch + left.scratch_bytes(), bound.stream);
         cublas.multiply(p, l, r, bound.out[0], bound.stream);
       },
-      left.scratch_bytes() + right.scratch_bytes());
+      left.scratch_bytes() + right.scratch_bytes(), left.cost() + right.cost());
 }
 
 }  // namespace

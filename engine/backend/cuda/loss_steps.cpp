@@ -5,13 +5,14 @@ namespace residuum::cuda {
 
 Step make_step(const StepSource& source, const SoftmaxCrossEntropy& op) {
   const int64_t n = source.in(0).shape[0], k = source.in(0).shape[1];
+  const size_t workspace = kernels::softmax_cross_entropy_workspace(n);
   return source.step(
       [=](const Bound& b) {
         kernels::softmax_cross_entropy(n, k, op.smoothing, as<float>(b.in[0]), as<int32_t>(b.in[1]),
                                        as<float>(b.out[0]), as<int32_t>(b.out[1]), b.scratch, b.counter,
                                        b.stream);
       },
-      kernels::softmax_cross_entropy_workspace(n));
+      workspace, ordered_sum(workspace));
 }
 
 Step make_step(const StepSource& source, const SoftmaxCrossEntropyBackward& op) {
