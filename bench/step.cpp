@@ -74,7 +74,7 @@ nlohmann::json time_launches(Executor& executor, const StepParams& params, int s
   std::vector<nlohmann::json> rows;
   for (size_t g = 0; g < plan.launches.size(); ++g) {
     std::nth_element(seconds[g].begin(), seconds[g].begin() + steps / 2, seconds[g].end());
-    const Cost cost = group_cost(plan.graph, plan.groups[g]);
+    const Cost cost = plan.launches[g]->cost();
     std::string nodes;
     for (NodeId id : plan.groups[g].nodes) {
       const Node& node = plan.graph.node(id);

@@ -183,7 +183,7 @@ class Summary(ProgramTest):
 class Plan(ProgramTest):
     def test_json_totals(self):
         plan = self.json_of(run("plan", "cifar_resnet8", "--batch", 4, "--json"))
-        self.assertEqual(plan["launches"], len(plan["groups"]))
+        self.assertEqual(plan["launches"], sum(group["launches"] for group in plan["groups"]))
         self.assertEqual(plan["peak_bytes"], plan["arena_bytes"] + plan["persistent_bytes"])
         self.assertLess(plan["arena_bytes"], plan["unshared_bytes"])
         for key in ("bytes_read", "bytes_written", "flops"):
@@ -192,7 +192,7 @@ class Plan(ProgramTest):
         self.assertAlmostEqual(plan["mb_per_image"] * 4e6, plan["bytes_read"] + plan["bytes_written"], delta=1)
         phases = {node["phase"] for node in plan["nodes"]}
         self.assertLessEqual({"forward", "backward", "update"}, phases)
-        self.assertEqual({node["launch"] for node in plan["nodes"]}, set(range(plan["launches"])))
+        self.assertEqual({node["group"] for node in plan["nodes"]}, set(range(len(plan["groups"]))))
 
     def test_grouping_and_reuse_can_be_switched_off(self):
         grouped = self.json_of(run("plan", "cifar_resnet8", "--batch", 4, "--json"))
@@ -207,6 +207,31 @@ class Plan(ProgramTest):
         recomputed = self.json_of(run("plan", "cifar_resnet32", "--batch", 8, "--json", "--recompute"))
         self.assertLess(recomputed["peak_bytes"], kept["peak_bytes"])
         self.assertGreater(recomputed["flops"], kept["flops"])
+
+    def test_largest_batch_is_the_last_that_fits(self):
+        arguments = ("plan", "cifar_resnet8", "--json")
+        largest = self.json_of(run(*arguments, "--memory", "20MiB"))["largest_batch"]
+        self.assertGreater(largest, 1)
+        for batch, fits in ((largest, True), (largest + 1, False)):
+            peak = self.json_of(run(*arguments, "--batch", batch))["peak_bytes"]
+            self.assertEqual(peak <= 20 << 20, fits, batch)
+        self.assertEqual(self.json_of(run(*arguments, "--memory", 1000))["largest_batch"], 0)
+        text = run("plan", "cifar_resnet8", "--memory", 20 << 20).stdout
+        self.assertIn(f"largest batch in 20.0 MiB: {largest}", text)
+
+    def test_memory_takes_units(self):
+        for text, count in (("1GB", 10**9), ("2GiB", 2 << 30), ("4096", 4096)):
+            plan = self.json_of(run("plan", "cifar_resnet8", "--json", "--memory", text))
+            self.assertEqual(plan["memory_bytes"], count)
+        for text in ("0", "much", "3 parsecs"):
+            self.assert_refused(run("plan", "cifar_resnet8", "--memory", text), USAGE, "--memory")
+
+    def test_a_net_of_1202_layers_fits_with_recompute(self):
+        process = run("plan", "cifar_resnet1202", "--batch", 128, "--recompute", "--device", "cuda", "--precision",
+                      "bf16", "--json")
+        if "made without nvcc" in process.stderr:
+            self.skipTest("this build has no CUDA backend")
+        self.assertLessEqual(self.json_of(process)["peak_bytes"], 16 << 30)
 
     def test_inference_is_forward_only(self):
         plan = self.json_of(run("plan", "cifar_resnet8", "--inference", "--json"))

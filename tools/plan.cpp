@@ -5,10 +5,12 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "engine/backend/backend_passes.h"
 #include "engine/graph/passes.h"
+#include "engine/train/memory_fit.h"
 #include "engine/train/precision.h"
 #include "engine/train/units.h"
 #include "models/zoo.h"
@@ -29,6 +31,7 @@ struct PlanArguments {
   int threads = 0;
   std::string precision;  ///< empty: what the device is made for
   std::vector<std::string> passes_off;
+  uint64_t memory = 0;  ///< bytes to fill with the largest batch; 0: not asked for
   bool recompute = false, inference = false, json = false;
 };
 
@@ -58,6 +61,20 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
                    plan_options);
 }
 
+/// The largest batch asked about: beyond it the pixels of a layer no longer fit the kernels' 32 bits.
+constexpr int64_t kMostImages = 1 << 16;
+
+/// The largest batch whose plan fits into arguments.memory, 0 when not even one image does.
+int64_t largest_batch(PlanArguments arguments, Backend& backend) {
+  const auto bytes = [&](int64_t batch) {
+    arguments.model.batch = batch;
+    return plan_of(arguments, backend).peak_bytes();
+  };
+  int64_t limit = 1;  // small plans first: those far too large need not be tried
+  while (limit < kMostImages && bytes(limit) <= arguments.memory) limit *= 2;
+  return largest_fitting(limit, arguments.memory, bytes);
+}
+
 struct Totals {
   Cost cost;
   double mb_per_image = 0, gflop_per_image = 0;
@@ -74,21 +91,30 @@ Json cost_json(const Cost& cost) {
   return {{"bytes_read", cost.bytes_read}, {"bytes_written", cost.bytes_written}, {"flops", cost.flops}};
 }
 
-Json node_json(const Graph& graph, const Node& node, size_t launch) {
+Json group_json(const Plan& plan, size_t g) {
+  const Launch& launch = *plan.launches[g];
+  Json json = cost_json(launch.cost());
+  json["launches"] = launch.cost().launches;
+  json["nodes"] = plan.groups[g].nodes.size();
+  json["scratch_bytes"] = launch.scratch_bytes();
+  return json;
+}
+
+Json node_json(const Graph& graph, const Node& node, size_t group) {
   Json json = {{"name", node.name},
                {"operation", op_name(node.op)},
                {"phase", phase_name(node.phase)},
-               {"launch", launch}};
+               {"group", group}};
   json.update(cost_json(node_cost(graph, node)));
   return json;
 }
 
-std::string to_json(const Plan& plan, const PlanArguments& arguments) {
+std::string to_json(const Plan& plan, const PlanArguments& arguments, std::optional<int64_t> fits) {
   const Totals totals = totals_of(plan, arguments.model.batch);
   Json json = {{"model", arguments.model.name},
                {"batch", arguments.model.batch},
                {"precision", arguments.precision},
-               {"launches", plan.launches.size()},
+               {"launches", totals.cost.launches},
                {"mb_per_image", totals.mb_per_image},
                {"gflop_per_image", totals.gflop_per_image},
                {"peak_bytes", plan.peak_bytes()},
@@ -96,47 +122,49 @@ std::string to_json(const Plan& plan, const PlanArguments& arguments) {
                {"persistent_bytes", plan.persistent_bytes},
                {"unshared_bytes", plan.memory.unshared_bytes}};
   json.update(cost_json(totals.cost));
+  if (fits) {
+    json["memory_bytes"] = arguments.memory;
+    json["largest_batch"] = *fits;
+  }
   json["nodes"] = Json::array();
   json["groups"] = Json::array();
   for (size_t g = 0; g < plan.groups.size(); ++g) {
     for (const NodeId id : plan.groups[g].nodes) {
       json["nodes"].push_back(node_json(plan.graph, plan.graph.node(id), g));
     }
-    Json group = cost_json(group_cost(plan.graph, plan.groups[g]));
-    group["nodes"] = plan.groups[g].nodes.size();
-    group["scratch_bytes"] = plan.launches[g]->scratch_bytes();
-    json["groups"].push_back(std::move(group));
+    json["groups"].push_back(group_json(plan, g));
   }
   return json.dump(2) + "\n";
 }
 
-std::string launch_line(const Plan& plan, size_t g) {
+std::string group_line(const Plan& plan, size_t g) {
   const Group& group = plan.groups[g];
-  const Cost cost = group_cost(plan.graph, group);
+  const Cost cost = plan.launches[g]->cost();
   std::vector<std::string> nodes;
   for (const NodeId id : group.nodes) {
     const Node& node = plan.graph.node(id);
     nodes.push_back(fmt::format("{} {}", node.name, op_name(node.op)));
   }
-  return fmt::format("{:>6}  {:<10}  {:>11}  {:>11}  {:>11.3f}  {}\n", g,
-                     phase_name(plan.graph.node(group.nodes.front()).phase), bytes_text(cost.bytes_read),
-                     bytes_text(cost.bytes_written), static_cast<double>(cost.flops) / 1e6,
-                     fmt::join(nodes, ", "));
+  return fmt::format("{:>6}  {:<10}  {:>8}  {:>11}  {:>11}  {:>11.3f}  {}\n", g,
+                     phase_name(plan.graph.node(group.nodes.front()).phase), cost.launches,
+                     bytes_text(cost.bytes_read), bytes_text(cost.bytes_written),
+                     static_cast<double>(cost.flops) / 1e6, fmt::join(nodes, ", "));
 }
 
-std::string to_text(const Plan& plan, const PlanArguments& arguments) {
-  std::string text = fmt::format("{:>6}  {:<10}  {:>11}  {:>11}  {:>11}  {}\n", "launch", "phase", "read",
-                                 "written", "MFLOP", "nodes");
-  for (size_t g = 0; g < plan.groups.size(); ++g) text += launch_line(plan, g);
+std::string to_text(const Plan& plan, const PlanArguments& arguments, std::optional<int64_t> fits) {
+  std::string text = fmt::format("{:>6}  {:<10}  {:>8}  {:>11}  {:>11}  {:>11}  {}\n", "group", "phase",
+                                 "launches", "read", "written", "MFLOP", "nodes");
+  for (size_t g = 0; g < plan.groups.size(); ++g) text += group_line(plan, g);
   const Totals totals = totals_of(plan, arguments.model.batch);
   const auto bytes = [](size_t count) { return bytes_text(static_cast<int64_t>(count)); };
   text +=
       fmt::format("\n{}, batch {}, {}: {} launches, {} nodes\n", arguments.model.name, arguments.model.batch,
-                  arguments.precision, plan.launches.size(), plan.graph.nodes.size());
+                  arguments.precision, totals.cost.launches, plan.graph.nodes.size());
   text += fmt::format("{:.2f} MB and {:.3f} GFLOP per image\n", totals.mb_per_image, totals.gflop_per_image);
   text += fmt::format("peak {} = arena {} + weights and optimizer {}; the arena without reuse {}\n",
                       bytes(plan.peak_bytes()), bytes(plan.memory.arena_bytes), bytes(plan.persistent_bytes),
                       bytes(plan.memory.unshared_bytes));
+  if (fits) text += fmt::format("largest batch in {}: {}\n", bytes(arguments.memory), *fits);
   return text;
 }
 
@@ -146,7 +174,9 @@ int show_plan(PlanArguments arguments) {
                          .fusions_off = {arguments.passes_off.begin(), arguments.passes_off.end()}});
   if (arguments.precision.empty()) arguments.precision = backend->name() == "cuda" ? "bf16" : "fp32";
   const Plan plan = plan_of(arguments, *backend);
-  print_result(arguments.json ? to_json(plan, arguments) : to_text(plan, arguments));
+  const std::optional<int64_t> fits =
+      arguments.memory == 0 ? std::nullopt : std::optional(largest_batch(arguments, *backend));
+  print_result(arguments.json ? to_json(plan, arguments, fits) : to_text(plan, arguments, fits));
   return kExitOk;
 }
 
@@ -184,12 +214,17 @@ Verb plan_verb(CLI::App& program) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
   add_threads_option(*command, arguments->threads);
+  command->add_option("--memory", arguments->memory, "Tell the largest batch that fits: bytes, 80GB or 16GiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::PositiveNumber)
+      ->type_name("BYTES");
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
       "Examples:\n"
       "  residuum plan resnet50 --batch 16\n"
       "  residuum plan cifar_resnet1202 --batch 32 --recompute --json\n"
       "  residuum plan resnet50 --batch 256 --device cuda    (needs no GPU)\n"
+      "  residuum plan resnet50 --device cuda --memory 80GB\n"
       "  residuum plan resnet18 --disable-pass rematerialize\n\n" +
       describe_passes());
   return {command, [arguments] { return show_plan(*arguments); }};

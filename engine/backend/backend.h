@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/core/check.h"
+#include "engine/graph/cost.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
 
@@ -51,6 +52,8 @@ class Launch {
   /// `addresses[id]` is the device address of value id (null for internal and unused ones).
   virtual void bind(std::span<std::byte* const> addresses, std::byte* scratch) = 0;
   virtual void run(const StepParams& params) = 0;
+  /// What one run costs by counting; it may be several kernel launches.
+  virtual Cost cost() const = 0;
 };
 
 /// Launches recorded once and replayed as one: a CUDA graph; on the CPU just the list.

@@ -46,7 +46,7 @@ void find_lifetimes(Plan& plan) {
 
 Cost Plan::cost() const {
   Cost total;
-  for (const Group& group : groups) total += group_cost(graph, group);
+  for (const auto& launch : launches) total += launch->cost();
   return total;
 }
 

@@ -29,6 +29,7 @@ struct Plan {
 
   /// Bytes one step needs: arena and persistent values.
   size_t peak_bytes() const { return memory.arena_bytes + persistent_bytes; }
+  /// The sum over the launches.
   Cost cost() const;
 };
 

@@ -20,7 +20,7 @@ struct Options {
   Copies copies = Copies::kLazy;
   int resident_blocks = 4;                 ///< blocks under way at once; an atomic lets another one go on
   size_t max_dynamic_shared = 227 * 1024;  ///< bytes a block may ask for: sm_90 227 KB, sm_80 163 KB
-  bool record_launches = false;            ///< see launch_records()
+  bool record_launches = false;            ///< see launch_records(), traffic_records()
 };
 
 /// The options of the launches that follow. At first RESIDUUM_EMULATOR_ORDER=forward|reverse|SEED and

@@ -10,6 +10,7 @@ namespace residuum::emulator {
 struct Block;
 struct Call;
 struct Thread;
+struct Traffic;
 struct Warp;
 
 class RaceDetector {
@@ -17,6 +18,8 @@ class RaceDetector {
   virtual ~RaceDetector() = default;
   /// The arguments are constants, not memory.
   virtual void begin_launch(const Call& call) = 0;
+  /// What the launch read and wrote; counted with options().record_launches.
+  virtual Traffic end_launch() = 0;
   virtual void begin_block(const Block& block) = 0;
   /// All threads of the block have arrived.
   virtual void barrier(const Block& block) = 0;

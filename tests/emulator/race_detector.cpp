@@ -10,6 +10,7 @@
 #include "tests/emulator/grid.h"
 #include "tests/emulator/race_access.h"
 #include "tests/emulator/race_shadow.h"
+#include "tests/emulator/race_traffic.h"
 
 namespace residuum::emulator {
 namespace {
@@ -49,7 +50,9 @@ class Detector : public RaceDetector {
     shadow_.clear();
     released_.clear();
     clocks_.clear();
+    traffic_.clear();
   }
+  Traffic end_launch() override { return traffic_.total(); }
   void begin_block(const Block& block) override {
     if (clocks_.size() <= block.slot) clocks_.resize(block.slot + 1);
     std::vector<ThreadClock>& clocks = clocks_[block.slot];
@@ -100,6 +103,7 @@ class Detector : public RaceDetector {
   Shadow shadow_;
   std::unordered_map<const void*, Knowledge> released_;  ///< by address of atomics
   std::vector<std::vector<ThreadClock>> clocks_;         ///< by slot of the block, by thread
+  TrafficRecorder traffic_;
 };
 
 void Detector::sync_warp(const Warp& warp, uint32_t lanes) {
@@ -121,6 +125,9 @@ void Detector::sync_warp(const Warp& warp, uint32_t lanes) {
 void Detector::add(const Thread& thread, const void* address, size_t bytes, Access access) {
   const ThreadClock& clock = clock_of(thread);
   const auto first = reinterpret_cast<uintptr_t>(address), end = first + bytes;
+  if (options().record_launches) {
+    traffic_.add(first, bytes, access.kind != AccessKind::kWrite, access.kind != AccessKind::kRead);
+  }
   constexpr size_t kCell = Shadow::kCellBytes;
   for (uintptr_t cell = first / kCell * kCell; cell < end; cell += kCell) {
     const unsigned from = cell < first ? static_cast<unsigned>(first - cell) : 0;

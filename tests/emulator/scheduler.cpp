@@ -9,6 +9,7 @@
 
 #include "tests/emulator/grid.h"
 #include "tests/emulator/race.h"
+#include "tests/emulator/traffic.h"
 
 namespace residuum::emulator {
 
@@ -36,6 +37,7 @@ Grid grid;
 /// Blocks under way, kept from launch to launch for the sake of their stacks.
 std::array<std::unique_ptr<Block>, kMaxResident> block_pool;
 std::vector<Launch> records;
+std::vector<Traffic> traffic;  // of records
 std::mutex launch_mutex;
 
 /// The lane, warp or block of a set that the order puts first.
@@ -332,7 +334,11 @@ void thread_fence() {
 
 void run_grid(const Launch& launch, const Call& call) {
   const std::lock_guard lock(launch_mutex);
-  if (options().record_launches) records.push_back(launch);
+  const bool record = options().record_launches;
+  if (record) {
+    records.push_back(launch);
+    traffic.emplace_back();
+  }
   begin(launch, call);
   do {
     Thread* next = next_thread(nullptr, nullptr);
@@ -345,13 +351,18 @@ void run_grid(const Launch& launch, const Call& call) {
     }
     if (!grid.fault.empty()) abandon();
   } while (refill());
+  if (record && race_detector) traffic.back() = race_detector->end_launch();
 }
 
 const std::vector<Launch>& launch_records() {
   return records;
 }
+const std::vector<Traffic>& traffic_records() {
+  return traffic;
+}
 void clear_launch_records() {
   records.clear();
+  traffic.clear();
 }
 
 }  // namespace residuum::emulator

@@ -56,7 +56,7 @@ void refuse_f16(const Graph& graph, const Group& group) {
 }  // namespace
 
 CpuLaunch::CpuLaunch(const Graph& graph, const Group& group, ThreadPool& pool)
-    : pool_(pool), batch_(batch_of(graph, graph.node(group.nodes[0]))) {
+    : pool_(pool), cost_(group_cost(graph, group)), batch_(batch_of(graph, graph.node(group.nodes[0]))) {
   refuse_f16(graph, group);
   shards_ = shard_count(batch_);
   if (group.nodes.size() == 1) shards_ = pieces_of(graph, graph.node(group.nodes[0]));

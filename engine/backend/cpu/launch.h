@@ -26,6 +26,7 @@ class CpuLaunch : public Launch {
   size_t scratch_bytes() const override;
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
   void run(const StepParams& params) override;
+  Cost cost() const override { return cost_; }
 
  private:
   /// Where a shard finds an operand: base + first row * row_bytes, or a place in the thread's scratch.
@@ -50,6 +51,7 @@ class CpuLaunch : public Launch {
   void run_shard(int shard, int thread, const StepParams& params);
 
   ThreadPool& pool_;
+  Cost cost_;
   int64_t batch_ = 1;
   int shards_ = 1;
   std::vector<BoundStep> steps_;

@@ -28,6 +28,12 @@ class Factor {
     if (rows_.type == wanted_) return 0;
     return aligned(static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_));
   }
+  /// The copy and its kernel.
+  Cost cost() const {
+    if (rows_.type == wanted_) return {};
+    return written_and_read(static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_)) +
+           more_launches(1);
+  }
   /// The factor at `address`, in the wanted type.
   const void* ready(const std::byte* address, std::byte* scratch, kernels::Stream stream) const {
     if (rows_.type == wanted_) return address;
@@ -207,6 +213,13 @@ std::optional<Factor> stored_factor(const ConvNode& node, bool formed, size_t in
 size_t scratch_bytes(const std::optional<Factor>& factor) {
   return factor ? factor->scratch_bytes() : 0;
 }
+Cost cost(const std::optional<Factor>& factor) {
+  return factor ? factor->cost() : Cost{};
+}
+/// `count` counters, each added to and set back.
+Cost counted(int count) {
+  return written_and_read(static_cast<size_t>(count) * sizeof(unsigned));
+}
 
 /// conv, linear (kForward) and their backward passes by data.
 Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions& options,
@@ -232,7 +245,12 @@ Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions&
   const bool formed = src.form != kernels::Form::kStored;
   const Factor weight(node.source, node.source.in(1), problem.type);
   const std::optional<Factor> factor = stored_factor(node, formed, 0);
-  const size_t sums = aligned(kernels::conv_workspace(problem, pass, src.form, result.sums()));
+  const size_t workspace = kernels::conv_workspace(problem, pass, src.form, result.sums());
+  const size_t sums = aligned(workspace), element = kernels::size_of(problem.type);
+  const int counters = kernels::conv_counters(problem, pass, src.form);
+  const Cost unread = pass == kernels::ConvPass::kForward ? unread_src(problem.shape, element)
+                                                          : unread_d_dst_and_weight(problem.shape, element);
+  const Cost summed = workspace > 0 ? written_and_read(workspace) + counted(counters) : Cost{};
   Step step = node.source.step(
       [=](const Bound& b) {
         std::byte* const casts = b.scratch + sums;
@@ -246,10 +264,10 @@ Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions&
           kernels::conv_backward_data(problem, bound, w, dst, b.stream);
         }
       },
-      sums + weight.scratch_bytes() + scratch_bytes(factor));
+      sums + weight.scratch_bytes() + scratch_bytes(factor), weight.cost() + cost(factor) + unread + summed);
   step.inputs = in.ids();
   step.outputs = out.ids();
-  step.counters = kernels::conv_counters(problem, pass, src.form);
+  step.counters = counters;
   return step;
 }
 
@@ -263,6 +281,8 @@ Step filter_step(const Graph& graph, const ConvParts& parts, const StepOptions& 
   const SourcePlan src =
       parts.apply != nullptr ? plan_activation(parts, in, out) : SourcePlan{.a = in.add(parts.conv, 1)};
   const std::optional<Factor> factor = stored_factor(node, formed, 0);
+  const kernels::WorkspaceTraffic partials = kernels::conv_backward_filter_traffic(problem);
+  const int counters = kernels::conv_backward_filter_counters(problem);
   Step step = node.source.step(
       [=](const Bound& b) {
         kernels::ConvSource d = d_dst.bind(b);
@@ -270,10 +290,12 @@ Step filter_step(const Graph& graph, const ConvParts& parts, const StepOptions& 
         kernels::conv_backward_filter(problem, d, src.bind(b), as<float>(b.out[0]),
                                       b.scratch + scratch_bytes(factor), b.counter, b.stream);
       },
-      scratch_bytes(factor) + kernels::conv_backward_filter_workspace(problem));
+      scratch_bytes(factor) + kernels::conv_backward_filter_workspace(problem),
+      cost(factor) + unread_src(problem.shape, kernels::size_of(problem.type)) + also_read(partials.read) +
+          also_written(partials.written) + counted(counters));
   step.inputs = in.ids();
   step.outputs = out.ids();
-  step.counters = kernels::conv_backward_filter_counters(problem);
+  step.counters = counters;
   return step;
 }
 
@@ -303,7 +325,7 @@ Step cublas_step(const Graph& graph, const ConvParts& parts, const StepOptions& 
         const void* r = right.ready(b.in[1], b.scratch + left.scratch_bytes(), b.stream);
         cublas.multiply(p, l, r, b.out[0], b.stream);
       },
-      left.scratch_bytes() + right.scratch_bytes());
+      left.scratch_bytes() + right.scratch_bytes(), left.cost() + right.cost());
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "engine/backend/cuda/fusion.h"
 #include "engine/backend/cuda/fusion_conv.h"
 #include "engine/backend/cuda/program.h"
+#include "engine/backend/cuda/step_cost.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -16,6 +17,13 @@ std::string launch_name(const Graph& graph, const Group& group) {
   };
   const std::string first = text(group.nodes.front());
   return group.nodes.size() == 1 ? first : first + " ... " + text(group.nodes.back());
+}
+
+Cost cost_of(const Graph& graph, const Group& group, const std::vector<Step>& steps) {
+  Cost cost;
+  for (const Step& step : steps) cost += step_cost(graph, group, step);
+  for (const NodeId id : group.nodes) cost.flops += node_flops(graph, graph.node(id));
+  return cost;
 }
 
 class CudaBackend : public Backend {
@@ -54,8 +62,9 @@ class CudaBackend : public Backend {
   }
   std::vector<FusionKind> fusions() const override { return fusion_kinds(); }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
-    return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group),
-                                        make_steps(graph, group, options_));
+    std::vector<Step> steps = make_steps(graph, group, options_);
+    const Cost cost = cost_of(graph, group, steps);
+    return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group), std::move(steps), cost);
   }
   std::unique_ptr<Program> record(std::vector<Launch*> launches) override {
     std::vector<const CudaLaunch*> own;

@@ -25,8 +25,8 @@ std::vector<std::byte*> addresses_of(const std::vector<ValueId>& ids, std::span<
 
 }  // namespace
 
-CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps)
-    : device_(device), name_(std::move(name)), steps_(std::move(steps)) {
+CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost)
+    : device_(device), name_(std::move(name)), steps_(std::move(steps)), cost_(cost) {
   for (const Step& step : steps_) scratch_bytes_ = std::max(scratch_bytes_, aligned(step.scratch_bytes));
 }
 

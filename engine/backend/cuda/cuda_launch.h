@@ -11,6 +11,7 @@
 
 #include "engine/backend/cuda/cublas.h"
 #include "engine/backend/cuda/device.h"
+#include "engine/graph/cost.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
 #include "kernels/launch.h"
@@ -34,18 +35,22 @@ struct Step {
   /// Bytes to be kept on the device, made when the addresses are known; empty function: none.
   std::function<std::vector<std::byte>(const Bound&)> constants;
   std::function<void(const Bound&)> enqueue;
-  int counters = 1;
+  /// What the kernels touch besides inputs and outputs, less what they leave alone of them (step_cost.h).
+  Cost beside = {};
+  int counters = 1;  ///< unsigned numbers for kernels to count in
 };
 
 class CudaLaunch : public Launch {
  public:
-  /// `name` stands in errors; `device` is null in a plan without a GPU, where bind and run throw.
-  CudaLaunch(Device* device, std::string name, std::vector<Step> steps);
+  /// `name` stands in errors; `device` is null in a plan without a GPU, where bind and run throw. `cost` is
+  /// that of the group's steps.
+  CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost);
 
   size_t scratch_bytes() const override { return scratch_bytes_; }
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
   /// Sets the step's values and enqueues.
   void run(const StepParams& params) override;
+  Cost cost() const override { return cost_; }
   /// Puts the kernels on the device's stream. Throws Error(kDevice) naming the launch.
   void enqueue() const;
 
@@ -59,6 +64,7 @@ class CudaLaunch : public Launch {
   std::vector<Bound> bound_;
   std::unique_ptr<Memory> memory_;  ///< counters and constants
   size_t scratch_bytes_ = 0;
+  Cost cost_;
 };
 
 /// The group's nodes as steps, fused where a kernel does several at once.

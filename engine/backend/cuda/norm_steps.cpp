@@ -26,7 +26,7 @@ Step pooled_apply_step(const Graph& graph, const Node& apply, const Node& pool, 
         const BatchNormVectors vectors = apply_vectors(b, epsilon);
         kernels::max_pool(shape, type, b.in[0], &vectors, b.out[0], pool_argmax(b), b.stream);
       },
-      argmax_scratch_bytes(graph, pool));
+      argmax_scratch_bytes(graph, pool), max_pool_cost(graph, pool, shape));
   step.outputs = pool.outputs;
   return step;
 }
@@ -61,12 +61,13 @@ Step joined_apply_step(const Graph& graph, const Fused& fused, const Node& apply
 
 Step make_step(const StepSource& source, const BatchNormStats&) {
   const Rows rows = source.rows(source.in(0));
+  const size_t workspace = kernels::batch_norm_stats_workspace(rows);
   return source.step(
       [=](const Bound& b) {
         kernels::batch_norm_stats(rows, b.in[0], as<float>(b.out[0]), as<float>(b.out[1]), b.scratch,
                                   b.counter, b.stream);
       },
-      kernels::batch_norm_stats_workspace(rows));
+      workspace, ordered_sum(workspace));
 }
 
 Step make_step(const StepSource& source, const BatchNormApply& op) {
@@ -79,6 +80,7 @@ Step make_step(const StepSource& source, const BatchNormApply& op) {
 
 Step make_step(const StepSource& source, const BatchNormBackwardReduce& op) {
   const Rows rows = source.rows(source.in(1));
+  const size_t workspace = kernels::batch_norm_backward_reduce_workspace(rows);
   return source.step(
       [=](const Bound& b) {
         kernels::batch_norm_backward_reduce(
@@ -90,7 +92,7 @@ Step make_step(const StepSource& source, const BatchNormBackwardReduce& op) {
              .d_beta = as<float>(b.out[1])},
             b.scratch, b.counter, b.stream);
       },
-      kernels::batch_norm_backward_reduce_workspace(rows));
+      workspace, ordered_sum(workspace));
 }
 
 Step make_step(const StepSource& source, const BatchNormBackwardApply& op) {
@@ -105,11 +107,13 @@ Step make_step(const StepSource& source, const BatchNormBackwardApply& op) {
 
 Step make_step(const StepSource& source, const BatchNormFrozenBackward& op) {
   const Rows rows = source.rows(source.in(0));
-  return source.step([=](const Bound& b) {
-    const BatchNormVectors vectors{as<float>(b.in[1]), as<float>(b.in[2]), as<float>(b.in[3]), nullptr,
-                                   op.epsilon};
-    kernels::batch_norm_frozen_backward(rows, b.in[0], vectors, b.out[0], b.stream);
-  });
+  return source.step(
+      [=](const Bound& b) {
+        const BatchNormVectors vectors{as<float>(b.in[1]), as<float>(b.in[2]), as<float>(b.in[3]), nullptr,
+                                       op.epsilon};
+        kernels::batch_norm_frozen_backward(rows, b.in[0], vectors, b.out[0], b.stream);
+      },
+      0, also_read(-static_cast<int64_t>(source.in(1).bytes())));  // the mean
 }
 
 Step make_fused_apply(const Graph& graph, const Fused& fused, const StepOptions& options) {
@@ -145,6 +149,7 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
   const bool pooled = pool != nullptr;
   const Shape averaged = average != nullptr ? std::get<GlobalAvgPoolBackward>(average->op).src : Shape{};
   const int64_t average_pixels = average != nullptr ? averaged[1] * averaged[2] : 0;
+  const size_t workspace = kernels::batch_norm_backward_reduce_workspace(rows);
   Step step = source.step(
       [=](const Bound& b) {
         kernels::batch_norm_backward_reduce(
@@ -165,7 +170,7 @@ Step make_fused_reduce(const Graph& graph, const Fused& fused, const StepOptions
              .d_beta = as<float>(b.out[1])},
             b.scratch, b.counter, b.stream);
       },
-      kernels::batch_norm_backward_reduce_workspace(rows));
+      workspace, ordered_sum(workspace));
   step.inputs = inputs.ids();
   step.outputs.push_back(reduce.inputs[0]);
   return step;

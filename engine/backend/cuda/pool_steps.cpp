@@ -29,6 +29,11 @@ uint8_t* pool_argmax(const Bound& bound) {
   return as<uint8_t>(bound.out[1] != nullptr ? bound.out[1] : bound.scratch);
 }
 
+Cost max_pool_cost(const Graph& graph, const Node& pool, const PoolShape& shape) {
+  return also_written(static_cast<int64_t>(argmax_scratch_bytes(graph, pool))) +
+         unread_src(shape, size_of(graph.desc(pool.outputs[0]).dtype));
+}
+
 Step make_step(const StepSource& source, const MaxPool& op) {
   const PoolShape shape = shape_of(op, source.in(0).shape);
   const kernels::Element type = source.element(source.in(0));
@@ -36,7 +41,7 @@ Step make_step(const StepSource& source, const MaxPool& op) {
       [=](const Bound& b) {
         kernels::max_pool(shape, type, b.in[0], nullptr, b.out[0], pool_argmax(b), b.stream);
       },
-      argmax_scratch_bytes(source.graph, source.node));
+      argmax_scratch_bytes(source.graph, source.node), max_pool_cost(source.graph, source.node, shape));
 }
 Step make_step(const StepSource& source, const MaxPoolBackward& op) {
   const kernels::Element type = source.element(source.in(0));
@@ -48,7 +53,8 @@ Step make_step(const StepSource& source, const MaxPoolBackward& op) {
 Step make_step(const StepSource& source, const AvgPool& op) {
   const PoolShape shape = shape_of(op, source.in(0).shape);
   const kernels::Element type = source.element(source.in(0));
-  return source.step([=](const Bound& b) { kernels::avg_pool(shape, type, b.in[0], b.out[0], b.stream); });
+  return source.step([=](const Bound& b) { kernels::avg_pool(shape, type, b.in[0], b.out[0], b.stream); }, 0,
+                     unread_src(shape, kernels::size_of(type)));
 }
 Step make_step(const StepSource& source, const AvgPoolBackward& op) {
   const kernels::Element type = source.element(source.in(0));

@@ -1,4 +1,5 @@
 // Operations element by element, and those that move whole channels.
+#include <algorithm>
 #include <cstring>
 
 #include "engine/backend/cuda/steps.h"
@@ -44,6 +45,13 @@ void launch_copy(kernels::CopyChannelsArgs args, const void* src, void* dst, ker
   kernels::copy_channels(args, stream);
 }
 
+/// What a crop leaves alone of the images: windows are counted as lying inside of their image as far as they
+/// fit (a window over the edge, which the data decide, reads less).
+Cost outside_of_windows(const kernels::NormalizeArgs& shape) {
+  const int64_t inside = std::min(shape.h, shape.p) * std::min(shape.w, shape.q);
+  return also_read(-shape.n * shape.c * (shape.h * shape.w - inside));
+}
+
 /// The window of each image that a crop cuts out.
 kernels::NormalizeArgs window_shape(const StepSource& source, const CropFlip& op) {
   const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
@@ -55,15 +63,17 @@ Step normalize_step(const StepSource& source, const Normalize& op, kernels::Norm
   shape.type = source.element(source.out(0));
   constexpr size_t kAligned = 4;  // 16 bytes
   const size_t shift_at = (op.mean.size() + kAligned - 1) / kAligned * kAligned;
-  Step step = source.step([=](const Bound& b) {
-    kernels::NormalizeArgs args = shape;
-    args.images = as<uint8_t>(b.in[0]);
-    if (b.in.size() > 1) args.windows = as<int32_t>(b.in[1]);
-    args.scale = reinterpret_cast<const float*>(b.constants);
-    args.shift = args.scale + shift_at;
-    args.dst = b.out[0];
-    kernels::normalize(args, b.stream);
-  });
+  Step step = source.step(
+      [=](const Bound& b) {
+        kernels::NormalizeArgs args = shape;
+        args.images = as<uint8_t>(b.in[0]);
+        if (b.in.size() > 1) args.windows = as<int32_t>(b.in[1]);
+        args.scale = reinterpret_cast<const float*>(b.constants);
+        args.shift = args.scale + shift_at;
+        args.dst = b.out[0];
+        kernels::normalize(args, b.stream);
+      },
+      0, outside_of_windows(shape) + also_read(2 * std::ssize(op.mean) * int64_t{sizeof(float)}));
   step.constants = [op, shift_at](const Bound&) {  // (x / 255 - mean) / std = x scale + shift
     std::vector<float> numbers(shift_at + op.mean.size());
     for (size_t i = 0; i < op.mean.size(); ++i) {
@@ -81,13 +91,15 @@ Step normalize_step(const StepSource& source, const Normalize& op, kernels::Norm
 
 Step make_step(const StepSource& source, const CropFlip& op) {
   const kernels::NormalizeArgs shape = window_shape(source, op);
-  return source.step([=](const Bound& b) {
-    kernels::NormalizeArgs args = shape;
-    args.images = as<uint8_t>(b.in[0]);
-    args.windows = as<int32_t>(b.in[1]);
-    args.dst = b.out[0];
-    kernels::crop_flip(args, b.stream);
-  });
+  return source.step(
+      [=](const Bound& b) {
+        kernels::NormalizeArgs args = shape;
+        args.images = as<uint8_t>(b.in[0]);
+        args.windows = as<int32_t>(b.in[1]);
+        args.dst = b.out[0];
+        kernels::crop_flip(args, b.stream);
+      },
+      0, outside_of_windows(shape));
 }
 Step make_step(const StepSource& source, const Normalize& op) {
   const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
@@ -109,11 +121,12 @@ Step make_step(const StepSource& source, const Bias&) {
 }
 Step make_step(const StepSource& source, const BiasBackward&) {
   const Rows rows = source.rows(source.in(0));
+  const size_t workspace = kernels::bias_backward_workspace(rows);
   return source.step(
       [=](const Bound& b) {
         kernels::bias_backward(rows, b.in[0], as<float>(b.out[0]), b.scratch, b.counter, b.stream);
       },
-      kernels::bias_backward_workspace(rows));
+      workspace, ordered_sum(workspace));
 }
 
 Step make_step(const StepSource& source, const Activation& op) {
@@ -157,40 +170,56 @@ Step make_step(const StepSource& source, const Scale& op) {
 }
 Step make_step(const StepSource& source, const Dropout& op) {
   const Rows rows = source.rows(source.in(0));
-  return source.step([=](const Bound& b) {
-    kernels::dropout(rows, op.probability, op.stream, b.step, b.in[0], b.out[0], b.stream);
-  });
+  return source.step(
+      [=](const Bound& b) {
+        kernels::dropout(rows, op.probability, op.stream, b.step, b.in[0], b.out[0], b.stream);
+      },
+      0, also_read(sizeof(kernels::StepValues)));
 }
 
 Step make_step(const StepSource& source, const ShortcutA& op) {
   const kernels::ShortcutShape shape = shortcut_shape(op, source.in(0).shape);
   const kernels::Element type = source.element(source.in(0));
-  return source.step([=](const Bound& b) { kernels::shortcut_a(shape, type, b.in[0], b.out[0], b.stream); });
+  const PoolShape pixels{shape.n, shape.h, shape.w, shape.c, 1, shape.stride, 0};
+  return source.step([=](const Bound& b) { kernels::shortcut_a(shape, type, b.in[0], b.out[0], b.stream); },
+                     0, unread_src(pixels, kernels::size_of(type)));
 }
 Step make_step(const StepSource& source, const ShortcutABackward& op) {
   const kernels::ShortcutShape shape = shortcut_shape(op.forward, op.src);
   const kernels::Element type = source.element(source.in(0));
+  // Of d_dst, the channels that came from src.
+  const int64_t unread = shape.n * shape.p() * shape.q() * (shape.k - shape.c);
   return source.step(
-      [=](const Bound& b) { kernels::shortcut_a_backward(shape, type, b.in[0], b.out[0], b.stream); });
+      [=](const Bound& b) { kernels::shortcut_a_backward(shape, type, b.in[0], b.out[0], b.stream); }, 0,
+      also_read(-unread * static_cast<int64_t>(kernels::size_of(type))));
 }
 
 Step make_step(const StepSource& source, const Concat&) {
   const Rows dst = source.rows(source.out(0));
+  const std::vector<ValueId>& inputs = source.node.inputs;
   std::vector<kernels::CopyChannelsArgs> copies;
-  int64_t first = 0;
-  for (size_t i = 0; i < source.node.inputs.size(); ++i) {
+  int64_t first = 0, read_again = 0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
     const Rows src = source.rows(source.in(i));
+    const auto here = inputs.begin() + std::ssize(copies);
+    if (std::find(inputs.begin(), here, *here) != here)
+      read_again += static_cast<int64_t>(source.in(i).bytes());
     copies.push_back(copy_of(src, 0, dst, first, src.channels));
     first += src.channels;
   }
-  return source.step([copies](const Bound& b) {
-    for (size_t i = 0; i < copies.size(); ++i) launch_copy(copies[i], b.in[i], b.out[0], b.stream);
-  });
+  return source.step(
+      [copies](const Bound& b) {
+        for (size_t i = 0; i < copies.size(); ++i) launch_copy(copies[i], b.in[i], b.out[0], b.stream);
+      },
+      0, more_launches(std::ssize(copies) - 1) + also_read(read_again));
 }
 Step make_step(const StepSource& source, const Slice& op) {
   const kernels::CopyChannelsArgs args =
       copy_of(source.rows(source.in(0)), op.first, source.rows(source.out(0)), 0, op.channels);
-  return source.step([=](const Bound& b) { launch_copy(args, b.in[0], b.out[0], b.stream); });
+  const auto unread =
+      static_cast<int64_t>(source.in(0).bytes()) - static_cast<int64_t>(source.out(0).bytes());
+  return source.step([=](const Bound& b) { launch_copy(args, b.in[0], b.out[0], b.stream); }, 0,
+                     also_read(-unread));
 }
 Step make_step(const StepSource& source, const SliceBackward& op) {
   kernels::CopyChannelsArgs args = copy_of(source.rows(source.in(0)), 0, source.rows(source.out(0)),

@@ -23,8 +23,9 @@ kernels::Rows StepSource::rows(const TensorDesc& desc) const {
   return {channels == 0 ? 0 : desc.elements() / channels, channels, element(desc)};
 }
 
-Step StepSource::step(std::function<void(const Bound&)> enqueue, size_t scratch_bytes) const {
-  return {node.inputs, node.outputs, scratch_bytes, {}, std::move(enqueue)};
+Step StepSource::step(std::function<void(const Bound&)> enqueue, size_t scratch_bytes,
+                      const Cost& beside) const {
+  return {node.inputs, node.outputs, scratch_bytes, {}, std::move(enqueue), beside};
 }
 
 namespace {

@@ -8,6 +8,7 @@
 #include "engine/backend/cuda/cuda_launch.h"
 #include "engine/backend/cuda/fusion.h"
 #include "engine/backend/cuda/fusion_conv.h"
+#include "engine/backend/cuda/step_cost.h"
 
 namespace residuum::cuda {
 
@@ -24,7 +25,8 @@ struct StepSource {
   /// The tensor as rows of channels: the last extent is the channels. Throws as element().
   kernels::Rows rows(const TensorDesc& desc) const;
   /// A step on the node's own inputs and outputs.
-  Step step(std::function<void(const Bound&)> enqueue, size_t scratch_bytes = 0) const;
+  Step step(std::function<void(const Bound&)> enqueue, size_t scratch_bytes = 0,
+            const Cost& beside = {}) const;
 };
 
 template <typename T>
@@ -106,6 +108,8 @@ Step make_step(const StepSource& source, const SliceBackward& op);
 /// scratch.
 size_t argmax_scratch_bytes(const Graph& graph, const Node& pool);
 uint8_t* pool_argmax(const Bound& bound);
+/// Besides the inputs and outputs of a step that ends in `pool`.
+Cost max_pool_cost(const Graph& graph, const Node& pool, const PoolShape& shape);
 Step make_step(const StepSource& source, const MaxPool& op);
 Step make_step(const StepSource& source, const MaxPoolBackward& op);
 Step make_step(const StepSource& source, const AvgPool& op);

@@ -43,6 +43,11 @@ class Tables {
     }
   }
 
+  /// A launch reads all of the tables.
+  Cost cost() const {
+    const size_t bytes = pointers_offset() + positions_.size() * sizeof(void*) + numbers_.size();
+    return also_read(static_cast<int64_t>(bytes));
+  }
   int32_t chunk_count() const { return static_cast<int32_t>(chunks_.size()); }
 
   std::vector<std::byte> bytes(const Bound& bound) const {
@@ -74,11 +79,22 @@ class Tables {
   std::vector<std::byte> numbers_;
 };
 
+/// The bytes of inputs [first, last).
+int64_t bytes_of_inputs(const StepSource& source, size_t first, size_t last) {
+  size_t bytes = 0;
+  for (size_t i = first; i < last; ++i) bytes += source.in(i).bytes();
+  return static_cast<int64_t>(bytes);
+}
+
+constexpr int64_t kWord = 4;  ///< bytes of one of the norm's floats, or of one of the step's values
+
 /// A step whose constants are the tables and whose launch is `enqueue(tables, bound)`.
 template <typename Enqueue>
-Step table_step(const StepSource& source, Tables tables, const Enqueue& enqueue, size_t scratch_bytes = 0) {
+Step table_step(const StepSource& source, Tables tables, const Cost& beside, const Enqueue& enqueue,
+                size_t scratch_bytes = 0) {
   const auto shared = std::make_shared<const Tables>(std::move(tables));
-  Step step = source.step([=](const Bound& b) { enqueue(*shared, b); }, scratch_bytes);
+  Step step =
+      source.step([=](const Bound& b) { enqueue(*shared, b); }, scratch_bytes, shared->cost() + beside);
   step.constants = [shared](const Bound& b) { return shared->bytes(b); };
   return step;
 }
@@ -89,7 +105,7 @@ Step make_step(const StepSource& source, const GradientNorm&) {
   Tables tables(source, source.node.inputs.size(), all_inputs(source, 0));
   const size_t workspace = kernels::gradient_norm_workspace(tables.chunk_count());
   return table_step(
-      source, std::move(tables),
+      source, std::move(tables), ordered_sum(workspace),
       [](const Tables& t, const Bound& b) {
         kernels::gradient_norm(t.lists(b), as<float>(b.out[0]), b.scratch, b.counter, b.stream);
       },
@@ -97,8 +113,11 @@ Step make_step(const StepSource& source, const GradientNorm&) {
 }
 
 Step make_step(const StepSource& source, const AccumulateGradient&) {
+  const size_t inputs = source.node.inputs.size();
+  // The first micro-step of each step, which starts the sums, does not read them.
+  const Cost beside = also_written(bytes_of_inputs(source, inputs / 2, inputs)) + also_read(kWord);
   return table_step(
-      source, Tables(source, source.node.inputs.size() / 2, all_inputs(source, 0)),
+      source, Tables(source, inputs / 2, all_inputs(source, 0)), beside,
       [](const Tables& t, const Bound& b) { kernels::accumulate_gradient(t.lists(b), b.step, b.stream); });
 }
 
@@ -115,7 +134,10 @@ Step make_step(const StepSource& source, const SgdUpdate& op) {
   positions.resize(copies + tensors, kAbsent);
   for (size_t k = 0; k < op.copy_of.size(); ++k)
     positions[copies + static_cast<size_t>(op.copy_of[k])] = 1 + copies + k;
-  return table_step(source, Tables(source, tensors, std::move(positions), bytes_of(op.weight_decay)),
+  const int64_t copied = bytes_of_inputs(source, 1 + copies, source.node.inputs.size());
+  const Cost beside = also_written(bytes_of_inputs(source, 1, 1 + 2 * tensors) + copied) +
+                      also_read(kWord - copied - (op.clip_norm > 0 ? 0 : kWord));
+  return table_step(source, Tables(source, tensors, std::move(positions), bytes_of(op.weight_decay)), beside,
                     [args](const Tables& t, const Bound& b) {
                       kernels::SgdArgs bound = args;
                       bound.weight_decay = t.numbers<float>(b);
@@ -126,14 +148,18 @@ Step make_step(const StepSource& source, const SgdUpdate& op) {
 }
 
 Step make_step(const StepSource& source, const EmaUpdate& op) {
-  return table_step(source, Tables(source, (source.node.inputs.size() - 1) / 2, all_inputs(source, 1)),
+  const size_t inputs = source.node.inputs.size(), tensors = (inputs - 1) / 2;
+  const Cost beside = also_written(bytes_of_inputs(source, 1 + tensors, inputs)) + also_read(-kWord);
+  return table_step(source, Tables(source, tensors, all_inputs(source, 1)), beside,
                     [decay = op.decay](const Tables& t, const Bound& b) {
                       kernels::ema_update(t.lists(b), decay, as<float>(b.in[0]), b.stream);
                     });
 }
 
 Step make_step(const StepSource& source, const BatchNormCommit& op) {
-  return table_step(source, Tables(source, op.counts.size(), all_inputs(source, 1), bytes_of(op.counts)),
+  const size_t inputs = source.node.inputs.size(), tensors = op.counts.size();
+  const Cost beside = also_written(bytes_of_inputs(source, 1 + 2 * tensors, inputs)) + also_read(-kWord);
+  return table_step(source, Tables(source, tensors, all_inputs(source, 1), bytes_of(op.counts)), beside,
                     [momentum = op.momentum](const Tables& t, const Bound& b) {
                       kernels::batch_norm_commit(t.lists(b), momentum, t.numbers<int64_t>(b),
                                                  as<float>(b.in[0]), b.stream);

@@ -1,0 +1,16 @@
+// The distinct bytes of device memory (what cudaMalloc gave) that each kernel launch read and wrote. Only a
+// program with the race detector sees accesses; elsewhere all counts are 0.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+namespace residuum::emulator {
+
+struct Traffic {
+  size_t bytes_read = 0, bytes_written = 0;  ///< an atomic counts as both
+};
+/// One for each of launch_records(), kept and cleared with them.
+const std::vector<Traffic>& traffic_records();
+
+}  // namespace residuum::emulator
