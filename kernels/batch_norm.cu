@@ -172,15 +172,10 @@ struct BackwardApply {
   T* d_src;
 
   __device__ __forceinline__ void coefficients(int64_t c, float (&values)[kVectors]) const {
-    const double inverse = inverse_deviation(vectors, c);
-    const double of_dy = static_cast<double>(vectors.gamma[c]) * inverse;
-    values[0] = static_cast<float>(of_dy);
-    if constexpr (!kFrozen) {
-      const double share = of_dy / static_cast<double>(rows);
-      const double of_x = -share * inverse * static_cast<double>(d_gamma[c]);
-      values[1] = static_cast<float>(of_x);
-      values[2] = static_cast<float>(-share * static_cast<double>(d_beta[c]) -
-                                     of_x * static_cast<double>(vectors.mean[c]));
+    if constexpr (kFrozen) {
+      values[0] = static_cast<float>(static_cast<double>(vectors.gamma[c]) * inverse_deviation(vectors, c));
+    } else {
+      gradient_coefficients(vectors, d_gamma, d_beta, rows, c, values);
     }
   }
   template <typename Vectors>

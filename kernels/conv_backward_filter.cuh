@@ -1,59 +1,54 @@
 // Convolution backward-filter as a matrix product on tensor cores: rows are output channels, columns the
 // elements (r, s, c) of a kernel, the sum runs over output pixels. The pixels are cut into pieces that blocks
-// sum independently; partial results are added in the order of the pieces, so the bits are the same in every
-// run. Columns keep their place in the kernel from step to step, so a thread works out (r, s, c) once.
+// sum independently; their partial sums are joined by the tree of sum_tree.h in the same launch, so the bits
+// are the same in every run. Columns keep their place in the kernel from step to step, so a thread works out
+// (r, s, c) once. With kForms either operand may be formed of other tensors: as chunks it is formed in shared
+// memory, by the thread that copied it; padding and absent pixels stay zero.
 #pragma once
 
-#include "kernels/conv_tiles.h"
-#include "kernels/device/divider.h"
+#include "kernels/conv_filter_forms.cuh"
+#include "kernels/conv_filter_geometry.h"
+#include "kernels/device/sum_tree.cuh"
 #include "kernels/device/tile.cuh"
 
 namespace residuum::kernels {
 
-struct FilterGeometry {
-  int src_h = 0, src_w = 0, src_c = 0, dst_c = 0;
-  int kernel_w = 0, stride = 1, pad = 0;
-  int rows = 0, columns = 0, depth_c = 0;  ///< of one group: output channels; r*s*c; input channels
-  int pixels = 0, pieces = 1, steps_per_piece = 0;
-  bool same_pixels = false;  ///< 1x1, stride 1: output pixel m reads source pixel m
-  Divider image, line;       ///< by p*q, by q
-
-  FilterGeometry(const ConvProblem& problem, const Tile& tile) {
-    const ConvShape& s = problem.shape;
-    const auto whole = [](int64_t value) { return static_cast<int>(value); };
-    src_h = whole(s.h), src_w = whole(s.w), src_c = whole(s.c), dst_c = whole(s.k);
-    kernel_w = whole(s.s), stride = whole(s.stride), pad = whole(s.pad);
-    rows = whole(s.k / s.groups), depth_c = whole(s.c / s.groups);
-    columns = whole(s.r * s.s) * depth_c;
-    pixels = whole(s.n * s.p() * s.q());
-    pieces = filter_pieces(problem);
-    const int steps = (pixels + tile.depth - 1) / tile.depth;
-    steps_per_piece = (steps + pieces - 1) / pieces;
-    same_pixels = s.r == 1 && s.s == 1 && s.stride == 1 && s.pad == 0;
-    image = Divider(s.p() * s.q());
-    line = Divider(s.q());
-  }
+/// What conv_backward_filter works on, in device memory.
+struct FilterArrays {
+  ConvSource d_dst, src;
+  float* d_weight = nullptr;
+  float4* partial = nullptr;
+  unsigned* counters = nullptr;
 };
 
-template <TileName kName, typename T, F32Math kMath, bool kAligned>
+template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms>
 class FilterBlock {
  public:
-  __device__ __forceinline__ FilterBlock(const FilterGeometry& g, const T* d_dst, const T* src,
+  __device__ __forceinline__ FilterBlock(const FilterGeometry& g, const FilterArrays& arrays,
                                          unsigned char* shared)
-      : g_(g), d_dst_(d_dst), src_(src), shared_(shared) {
+      : g_(g),
+        arrays_(arrays),
+        shared_(shared),
+        row_table_(reinterpret_cast<float*>(shared + kTile.stages * kStageBytes)),
+        column_table_(reinterpret_cast<float*>(shared + kTile.stages * kStageBytes) + RowTable::kFloats) {
     first_column_ = static_cast<int>(blockIdx.x) * kTile.columns;
     first_row_ = static_cast<int>(blockIdx.y) * kTile.rows;
     piece_ = static_cast<int>(blockIdx.z) % g.pieces;
     group_ = static_cast<int>(blockIdx.z) / g.pieces;
-    d_dst_ += group_ * g.rows;
-    src_ += group_ * g.depth_c;
+    d_dst_ = static_cast<const T*>(arrays.d_dst.a) + group_ * g.rows;
+    src_ = static_cast<const T*>(arrays.src.a) + group_ * g.depth_c;
   }
 
-  /// Sums this block's piece into partial[piece][all output channels][columns].
-  __device__ __forceinline__ void run(float* partial, int64_t partial_elements) {
+  __device__ __forceinline__ void run() {
     find_columns();
     sum();
-    store(partial + piece_ * partial_elements + static_cast<int64_t>(group_) * g_.rows * g_.columns);
+    if (join()) store(arrays_.d_weight + static_cast<int64_t>(group_) * g_.rows * g_.columns);
+  }
+
+  /// Shared memory of a block.
+  static constexpr size_t shared_bytes() {
+    const size_t tables = kForms ? sizeof(float) * (RowTable::kFloats + ColumnTable::kFloats) : 0;
+    return static_cast<size_t>(kTile.stages * kStageBytes) + tables;
   }
 
  private:
@@ -61,16 +56,25 @@ class FilterBlock {
   static constexpr int kThreads = kTile.threads();
   static constexpr int kRowChunks = kTile.rows / kChunk<T>, kColumnChunks = kTile.columns / kChunk<T>;
   static constexpr int kRowBytes = kTile.depth * kRowChunks * kChunkBytes;
-  static constexpr int kStageBytes = kRowBytes + kTile.depth * kColumnChunks * kChunkBytes;
+  static constexpr int kColumnBytes = kTile.depth * kColumnChunks * kChunkBytes;
+  /// Formed in shared memory: tensor b of d_dst lies behind the two tiles.
+  static constexpr bool kFormsTiles = kForms && kAligned;
+  static constexpr int kStageBytes = kRowBytes + kColumnBytes + (kFormsTiles ? kRowBytes : 0);
   static constexpr int kRowFragments = kTile.warp_rows() / 16, kColumnFragments = kTile.warp_columns() / 8;
   static constexpr int kAhead = kTile.stages - 1;
   /// Rows that all threads copy at once; whole periods of the swizzle, so that a thread's chunk stays in
   /// place.
   static constexpr int kRowPass = kThreads / kRowChunks, kColumnPass = kThreads / kColumnChunks;
+  /// Chunks of a step that a thread copies.
+  static constexpr int kRowPasses = kTile.depth / kRowPass, kColumnPasses = kTile.depth / kColumnPass;
+  static_assert(kRowPasses * kRowPass == kTile.depth && kColumnPasses * kColumnPass == kTile.depth);
+  static_assert(kColumnPasses * (kAhead + 1) <= 32, "bits of inside_");
   static constexpr int kNoTap = -(1 << 20);
   static constexpr int kColumnsOfThread = kAligned ? 1 : kChunk<T>;
   using FactorA = Factor<T, kMath, 4>;
   using FactorB = Factor<T, kMath, 2>;
+  using RowTable = FormTable<T, 3, kTile.rows>;
+  using ColumnTable = FormTable<T, 2, kTile.columns>;
 
   __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x); }
   __device__ __forceinline__ static int lane() { return thread() % 32; }
@@ -94,44 +98,108 @@ class FilterBlock {
     }
   }
 
+  __device__ __forceinline__ bool forms_d_dst() const {
+    return kForms && arrays_.d_dst.form == Form::kGradient;
+  }
+  __device__ __forceinline__ bool forms_src() const {
+    return kForms && arrays_.src.form == Form::kApply;
+  }
+
+  /// Coefficients of this tile's rows and columns; 0 beyond the matrix.
+  __device__ __forceinline__ void fill_tables() {
+    if (forms_d_dst()) {
+      for (int r = thread(); r < kTile.rows; r += kThreads) {
+        float values[3] = {};
+        const ConvSource& d = arrays_.d_dst;
+        if (first_row_ + r < g_.rows) {
+          gradient_coefficients(d.vectors, d.d_gamma, d.d_beta, g_.pixels, group_ * g_.rows + first_row_ + r,
+                                values);
+        }
+#pragma unroll
+        for (int v = 0; v < 3; ++v) row_table_.at(v, r) = values[v];
+      }
+    }
+    if (forms_src()) {
+      for (int c = thread(); c < kTile.columns; c += kThreads) {
+        float scale = 0, shift = 0;
+        if (first_column_ + c < g_.columns) {
+          affine_of(arrays_.src.vectors, group_ * g_.depth_c + (first_column_ + c) % g_.depth_c, scale,
+                    shift);
+        }
+        column_table_.at(0, c) = scale;
+        column_table_.at(1, c) = shift;
+      }
+    }
+    __syncthreads();
+  }
+
+  __device__ __forceinline__ int first_pixel(int step) const {
+    return (piece_ * g_.steps_per_piece + step) * kTile.depth;
+  }
+
   __device__ __forceinline__ void load(int step, int slot) {
     unsigned char* const stage = shared_ + slot * kStageBytes;
-    const int first_pixel = (piece_ * g_.steps_per_piece + step) * kTile.depth;
-    load_d_dst(stage, first_pixel);
-    load_src(stage + kRowBytes, first_pixel);
+    load_d_dst(stage, first_pixel(step));
+    load_src(stage + kRowBytes, first_pixel(step));
   }
 
   __device__ __forceinline__ void load_d_dst(unsigned char* tile, int first_pixel) {
     const int first = thread() / kRowChunks, chunk = thread() % kRowChunks;
     const int row = first_row_ + chunk * kChunk<T>, pixel = first_pixel + first;
     unsigned char* const to = tile + chunk_offset<kRowChunks>(first, chunk);
-    const T* from = d_dst_ + static_cast<int64_t>(pixel) * g_.dst_c + row;
+    int64_t at = static_cast<int64_t>(pixel) * g_.dst_c + row;
 #pragma unroll
     for (int pass = 0; pass < kTile.depth; pass += kRowPass) {
-      if (kRowPass > kTile.depth && first >= kTile.depth) break;
       const bool exists = pixel + pass < g_.pixels;
       unsigned char* const dst = to + pass * kRowChunks * kChunkBytes;
       if constexpr (kAligned) {
-        cp_async_16(shared_address(dst), from, exists && row < g_.rows);
+        cp_async_16(shared_address(dst), d_dst_ + at, exists && row < g_.rows);
+        if (forms_d_dst()) {
+          cp_async_16(shared_address(dst) + kRowBytes + kColumnBytes, d_dst_b() + at,
+                      exists && row < g_.rows);
+        }
       } else {
-        store_partial_chunk(dst, from, 0, exists ? g_.rows - row : 0);
+        load_d_dst_elements(dst, at, chunk * kChunk<T>, exists ? g_.rows - row : 0);
       }
-      from += static_cast<int64_t>(kRowPass) * g_.dst_c;
+      at += static_cast<int64_t>(kRowPass) * g_.dst_c;
     }
+  }
+  __device__ __forceinline__ const T* d_dst_b() const {
+    return static_cast<const T*>(arrays_.d_dst.b) + group_ * g_.rows;
+  }
+
+  /// A chunk of d_dst whose first `count` elements exist; `column` is its first of the tile.
+  __device__ __forceinline__ void load_d_dst_elements(unsigned char* to, int64_t at, int column, int count) {
+    if (!forms_d_dst()) return store_partial_chunk(to, d_dst_ + at, 0, count);
+    ChunkOf<T> values;
+#pragma unroll
+    for (int i = 0; i < kChunk<T>; ++i) {
+      float value = 0;
+      if (i < count) {
+        value =
+            form_gradient(to_float(d_dst_[at + i]), to_float(d_dst_b()[at + i]), row_table_.at(0, column + i),
+                          row_table_.at(1, column + i), row_table_.at(2, column + i));
+      }
+      values.at[i] = from_float<T>(value);
+    }
+    *reinterpret_cast<ChunkOf<T>*>(to) = values;
   }
 
   __device__ __forceinline__ void load_src(unsigned char* tile, int first_pixel) {
     const int first = thread() / kColumnChunks, chunk = thread() % kColumnChunks;
     unsigned char* const to = tile + chunk_offset<kColumnChunks>(first, chunk);
+    unsigned inside = 0;
 #pragma unroll
-    for (int pass = 0; pass < kTile.depth; pass += kColumnPass) {
-      if (kColumnPass > kTile.depth && first >= kTile.depth) break;
-      load_pixel(to + pass * kColumnChunks * kChunkBytes, first_pixel + first + pass);
+    for (int pass = 0; pass < kColumnPasses; ++pass) {
+      const bool one = load_pixel(to + pass * kColumnPass * kColumnChunks * kChunkBytes,
+                                  first_pixel + first + pass * kColumnPass);
+      inside |= static_cast<unsigned>(one) << pass;
     }
+    if constexpr (kFormsTiles) inside_ |= inside;
   }
 
-  /// This thread's columns of one output pixel.
-  __device__ __forceinline__ void load_pixel(unsigned char* to, int m) {
+  /// This thread's columns of one output pixel. Chunks: whether it is inside the image.
+  __device__ __forceinline__ bool load_pixel(unsigned char* to, int m) {
     const bool exists = m < g_.pixels;
     int image = 0, h = 0, w = 0;
     if (!(kAligned && g_.same_pixels)) {
@@ -146,15 +214,23 @@ class FilterBlock {
       if (!g_.same_pixels) inside = find_pixel(image, h + tap_h_[0], w + tap_w_[0], pixel);
       cp_async_16(shared_address(to), src_ + static_cast<int64_t>(pixel) * g_.src_c + channel_[0],
                   exists && inside);
+      return exists && inside;
     } else {
-      alignas(kChunkBytes) T values[kChunk<T>];
+      const int column = thread() % kColumnChunks * kChunk<T>;
+      ChunkOf<T> values;
 #pragma unroll
       for (int i = 0; i < kChunk<T>; ++i) {
         int pixel = 0;
         const bool inside = exists && find_pixel(image, h + tap_h_[i], w + tap_w_[i], pixel);
-        values[i] = inside ? src_[static_cast<int64_t>(pixel) * g_.src_c + channel_[i]] : from_float<T>(0.0f);
+        T value = inside ? src_[static_cast<int64_t>(pixel) * g_.src_c + channel_[i]] : from_float<T>(0.0f);
+        if (inside && forms_src()) {
+          value = from_float<T>(form_apply(to_float(value), column_table_.at(0, column + i),
+                                           column_table_.at(1, column + i), arrays_.src.relu));
+        }
+        values.at[i] = value;
       }
-      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(values);
+      *reinterpret_cast<ChunkOf<T>*>(to) = values;
+      return false;
     }
   }
 
@@ -164,19 +240,58 @@ class FilterBlock {
            static_cast<unsigned>(w) < static_cast<unsigned>(g_.src_w);
   }
 
+  /// Forms the tiles of a step where this thread copied them; its copies have arrived.
+  __device__ __forceinline__ void form(int step, int slot) {
+    unsigned char* const stage = shared_ + slot * kStageBytes;
+    if (forms_d_dst()) form_d_dst(stage, first_pixel(step));
+    if (forms_src()) form_src(stage + kRowBytes, inside_ >> (kAhead - 1) * kColumnPasses);
+    inside_ <<= kColumnPasses;
+  }
+  __device__ __forceinline__ void form_d_dst(unsigned char* tile, int first_pixel) {
+    const int first = thread() / kRowChunks, chunk = thread() % kRowChunks;
+    ChunkOf<T>* const own = reinterpret_cast<ChunkOf<T>*>(tile + chunk_offset<kRowChunks>(first, chunk));
+    const ChunkOf<T>* const own_b = own + (kRowBytes + kColumnBytes) / kChunkBytes;
+    ChunkOf<T> dy[kRowPasses], x[kRowPasses];
+#pragma unroll
+    for (int pass = 0; pass < kRowPasses; ++pass) {
+      dy[pass] = own[pass * kRowPass * kRowChunks];
+      x[pass] = own_b[pass * kRowPass * kRowChunks];
+    }
+    form_gradients(dy, x, row_table_, chunk);
+#pragma unroll
+    for (int pass = 0; pass < kRowPasses; ++pass) {
+      if (first_pixel + first + pass * kRowPass < g_.pixels) own[pass * kRowPass * kRowChunks] = dy[pass];
+    }
+  }
+  __device__ __forceinline__ void form_src(unsigned char* tile, unsigned inside) {
+    const int first = thread() / kColumnChunks, chunk = thread() % kColumnChunks;
+    ChunkOf<T>* const own = reinterpret_cast<ChunkOf<T>*>(tile + chunk_offset<kColumnChunks>(first, chunk));
+    ChunkOf<T> x[kColumnPasses];
+#pragma unroll
+    for (int pass = 0; pass < kColumnPasses; ++pass) x[pass] = own[pass * kColumnPass * kColumnChunks];
+    form_applied(x, arrays_.src.relu, column_table_, chunk);
+#pragma unroll
+    for (int pass = 0; pass < kColumnPasses; ++pass) {
+      if ((inside >> pass & 1) != 0) own[pass * kColumnPass * kColumnChunks] = x[pass];
+    }
+  }
+
   __device__ __forceinline__ void sum() {
     clear(sums_);
+    if constexpr (kForms && !kAligned) fill_tables();
     const int all_steps = (g_.pixels + kTile.depth - 1) / kTile.depth;
     const int steps = min(g_.steps_per_piece, all_steps - piece_ * g_.steps_per_piece);
     int ahead_slot = 0, slot = 0;
     for (int step = 0; step < kAhead; ++step) {
+      if constexpr (kFormsTiles) inside_ <<= kColumnPasses;
       if (step < steps) load(step, ahead_slot);
       ++ahead_slot;
       cp_async_commit();
     }
+    if constexpr (kFormsTiles) fill_tables();
     for (int step = 0; step < steps; ++step) {
       cp_async_wait<kAhead - 1>();
-      // A prologue transforms both tiles here, each thread what it copied itself.
+      if constexpr (kFormsTiles) form(step, slot);
       __syncthreads();
       if (step + kAhead < steps) load(step + kAhead, ahead_slot);
       if (++ahead_slot == kTile.stages) ahead_slot = 0;
@@ -211,6 +326,25 @@ class FilterBlock {
     }
   }
 
+  /// Row (column) of the first of four sums of a fragment; the others are 1 column, 8 rows and both further.
+  __device__ __forceinline__ int row_of(int f) const {
+    return first_row_ + warp_row() + 16 * f + lane() / 4;
+  }
+  __device__ __forceinline__ int column_of(int q) const {
+    return first_column_ + warp_column() + 8 * q + lane() % 4 * 2;
+  }
+
+  /// True in the block that has the sum of all pieces.
+  __device__ __forceinline__ bool join() {
+    if (g_.pieces == 1) return true;
+    const int64_t tile = (int64_t{group_} * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    constexpr int64_t kSlot = kTile.rows * kTile.columns / 4;
+    return join_sums<kThreads>(sums_, piece_, g_.pieces, arrays_.partial + tile * g_.tree.slots * kSlot,
+                               arrays_.counters + tile * g_.tree.groups, [this](int f, int q) {
+                                 return row_of(f) < g_.rows && column_of(q) < g_.columns;
+                               });
+  }
+
   __device__ __forceinline__ void store(float* d_weight) const {
 #pragma unroll
     for (int f = 0; f < kRowFragments; ++f) {
@@ -218,8 +352,7 @@ class FilterBlock {
       for (int q = 0; q < kColumnFragments; ++q) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const int row = first_row_ + warp_row() + 16 * f + lane() / 4 + 8 * (i >> 1);
-          const int column = first_column_ + warp_column() + 8 * q + lane() % 4 * 2 + (i & 1);
+          const int row = row_of(f) + 8 * (i >> 1), column = column_of(q) + (i & 1);
           if (row < g_.rows && column < g_.columns) {
             d_weight[static_cast<int64_t>(row) * g_.columns + column] = sums_[f][q][i];
           }
@@ -229,53 +362,61 @@ class FilterBlock {
   }
 
   const FilterGeometry& g_;
+  const FilterArrays& arrays_;
   const T* d_dst_;
   const T* src_;
   unsigned char* shared_;
+  RowTable row_table_;
+  ColumnTable column_table_;
   int first_column_, first_row_, piece_, group_;
   int tap_h_[kColumnsOfThread], tap_w_[kColumnsOfThread], channel_[kColumnsOfThread];
+  /// Which of this thread's chunks of src are pixels and not padding: kColumnPasses bits a step, the step
+  /// copied last in the lowest.
+  unsigned inside_ = 0;
   float sums_[kRowFragments][kColumnFragments][4];
 };
 
-template <TileName kName, typename T, F32Math kMath, bool kAligned>
+template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms>
 __global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
-    conv_backward_filter_kernel(const FilterGeometry g, const T* d_dst, const T* src, float* partial,
-                                int64_t partial_elements) {
+    conv_backward_filter_kernel(const FilterGeometry g, const FilterArrays arrays) {
   DYNAMIC_SHARED(shared);
-  FilterBlock<kName, T, kMath, kAligned>(g, d_dst, src, shared).run(partial, partial_elements);
+  FilterBlock<kName, T, kMath, kAligned, kForms>(g, arrays, shared).run();
 }
 
 template <TileName kName, typename T, F32Math kMath, bool kAligned>
-void launch_filter_tile(const ConvProblem& problem, const T* d_dst, const T* src, float* partial,
-                        Stream stream) {
+void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, Stream stream) {
   constexpr Tile kTile = tile_of(kName);
   const FilterGeometry g(problem, kTile);
-  const auto tiles = [](int extent, int size) { return static_cast<unsigned>((extent + size - 1) / size); };
-  constexpr size_t kShared = sizeof(T) * kTile.stages * kTile.depth * (kTile.rows + kTile.columns);
-  launch("conv_backward_filter", conv_backward_filter_kernel<kName, T, kMath, kAligned>,
-         dim3(tiles(g.columns, kTile.columns), tiles(g.rows, kTile.rows),
-              static_cast<unsigned>(problem.shape.groups * g.pieces)),
-         dim3(kTile.threads()), kShared, stream, g, d_dst, src, partial, problem.shape.weight_elements());
+  const dim3 grid(static_cast<unsigned>(ceil_div(g.columns, kTile.columns)),
+                  static_cast<unsigned>(ceil_div(g.rows, kTile.rows)),
+                  static_cast<unsigned>(problem.shape.groups * g.pieces));
+  const bool forms = arrays.d_dst.form != Form::kStored || arrays.src.form != Form::kStored;
+  with_flag(forms, [&](auto flag) {
+    constexpr bool kForms = flag.value;
+    launch("conv_backward_filter", conv_backward_filter_kernel<kName, T, kMath, kAligned, kForms>, grid,
+           dim3(kTile.threads()), FilterBlock<kName, T, kMath, kAligned, kForms>::shared_bytes(), stream, g,
+           arrays);
+  });
 }
 
-/// Partial results of conv_backward_filter in one element type; conv_TYPE.cu instantiates it.
+/// conv_backward_filter of one element type; conv_TYPE.cu instantiates it.
 template <typename T, F32Math kMath>
-void launch_filter(const ConvProblem& problem, const T* d_dst, const T* src, float* partial, Stream stream) {
+void launch_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
+                   float* d_weight, void* workspace, unsigned* counters, Stream stream) {
+  const FilterArrays arrays{d_dst, src, d_weight, static_cast<float4*>(workspace), counters};
   if constexpr (sizeof(T) == 4) {
-    return is_aligned(problem) ? launch_filter_tile<TileName::kFilterF32, T, kMath, true>(problem, d_dst, src,
-                                                                                          partial, stream)
-                               : launch_filter_tile<TileName::kFilterF32, T, kMath, false>(
-                                     problem, d_dst, src, partial, stream);
+    with_flag(is_aligned(problem), [&](auto aligned) {
+      launch_filter_tile<TileName::kFilterF32, T, kMath, aligned.value>(problem, arrays, stream);
+    });
   } else {
     const TileName tile = filter_tile(problem);
     if (tile == TileName::kFilterWide)
-      return launch_filter_tile<TileName::kFilterWide, T, kMath, true>(problem, d_dst, src, partial, stream);
+      return launch_filter_tile<TileName::kFilterWide, T, kMath, true>(problem, arrays, stream);
     if (tile == TileName::kFilterSquare)
-      return launch_filter_tile<TileName::kFilterSquare, T, kMath, true>(problem, d_dst, src, partial,
-                                                                         stream);
+      return launch_filter_tile<TileName::kFilterSquare, T, kMath, true>(problem, arrays, stream);
     if (tile == TileName::kFilterSlim)
-      return launch_filter_tile<TileName::kFilterSlim, T, kMath, true>(problem, d_dst, src, partial, stream);
-    return launch_filter_tile<TileName::kFilterPacked, T, kMath, false>(problem, d_dst, src, partial, stream);
+      return launch_filter_tile<TileName::kFilterSlim, T, kMath, true>(problem, arrays, stream);
+    return launch_filter_tile<TileName::kFilterPacked, T, kMath, false>(problem, arrays, stream);
   }
 }
 

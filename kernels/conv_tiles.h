@@ -6,6 +6,7 @@
 
 #include "kernels/launch.h"
 #include "kernels/shapes.h"
+#include "kernels/sum_tree.h"
 
 namespace residuum::kernels {
 
@@ -103,7 +104,19 @@ constexpr TileName conv_tile(const ConvProblem& problem, bool backward_data) {
   return blocks >= kMultiprocessors && columns % 128 == 0 ? TileName::kConvWide : TileName::kConvMedium;
 }
 
+/// Whether backward-filter can run the problem with that tile.
+constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
+  if (tile == TileName::kFilterF32) return problem.type == Element::kF32;
+  if (problem.type == Element::kF32) return false;
+  if (tile == TileName::kFilterPacked) return true;
+  const bool chunks =
+      tile == TileName::kFilterWide || tile == TileName::kFilterSquare || tile == TileName::kFilterSlim;
+  return chunks && is_aligned(problem);
+}
+
+/// The tile of backward-filter: the one the problem names, or the usual one.
 constexpr TileName filter_tile(const ConvProblem& problem) {
+  if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
   if (problem.type == Element::kF32) return TileName::kFilterF32;
   if (!is_aligned(problem)) return TileName::kFilterPacked;
   const int64_t rows = problem.shape.k / problem.shape.groups;
@@ -112,19 +125,68 @@ constexpr TileName filter_tile(const ConvProblem& problem) {
   return rows % 128 == 0 && columns % 128 == 0 ? TileName::kFilterWide : TileName::kFilterSquare;
 }
 
-/// Pieces into which backward-filter cuts its sum over pixels: two blocks for each multiprocessor, but pieces
-/// of at least eight tiles (a shorter one spends its time filling the pipeline), and partial results of at
-/// most 64 MB.
-constexpr int filter_pieces(const ConvProblem& problem) {
+/// The result of backward-filter as its blocks cut it: a matrix for each group, in tiles.
+struct FilterTiles {
+  int64_t rows = 0, columns = 0;  ///< of a group's matrix
+  int64_t tiles = 0;              ///< of all groups
+  int64_t steps = 0;              ///< of the sum over pixels
+
+  /// Floats of partial sums that all blocks of one piece leave: whole fragments of a thread, which are rows r
+  /// and r + 8 of columns c and c + 1.
+  constexpr int64_t partial_floats(int64_t groups) const {
+    const int64_t last = rows % 16 < 8 ? rows % 16 : 8;
+    return groups * (rows / 16 * 16 + 2 * last) * (columns + columns % 2);
+  }
+};
+constexpr FilterTiles filter_tiles(const ConvProblem& problem) {
   const ConvShape& s = problem.shape;
   const Tile tile = tile_of(filter_tile(problem));
-  const auto tiles = [](int64_t extent, int64_t size) { return (extent + size - 1) / size; };
-  const int64_t blocks =
-      tiles(s.k / s.groups, tile.rows) * tiles(s.r * s.s * (s.c / s.groups), tile.columns) * s.groups;
-  const int64_t steps = tiles(s.n * s.p() * s.q(), tile.depth);
-  const int64_t wanted = tiles(2 * kMultiprocessors, blocks);
-  const int64_t by_length = steps / 8, by_memory = (int64_t{64} << 20) / (4 * s.weight_elements());
-  return static_cast<int>(std::max<int64_t>(1, std::min({wanted, by_length, by_memory, int64_t{1024}})));
+  const auto parts = [](int64_t extent, int size) { return (extent + size - 1) / size; };
+  FilterTiles all;
+  all.rows = s.k / s.groups;
+  all.columns = s.r * s.s * (s.c / s.groups);
+  all.tiles = parts(all.rows, tile.rows) * parts(all.columns, tile.columns) * s.groups;
+  all.steps = parts(s.n * s.p() * s.q(), tile.depth);
+  return all;
+}
+
+/// Traffic of the partial sums when the sum is cut in `pieces`.
+constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, int pieces) {
+  const int64_t bytes =
+      static_cast<int64_t>(sizeof(float)) * filter_tiles(problem).partial_floats(problem.shape.groups);
+  const SumTree tree = sum_tree(pieces);
+  return {tree.slots * bytes, tree.reads() * bytes};
+}
+
+/// Pieces into which backward-filter cuts its sum over pixels: as many as make the slowest block finish
+/// first, counted in steps of the sum (a tenth of a microsecond).
+///   Two blocks for each multiprocessor at most, which keep the copies of one under way while the other
+///   multiplies, and all of which are resident at once. Pieces of eight steps or more: a shorter one spends
+///   its time filling the pipeline. A level of the tree is some 32 steps: a store, fence, atomic and load
+///   follow each other through L2, at half a microsecond or more each. Partial sums pass through L2 at about
+///   512 KB a step. Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be
+///   more bytes than the operands.
+constexpr int filter_pieces(const ConvProblem& problem) {
+  constexpr int64_t kFewestSteps = 8, kLevelSteps = 32, kStepBytes = 512 * 1024;
+  const ConvShape& s = problem.shape;
+  const FilterTiles all = filter_tiles(problem);
+  const int64_t operands =
+      (s.src_elements() + s.dst_elements()) * static_cast<int64_t>(size_of(problem.type));
+  const int64_t most = std::min(2 * kMultiprocessors / all.tiles, all.steps / kFewestSteps);
+  int best = 1;
+  int64_t shortest = all.steps;
+  for (int pieces = 2; pieces <= most; ++pieces) {
+    const WorkspaceTraffic traffic = filter_traffic(problem, pieces);
+    const int64_t bytes = traffic.written + traffic.read;
+    if (bytes > operands) break;
+    const int64_t time = (all.steps + pieces - 1) / pieces + kLevelSteps * sum_tree(pieces).levels +
+                         (bytes + kStepBytes - 1) / kStepBytes;
+    if (time < shortest) {
+      shortest = time;
+      best = pieces;
+    }
+  }
+  return best;
 }
 
 }  // namespace residuum::kernels

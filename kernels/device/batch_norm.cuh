@@ -19,6 +19,21 @@ __device__ __forceinline__ void affine_of(const BatchNormVectors& vectors, int64
                              static_cast<double>(scale) * static_cast<double>(vectors.mean[channel]));
 }
 
+/// The backward pass over `rows` rows is of_dy dy + (of_x x + constant); the three coefficients of one
+/// channel, in that order.
+__device__ __forceinline__ void gradient_coefficients(const BatchNormVectors& vectors, const float* d_gamma,
+                                                      const float* d_beta, int64_t rows, int64_t channel,
+                                                      float (&values)[3]) {
+  const double inverse = inverse_deviation(vectors, channel);
+  const double of_dy = static_cast<double>(vectors.gamma[channel]) * inverse;
+  const double share = of_dy / static_cast<double>(rows);
+  const double of_x = -share * inverse * static_cast<double>(d_gamma[channel]);
+  values[0] = static_cast<float>(of_dy);
+  values[1] = static_cast<float>(of_x);
+  values[2] = static_cast<float>(-share * static_cast<double>(d_beta[channel]) -
+                                 of_x * static_cast<double>(vectors.mean[channel]));
+}
+
 __device__ __forceinline__ void normalise(float (&values)[kUnit], const float (&scale)[kUnit],
                                           const float (&shift)[kUnit]) {
 #pragma unroll

@@ -1,0 +1,95 @@
+// Tensors that backward-filter forms on the fly (Form::kGradient, Form::kApply): the coefficients of a tile's
+// columns in shared memory, and the arithmetic, which gives the bits that batch_norm_backward_apply and
+// batch_norm_apply would have stored.
+#pragma once
+
+#include "kernels/device/batch_norm.cuh"
+#include "kernels/device/tile.cuh"
+
+namespace residuum::kernels {
+
+/// A chunk as it lies in memory.
+template <typename T>
+struct alignas(kChunkBytes) ChunkOf {
+  T at[kChunk<T>];
+};
+
+/// kVectors coefficients of each of kColumns columns, in shared memory: [vector][quad of a chunk][chunk] of
+/// four floats, so that lanes with chunks side by side read without conflicts.
+template <typename T, int kVectors, int kColumns>
+class FormTable {
+ public:
+  static constexpr int kFloats = kVectors * kColumns;
+
+  __device__ __forceinline__ explicit FormTable(float* memory) : memory_(memory) {}
+  __device__ __forceinline__ float& at(int vector, int column) const {
+    const int chunk = column / kChunk<T>, quad = column % kChunk<T> / 4;
+    return memory_[4 * place(vector, quad, chunk) + column % 4];
+  }
+  __device__ __forceinline__ float4 load(int vector, int quad, int chunk) const {
+    return reinterpret_cast<const float4*>(memory_)[place(vector, quad, chunk)];
+  }
+
+ private:
+  __device__ __forceinline__ static int place(int vector, int quad, int chunk) {
+    return (vector * (kChunk<T> / 4) + quad) * (kColumns / kChunk<T>)+chunk;
+  }
+  float* memory_;
+};
+
+__device__ __forceinline__ float form_gradient(float dy, float x, float of_dy, float of_x, float constant) {
+  return fmaf(of_dy, dy, fmaf(of_x, x, constant));
+}
+__device__ __forceinline__ float form_apply(float x, float scale, float shift, bool relu) {
+  const float y = fmaf(x, scale, shift);
+  return !relu || gate_open(y) ? y : 0.0f;
+}
+
+/// Four neighbours of a chunk, from `first` on: values[i] = form(i, values[i]).
+template <typename T, typename Call>
+__device__ __forceinline__ void form_quad(ChunkOf<T>& chunk, int first, const Call& form) {
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    T* const at = chunk.at + first + i;
+    narrow_pair(form(i, to_float(at[0])), form(i + 1, to_float(at[1])), at);
+  }
+}
+__device__ __forceinline__ float component(const float4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+/// dy = the gradient that kGradient forms of chunks dy and x of one column of a tile.
+template <typename T, int kCount, int kColumns>
+__device__ __forceinline__ void form_gradients(ChunkOf<T> (&dy)[kCount], const ChunkOf<T> (&x)[kCount],
+                                               const FormTable<T, 3, kColumns>& table, int chunk) {
+#pragma unroll
+  for (int quad = 0; quad < kChunk<T> / 4; ++quad) {
+    const float4 of_dy = table.load(0, quad, chunk), of_x = table.load(1, quad, chunk),
+                 constant = table.load(2, quad, chunk);
+#pragma unroll
+    for (int n = 0; n < kCount; ++n) {
+      form_quad(dy[n], 4 * quad, [&](int i, float value) {
+        return form_gradient(value, to_float(x[n].at[4 * quad + i]), component(of_dy, i), component(of_x, i),
+                             component(constant, i));
+      });
+    }
+  }
+}
+
+/// x = what kApply forms of it.
+template <typename T, int kCount, int kColumns>
+__device__ __forceinline__ void form_applied(ChunkOf<T> (&x)[kCount], bool relu,
+                                             const FormTable<T, 2, kColumns>& table, int chunk) {
+#pragma unroll
+  for (int quad = 0; quad < kChunk<T> / 4; ++quad) {
+    const float4 scale = table.load(0, quad, chunk), shift = table.load(1, quad, chunk);
+#pragma unroll
+    for (int n = 0; n < kCount; ++n) {
+      form_quad(x[n], 4 * quad, [&](int i, float value) {
+        return form_apply(value, component(scale, i), component(shift, i), relu);
+      });
+    }
+  }
+}
+
+}  // namespace residuum::kernels

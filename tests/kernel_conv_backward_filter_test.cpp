@@ -1,0 +1,308 @@
+// The backward-filter launcher, directly. Small integers, whose products and sums are exact in every type,
+// must give the reference's bits whatever the tile and the pieces; operands formed on the fly must give the
+// bits of the separate launchers followed by the plain pass, which multiplies and adds the same numbers in
+// the same order.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "kernels/conv_tiles.h"
+#include "tests/conv_shapes.h"
+#include "tests/kernel_case.h"
+
+namespace residuum {
+namespace {
+
+using kernels::ConvProblem;
+using kernels::ConvSource;
+using kernels::Element;
+using kernels::F32Math;
+using kernels::Form;
+using kernels::TileName;
+using reference::Tensor;
+
+/// Long sums over few channels, cut in many pieces. In bf16: two levels of the tree; two levels, the last
+/// piece alone in its group; one group that is not full, several tiles, channels that are no whole chunks.
+const std::vector<ConvShape> kLongSums = {
+    {96, 8, 16, 8, 8, 1, 1, 1, 0, 1},
+    {114, 8, 16, 8, 16, 1, 1, 1, 0, 1},
+    {5, 31, 29, 7, 5, 3, 3, 1, 1, 1},
+};
+/// Three levels in f32, one of two members.
+const ConvShape kLongestSum = {96, 16, 31, 4, 4, 1, 1, 1, 0, 1};
+
+ConvSource source(const void* a, Form form = Form::kStored) {
+  ConvSource made;
+  made.a = a;
+  made.form = form;
+  return made;
+}
+
+std::string text(const ConvProblem& p) {
+  const ConvShape& s = p.shape;
+  return fmt::format("{}x{}x{}x{} -> {} kernel {}x{} stride {} groups {}, {} bytes an element, {} pieces",
+                     s.n, s.h, s.w, s.c, s.k, s.r, s.s, s.stride, s.groups, kernels::size_of(p.type),
+                     kernels::filter_pieces(p));
+}
+
+/// One problem's operands as stored, and its results.
+class FilterCase {
+ public:
+  FilterCase(const ConvProblem& problem, DType type, const Tensor& d_dst, const Tensor& src)
+      : problem_(problem), type_(type), d_dst_(memory.tensor(type, d_dst)), src_(memory.tensor(type, src)) {}
+
+  /// Memory of one more result, with its workspace and counters.
+  struct Result {
+    float* d_weight;
+    void* workspace;
+    unsigned* counters;
+  };
+  Result result() {
+    const auto bytes = static_cast<size_t>(problem_.shape.weight_elements()) * sizeof(float);
+    const auto counters = static_cast<size_t>(kernels::conv_backward_filter_counters(problem_));
+    return {memory.output<float>(bytes), memory.workspace(kernels::conv_backward_filter_workspace(problem_)),
+            memory.values(std::vector<unsigned>(counters, 0))};
+  }
+  void launch(const ConvSource& d_dst, const ConvSource& src, const Result& to) const {
+    kernels::conv_backward_filter(problem_, d_dst, src, to.d_weight, to.workspace, to.counters, nullptr);
+  }
+  Tensor read(const Result& result) const {
+    const ConvShape& s = problem_.shape;
+    return memory.read(result.d_weight, DType::kF32, {s.k, s.r, s.s, s.c / s.groups});
+  }
+  /// Floats of a workspace that were written: memory starts as NaNs that no sum makes.
+  int64_t floats_written(const Result& result) const {
+    const KernelCase::Bytes bytes = memory.bytes(result.workspace);
+    std::vector<uint32_t> words(bytes.size() / sizeof(uint32_t));
+    std::memcpy(words.data(), bytes.data(), words.size() * sizeof(uint32_t));
+    return std::count_if(words.begin(), words.end(), [](uint32_t word) { return word != 0xFFFFFFFFu; });
+  }
+  ConvSource stored_d_dst() const { return source(d_dst_); }
+  ConvSource stored_src() const { return source(src_); }
+
+  KernelCase memory;
+
+ private:
+  ConvProblem problem_;
+  DType type_;
+  void *d_dst_, *src_;
+};
+
+void expect_exact(const ConvProblem& problem, DType type, size_t most_orders) {
+  SCOPED_TRACE(text(problem));
+  const ConvShape& s = problem.shape;
+  const Tensor d_dst = small_integers({s.n, s.p(), s.q(), s.k}, 2),
+               src = small_integers({s.n, s.h, s.w, s.c}, 1);
+  FilterCase test(problem, type, d_dst, src);
+  const FilterCase::Result result = test.result();
+  test.memory.run([&] { test.launch(test.stored_d_dst(), test.stored_src(), result); }, most_orders);
+  EXPECT_TRUE(matches(test.read(result), reference::conv_backward_filter(s, d_dst, src), kExact));
+  EXPECT_TRUE(test.memory.unchanged(result.counters)) << "a counter is not 0";
+  const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem);
+  EXPECT_EQ(test.floats_written(result) * 4, traffic.written);
+}
+
+void expect_exact_for(DType type, F32Math math) {
+  std::vector<ConvShape> shapes = kConvShapes;
+  shapes.insert(shapes.end(), kLongSums.begin(), kLongSums.end());
+  for (const ConvShape& shape : shapes) {
+    const bool large = shape.macs() > kMostMacs;
+    if (large && (type != DType::kBF16 || under_race_detector())) continue;
+    const ConvProblem problem{shape, element_of(type), math};
+    const bool is_long = kernels::filter_tiles(problem).steps > 64;
+    expect_exact(problem, type, large || is_long ? 1 : 3);
+  }
+}
+
+TEST(KernelFilter, ShapesCoverEveryTileAndTree) {
+  std::set<TileName> tiles;
+  std::set<int> levels;
+  bool alone = false;
+  for (const std::vector<ConvShape>& shapes : {kConvShapes, kLongSums, {kLongestSum}}) {
+    for (const ConvShape& shape : shapes) {
+      for (const Element type : {Element::kBF16, Element::kF32}) {
+        const ConvProblem problem{shape, type, F32Math::kTf32x3};
+        const int pieces = kernels::filter_pieces(problem);
+        tiles.insert(kernels::filter_tile(problem));
+        levels.insert(kernels::sum_tree(pieces).levels);
+        alone = alone || (pieces > 1 && kernels::joined_members(pieces) < pieces);
+      }
+    }
+  }
+  EXPECT_EQ(tiles, (std::set<TileName>{TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterSlim,
+                                       TileName::kFilterPacked, TileName::kFilterF32}));
+  EXPECT_EQ(levels, (std::set<int>{0, 1, 2, 3}));
+  EXPECT_TRUE(alone) << "no piece is alone in its group";
+}
+
+TEST(KernelFilter, IntegersAreExactInBF16) {
+  expect_exact_for(DType::kBF16, F32Math::kTf32x3);
+}
+TEST(KernelFilter, IntegersAreExactInF16) {
+  expect_exact_for(DType::kF16, F32Math::kTf32x3);
+}
+TEST(KernelFilter, IntegersAreExactInTf32) {
+  expect_exact_for(DType::kF32, F32Math::kTf32);
+}
+TEST(KernelFilter, IntegersAreExactInF32) {
+  expect_exact_for(DType::kF32, F32Math::kTf32x3);
+}
+
+TEST(KernelFilter, ThreeLevelsOfPartialSums) {
+  if (under_race_detector()) GTEST_SKIP() << "two levels have the same accesses";
+  expect_exact({kLongestSum, Element::kF32, F32Math::kTf32}, DType::kF32, 1);
+}
+
+/// Every tile on problems that it is not the usual one of.
+TEST(KernelFilter, AnyTileThatSuits) {
+  for (const ConvShape& shape :
+       {ConvShape{2, 5, 7, 16, 24, 3, 3, 1, 1, 1}, ConvShape{3, 7, 5, 8, 136, 1, 1, 2, 0, 1}}) {
+    for (int tile = 0; tile <= static_cast<int>(TileName::kFilterF32); ++tile) {
+      const ConvProblem problem{shape, Element::kBF16, {}, tile};
+      if (!kernels::filter_tile_suits(problem, static_cast<TileName>(tile))) continue;
+      expect_exact(problem, DType::kBF16, 1);
+    }
+  }
+}
+
+/// A batch norm over c channels, its sums included; the shift is far from 0, so that padding that passed
+/// through it would be seen.
+struct Norm {
+  Norm(KernelCase& memory, int64_t c, uint64_t seed) {
+    const auto vector = [&](uint64_t n, double low, double high) {
+      return memory.floats(rounded_to(DType::kF32, uniform_tensor({c}, seed + n, low, high)));
+    };
+    vectors = {vector(0, -1, 1), vector(1, 0.5, 2), vector(2, -1.5, 1.5), vector(3, 5, 9), 1e-5f};
+    d_gamma = vector(4, -9, 9);
+    d_beta = vector(5, 20, 40);
+  }
+  kernels::BatchNormVectors vectors;
+  float *d_gamma, *d_beta;
+};
+
+/// The pass with formed operands against the separate launchers.
+void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, bool apply, bool relu,
+                      size_t most_orders) {
+  SCOPED_TRACE(text(problem) + fmt::format(", gradient {}, apply {}, relu {}", gradient, apply, relu));
+  const ConvShape& s = problem.shape;
+  const Shape dst_shape{s.n, s.p(), s.q(), s.k}, src_shape{s.n, s.h, s.w, s.c};
+  FilterCase test(problem, type, uniform_tensor(dst_shape, 1), uniform_tensor(src_shape, 2));
+  KernelCase& memory = test.memory;
+  const Norm dst_norm(memory, s.k, 20), src_norm(memory, s.c, 40);
+  ConvSource d_dst = test.stored_d_dst(), src = test.stored_src();
+  const ConvSource plain_d_dst = source(gradient ? memory.output(type, dst_shape) : d_dst.a),
+                   plain_src = source(apply ? memory.output(type, src_shape) : src.a);
+  if (gradient) {
+    d_dst.form = Form::kGradient;
+    d_dst.b = memory.tensor(type, uniform_tensor(dst_shape, 3));
+    d_dst.vectors = dst_norm.vectors;
+    d_dst.d_gamma = dst_norm.d_gamma, d_dst.d_beta = dst_norm.d_beta;
+  }
+  if (apply) {
+    src.form = Form::kApply;
+    src.vectors = src_norm.vectors;
+    src.relu = relu;
+  }
+  const FilterCase::Result formed = test.result(), separate = test.result();
+  memory.run(
+      [&] {
+        test.launch(d_dst, src, formed);
+        if (gradient) {
+          const kernels::Rows rows{s.n * s.p() * s.q(), s.k, problem.type};
+          kernels::batch_norm_backward_apply(rows, d_dst.a, d_dst.b, d_dst.vectors, d_dst.d_gamma,
+                                             d_dst.d_beta, const_cast<void*>(plain_d_dst.a), nullptr);
+        }
+        if (apply) {
+          const kernels::Rows rows{s.n * s.h * s.w, s.c, problem.type};
+          kernels::BatchNormApplyArgs args;
+          args.src = src.a;
+          args.vectors = src.vectors;
+          args.relu = relu;
+          args.dst = const_cast<void*>(plain_src.a);
+          kernels::batch_norm_apply(rows, args, nullptr);
+        }
+        test.launch(plain_d_dst, plain_src, separate);
+      },
+      most_orders);
+  EXPECT_EQ(memory.bytes(formed.d_weight) == memory.bytes(separate.d_weight), true) << "other bits";
+  EXPECT_TRUE(memory.unchanged(formed.counters) && memory.unchanged(separate.counters));
+}
+
+void expect_forms_for(DType type) {
+  for (const ConvShape& shape : kConvShapes) {
+    if (shape.macs() > kMostMacs) continue;
+    const ConvProblem problem{shape, element_of(type), F32Math::kTf32};
+    const size_t orders = under_race_detector() ? 1 : 3;
+    expect_same_bits(problem, type, true, true, true, orders);
+    expect_same_bits(problem, type, true, false, false, 1);
+    expect_same_bits(problem, type, false, true, false, 1);
+  }
+}
+
+TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInBF16) {
+  expect_forms_for(DType::kBF16);
+  // Several pieces, the last of them shorter; every tile of chunks.
+  expect_same_bits({{5, 31, 29, 8, 8, 3, 3, 1, 1, 1}, Element::kBF16, {}}, DType::kBF16, true, true, true, 1);
+  for (const TileName tile : {TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterSlim}) {
+    const ConvProblem problem{{2, 9, 7, 16, 136, 3, 3, 1, 1, 1}, Element::kBF16, {}, static_cast<int>(tile)};
+    expect_same_bits(problem, DType::kBF16, true, true, true, 1);
+  }
+}
+TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF16) {
+  expect_forms_for(DType::kF16);
+}
+TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF32) {
+  expect_forms_for(DType::kF32);
+}
+
+TEST(KernelFilter, TrafficOfWholeTilesIsTheWorkspace) {
+  const ConvProblem wide{{256, 14, 14, 256, 1024, 1, 1, 1, 0, 1}, Element::kBF16, {}};
+  const kernels::SumTree tree = kernels::sum_tree(kernels::filter_pieces(wide));
+  ASSERT_GT(tree.levels, 1);
+  const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(wide);
+  EXPECT_EQ(traffic.written, static_cast<int64_t>(kernels::conv_backward_filter_workspace(wide)));
+  EXPECT_EQ(traffic.written, tree.slots * wide.shape.weight_elements() * 4);
+  EXPECT_EQ(traffic.read, tree.reads() * wide.shape.weight_elements() * 4);
+}
+
+/// Two levels of 9 + 2 members, with one of the nine alone; three of 65 + 9 + 2.
+TEST(KernelFilter, TreesCountTheirMembers) {
+  const auto tree = [](int pieces) {
+    const kernels::SumTree t = kernels::sum_tree(pieces);
+    return std::vector<int>{t.levels, t.slots, t.groups, t.reads()};
+  };
+  EXPECT_EQ(tree(1), (std::vector<int>{0, 0, 0, 0}));
+  EXPECT_EQ(tree(2), (std::vector<int>{1, 2, 1, 1}));
+  EXPECT_EQ(tree(8), (std::vector<int>{1, 8, 1, 7}));
+  EXPECT_EQ(tree(9), (std::vector<int>{2, 8 + 2, 2, 8}));
+  EXPECT_EQ(tree(65), (std::vector<int>{3, 64 + 8 + 2, 8 + 1 + 1, 64}));
+}
+
+TEST(KernelFilter, ImpossibleOperandsAreRefused) {
+  constexpr int kInvalidValue = 1;
+  KernelCase test;
+  float* const memory = test.floats(uniform_tensor({4096}, 1));
+  const ConvProblem problem{{1, 4, 4, 8, 8, 1, 1, 1, 0, 1}, Element::kBF16, {}};
+  const ConvSource stored = source(memory);
+  const auto code = [&](const ConvProblem& p, const ConvSource& d_dst, const ConvSource& src) {
+    return refusal(
+        [&] { kernels::conv_backward_filter(p, d_dst, src, memory + 2048, nullptr, nullptr, nullptr); });
+  };
+  EXPECT_EQ(code(problem, stored, stored), 0);
+  check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  EXPECT_EQ(code(problem, source(memory, Form::kApply), stored), kInvalidValue);
+  EXPECT_EQ(code(problem, stored, source(memory, Form::kGradient)), kInvalidValue);
+  EXPECT_EQ(code(problem, stored, source(memory, Form::kApply)), kInvalidValue) << "no vectors";
+  EXPECT_EQ(code(problem, source(memory, Form::kGradient), stored), kInvalidValue) << "no vectors";
+  EXPECT_EQ(code(problem, source(nullptr), stored), kInvalidValue) << "null";
+  ConvProblem other = problem;
+  other.tile = static_cast<int>(TileName::kFilterF32);
+  EXPECT_EQ(code(other, stored, stored), kInvalidValue) << "a tile of f32";
+  ConvProblem long_sum = problem;
+  long_sum.shape.n = 1024;
+  ASSERT_GT(kernels::filter_pieces(long_sum), 1);
+  EXPECT_EQ(code(long_sum, stored, stored), kInvalidValue) << "no workspace";
+}
+
+}  // namespace
+}  // namespace residuum
