@@ -34,6 +34,9 @@ struct PlanArguments {
 /// Not passes over the graph but choices of the plan; switched off the same way.
 constexpr const char* kGroup = "group";
 constexpr const char* kReuse = "memory_reuse";
+constexpr const char* kSecondStream = "second_stream";
+/// A choice of the backend (BackendOptions): the plan is the same with and without.
+constexpr const char* kDependentLaunch = "dependent_launch";
 
 std::string_view phase_name(Phase phase) {
   constexpr std::array<std::string_view, 5> kNames = {"forward", "recompute", "backward", "accumulate",
@@ -46,6 +49,8 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   PlanOptions plan_options;
   plan_options.group = off.erase(kGroup) == 0;
   plan_options.reuse = off.erase(kReuse) == 0;
+  plan_options.second_stream = off.erase(kSecondStream) == 0;
+  off.erase(kDependentLaunch);
   ModelOptions options = model_options(arguments.model);
   options.mode = arguments.inference ? Mode::kEval : Mode::kTrain;
   options.activation = activation_type(precision_named(arguments.precision));
@@ -103,6 +108,7 @@ std::string to_json(const Plan& plan, const PlanArguments& arguments) {
     }
     Json group = cost_json(group_cost(plan.graph, plan.groups[g]));
     group["nodes"] = plan.groups[g].nodes.size();
+    group["stream"] = plan.places[g].stream;
     group["scratch_bytes"] = plan.launches[g]->scratch_bytes();
     json["groups"].push_back(std::move(group));
   }
@@ -150,9 +156,12 @@ int show_plan(const PlanArguments& arguments) {
 std::string describe_passes() {
   const TrainingPassOptions all{.recompute = true, .relu_masks = true, .weight_copies = true};
   std::string text = "Passes of a training step, in order:\n";
-  for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<14} {}\n", pass.name, pass.help);
-  text += fmt::format("  {:<14} run nodes together in one launch\n", kGroup);
-  text += fmt::format("  {:<14} let tensors share memory that do not live at the same time\n", kReuse);
+  for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<16} {}\n", pass.name, pass.help);
+  text += fmt::format("  {:<16} run nodes together in one launch\n", kGroup);
+  text += fmt::format("  {:<16} let tensors share memory that do not live at the same time\n", kReuse);
+  text += fmt::format("  {:<16} weight gradients beside data gradients (CUDA)\n", kSecondStream);
+  text += fmt::format("  {:<16} kernels start while the one before ends (CUDA, from sm_90 on)\n",
+                      kDependentLaunch);
   return text;
 }
 

@@ -44,8 +44,8 @@ class CudaLaunch : public Launch {
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
   /// Sets the step's values and enqueues.
   void run(const StepParams& params) override;
-  /// Puts the kernels on the device's stream. Throws Error(kDevice) naming the launch.
-  void enqueue() const;
+  /// Puts the kernels on a stream of the device. Throws Error(kDevice) naming the launch.
+  void enqueue(kernels::Stream stream);
 
  private:
   Device& device() const;
