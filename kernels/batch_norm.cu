@@ -90,6 +90,8 @@ template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kReduceThreads, 2)
     batch_norm_stats_kernel(const RowTiling tiling, const T* src, float* partials, unsigned* counter,
                             float* mean, float* variance) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(float, values, [kReduceThreads * kUnit]);
   SHARED(double, partial, [kReduceThreads]);
   SHARED(double, means, [kReduceThreads]);

@@ -43,6 +43,8 @@ void check(const char* name, const ConvProblem& problem) {
 
 __global__ void __launch_bounds__(256)
     add_partials_kernel(const float* partial, int64_t elements, int pieces, float* sum) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (i >= elements) return;
   float total = 0;

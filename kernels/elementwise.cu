@@ -13,6 +13,8 @@ constexpr int kThreads = 256;
 /// policy.unit<kWhole>(unit number, first element, count) for each unit of `elements` elements.
 template <typename Policy>
 __global__ void __launch_bounds__(kThreads) map_elements_kernel(int64_t elements, const Policy policy) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t first = unit * kUnit, left = elements - first;
   if (left >= kUnit) {

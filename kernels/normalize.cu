@@ -30,6 +30,8 @@ __device__ __forceinline__ void convert(int pixel, int channel, const NormalizeA
 template <typename T, bool kWholeUnits, bool kWindows>
 __global__ void __launch_bounds__(kThreads, 4)
     normalize_kernel(const ImageWindow s, const NormalizeArgs args) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   const unsigned image = blockIdx.x / s.blocks;
   const int part = static_cast<int>(blockIdx.x - image * s.blocks);
   const int first = (part * kThreads + static_cast<int>(threadIdx.x)) * kUnit;

@@ -109,6 +109,8 @@ constexpr TilingRule kImageRule{kReduceThreads, kReduceWidth, 1, 1, int64_t{1} <
 template <typename T, bool kWholeUnits>
 __global__ void __launch_bounds__(kReduceThreads, 2)
     global_avg_pool_kernel(const RowTiling tiling, const T* src, T* dst) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(float, values, [kReduceThreads * kUnit]);
   SHARED(double, partial, [kReduceThreads]);
   const int64_t image = blockIdx.x;

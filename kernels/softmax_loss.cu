@@ -56,6 +56,8 @@ __global__ void __launch_bounds__(kThreads)
     softmax_cross_entropy_kernel(int64_t n, int64_t k, float smoothing, const float* logits,
                                  const int32_t* labels, float* loss, int32_t* counts, LossPartial* partials,
                                  unsigned* counter) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(LossPartial, rows, [kRowsPerBlock]);
   SHARED(double, memory, [kThreads]);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp, lane = thread % kWarp;
@@ -98,6 +100,8 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     softmax_cross_entropy_backward_kernel(int64_t n, int64_t k, float smoothing, float factor,
                                           const float* logits, const int32_t* labels, float* d_logits) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(double, memory, [kThreads]);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp, lane = thread % kWarp;
   int valid_here = 0;

@@ -62,6 +62,8 @@ __device__ __forceinline__ void store_quad(const float (&values)[kQuad], T* dst,
 
 __global__ void __launch_bounds__(kThreads)
     gradient_norm_kernel(const TensorLists lists, float* norm, double* squares, unsigned* counter) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(double, memory, [kThreads]);
   double sum = 0;
   if (static_cast<int>(blockIdx.x) < lists.chunk_count) {
@@ -95,6 +97,8 @@ __global__ void __launch_bounds__(kThreads)
 /// policy.skip().
 template <typename Policy>
 __global__ void __launch_bounds__(kThreads) update_kernel(const TensorLists lists, const Policy policy) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   if (policy.skip()) return;
   const ChunkView view{lists, lists.chunks[blockIdx.x]};
   const auto tensors = policy.tensors(view);

@@ -13,6 +13,7 @@
 #include "engine/exec/executor.h"
 #include "engine/graph/passes.h"
 #include "models/zoo.h"
+#include "tests/backend_wrapper.h"
 #include "tests/golden_data.h"
 #include "tests/graph_run.h"
 #include "tests/test_device.h"
@@ -239,9 +240,9 @@ struct RunResult {
   bool operator==(const RunResult& other) const { return losses == other.losses && state == other.state; }
 };
 
-RunResult run_steps(const Graph& graph, Backend& backend, int accumulation) {
+RunResult run_steps(const Graph& graph, Backend& backend, int accumulation, const PlanOptions& plan = {}) {
   State state(backend);
-  Executor executor(graph, backend, state, {{}, 7, {}});
+  Executor executor(graph, backend, state, {plan, 7, {}});
   RunResult result;
   for (int step = 0; step < 2; ++step) {
     for (int micro = 0; micro < accumulation; ++micro) {
@@ -272,6 +273,10 @@ void expect_run(const NetCase& net, DType type, int accumulation) {
     const RunResult found = run_steps(graph, *variant.backend, accumulation);
     if (!first) first = found;
     EXPECT_TRUE(found == *first) << "other bits: " << variant.name;
+    PlanOptions one_stream;
+    one_stream.second_stream = false;
+    EXPECT_TRUE(run_steps(graph, *variant.backend, accumulation, one_stream) == *first)
+        << "other bits on one stream: " << variant.name;
   });
   const RunResult exact = run_steps(training(net, DType::kF32, accumulation), cpu_backend(2), accumulation),
                   cpu = run_steps(training(net, cpu_type(type), accumulation), cpu_backend(2), accumulation);
@@ -303,6 +308,40 @@ TEST(CudaAgreement, RunsThatAccumulate) {
     SCOPED_TRACE(to_string(type));
     expect_run(kNets[0], type, 2);
   }
+}
+
+// ---- the second stream, and dependent launches ----
+
+/// Forgets to wait for the second stream before the end of the program.
+class ForgetfulBackend : public BackendWrapper {
+ public:
+  using BackendWrapper::BackendWrapper;
+  std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) override {
+    for (RecordedLaunch& recorded : launches) {
+      beside_ += recorded.stream == kSideStream ? 1 : 0;
+      if (recorded.stream == kMainStream) recorded.wait.reset();
+    }
+    return inner_.record(std::move(launches));
+  }
+  int beside() const { return beside_; }
+
+ private:
+  int beside_ = 0;
+};
+
+TEST(CudaAgreement, AMissingWaitForTheSecondStreamChangesBits) {
+  if (!on_emulator()) GTEST_SKIP() << "a GPU's order of launches is not ours to choose";
+  const Graph graph = training(kNets[0], DType::kF32, 1);
+  const RunResult right = run_steps(graph, cuda_backend(), 1);
+  bool seen = false;
+  for (const EmulatorOrder& order : emulator_orders()) {
+    order.select();
+    ForgetfulBackend forgetful(cuda_backend());
+    seen |= !(run_steps(graph, forgetful, 1) == right);
+    EXPECT_GT(forgetful.beside(), 0);
+  }
+  emulator_orders().front().select();
+  EXPECT_TRUE(seen) << "some order lets the main stream overwrite what the second still reads";
 }
 
 }  // namespace

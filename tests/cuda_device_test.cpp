@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 
@@ -11,6 +12,8 @@
 #include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/program.h"
 #include "engine/core/check.h"
+#include "tests/emulator/execution.h"
+#include "tests/emulator/options.h"
 #include "tests/emulator/runtime.h"
 
 namespace residuum::cuda {
@@ -111,7 +114,7 @@ TEST_P(CudaStreamOrderTest, AProgramIsRecordedOnceAndSeesTheValuesOfEachStep) {
   };
   CudaLaunch launch(device.get(), "rates", {std::move(step)});
   launch.bind(std::vector<std::byte*>{dst->data()}, nullptr);
-  GraphProgram program(*device, {&launch});
+  GraphProgram program(*device, {RecordedLaunch{&launch, 0, {}}}, true);
   for (int32_t i = 0; i < kSteps; ++i) {
     program.run({1, static_cast<uint64_t>(i), 0, 0.5f * static_cast<float>(i)});
   }
@@ -192,9 +195,83 @@ TEST_F(CudaDeviceTest, AnErrorThatBreaksTheContextIsWhatEveryLaterCallSays) {
   emulator::reset();  // what nobody can release any more
 }
 
+TEST_P(CudaStreamOrderTest, AProgramOfTwoStreamsKeepsItsWaits) {
+  const auto device = open_device(0);
+  std::vector<int> ran;
+  std::vector<std::unique_ptr<CudaLaunch>> launches;
+  for (int i = 0; i < 6; ++i) {
+    Step step;
+    step.enqueue = [&ran, i](const Bound& bound) {
+      emulator::enqueue(bound.stream, [&ran, i] { ran.push_back(i); });
+    };
+    launches.push_back(
+        std::make_unique<CudaLaunch>(device.get(), "note", std::vector<Step>{std::move(step)}));
+    launches.back()->bind({}, nullptr);
+  }
+  const auto on = [&](size_t i, int stream, std::optional<size_t> wait) {
+    return RecordedLaunch{launches[i].get(), stream, wait};
+  };
+  // 0 -> 2 -> 3 -> 5 on the main stream, 1 -> 4 beside it; 1 is awaited by 3, 4 by the end alone.
+  GraphProgram program(
+      *device, {on(0, 0, {}), on(1, 1, 0), on(2, 0, {}), on(3, 0, 1), on(4, 1, 3), on(5, 0, {})}, true);
+  const auto place = [&](int launch) { return std::find(ran.begin(), ran.end(), launch) - ran.begin(); };
+  for (int repeat = 0; repeat < 8; ++repeat) {
+    ran.clear();
+    program.run({});
+    std::vector<std::byte> memory(16);
+    const auto copied = device->allocate(memory.size());
+    device->copy_to_host(memory.data(), copied->data(), memory.size());
+    ASSERT_EQ(ran.size(), 6u) << "the program ends when all are done";
+    const std::vector<std::pair<int, int>> ordered = {{0, 1}, {0, 2}, {2, 3}, {1, 3}, {3, 4}, {3, 5}};
+    for (const auto& [first, second] : ordered)
+      EXPECT_LT(place(first), place(second)) << first << " and " << second;
+    if (GetParam() == emulator::StreamOrder::kReverse) {
+      EXPECT_LT(place(2), place(1)) << "nothing orders these";
+    }
+  }
+}
+
+/// Which launches of a program of two streams are dependent ones.
+std::vector<bool> dependent_launches(Device& device, bool allowed) {
+  static constexpr kernels::Rows kRows{1, 4, kernels::Element::kF32};
+  const auto memory = device.allocate(64);
+  std::vector<std::unique_ptr<CudaLaunch>> launches;
+  for (int i = 0; i < 4; ++i) {
+    Step step;
+    step.outputs = {0};
+    step.enqueue = [](const Bound& bound) {
+      for (int kernel = 0; kernel < 2; ++kernel) {
+        kernels::add(kRows, bound.out[0], bound.out[0], bound.out[0], bound.stream);
+      }
+    };
+    launches.push_back(std::make_unique<CudaLaunch>(&device, "add", std::vector<Step>{std::move(step)}));
+    launches.back()->bind(std::vector<std::byte*>{memory->data() + (i == 1 ? 16 : 0)}, nullptr);
+  }
+  const std::vector<RecordedLaunch> recorded = {{launches[0].get(), 0, {}},
+                                                {launches[1].get(), 1, 0},
+                                                {launches[2].get(), 0, {}},
+                                                {launches[3].get(), 0, 1}};
+  GraphProgram program(device, recorded, allowed);
+  emulator::options().record_launches = true;
+  emulator::clear_launch_records();
+  program.run({});
+  device.synchronize();
+  emulator::options().record_launches = false;
+  std::vector<bool> dependent;
+  for (const emulator::Launch& launch : emulator::launch_records()) dependent.push_back(launch.dependent);
+  return dependent;
+}
+
+TEST_F(CudaDeviceTest, ALaunchBehindAWaitOrAtTheStartIsAnOrdinaryOne) {
+  const auto device = open_device(0);
+  EXPECT_THAT(dependent_launches(*device, true),
+              ::testing::ElementsAre(false, true, /*side*/ false, true, true, true, /*waits*/ false, true));
+  EXPECT_THAT(dependent_launches(*device, false), ::testing::Each(false));
+}
+
 TEST_F(CudaDeviceTest, AFaultOfAKernelIsAnErrorOfTheNextWait) {
   const auto device = open_device(0);
-  emulator::enqueue(device->stream(), [] { throw std::runtime_error("index 7 of 4"); });
+  emulator::enqueue(device->stream(0), [] { throw std::runtime_error("index 7 of 4"); });
   EXPECT_THAT(device_error([&] { device->synchronize(); }), HasSubstr("index 7 of 4"));
   EXPECT_THROW(emulator::drain(), std::runtime_error);
 }
@@ -223,20 +300,20 @@ TEST_F(CudaDeviceTest, AFailureInsideACaptureLeavesNothingHalfCaptured) {
   };
   for (const auto& [message, failure] : failures) {
     fail_now = true;
-    const CudaLaunch launch = two_kernels(*device, [&] {
+    CudaLaunch launch = two_kernels(*device, [&] {
       if (fail_now) failure();
     });
-    GraphProgram program(*device, {&launch});
+    GraphProgram program(*device, {RecordedLaunch{&launch, 0, {}}}, true);
     EXPECT_THAT(device_error([&] { program.run({}); }), HasSubstr(message));
     EXPECT_EQ(emulator::call_count("cudaGraphLaunch"), 0);
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusActive;
-    cudaStreamIsCapturing(device->stream(), &status);
+    cudaStreamIsCapturing(device->stream(0), &status);
     EXPECT_EQ(status, cudaStreamCaptureStatusNone);
     device->synchronize();
   }
   fail_now = false;
-  const CudaLaunch launch = two_kernels(*device, [] {});
-  GraphProgram program(*device, {&launch});
+  CudaLaunch launch = two_kernels(*device, [] {});
+  GraphProgram program(*device, {RecordedLaunch{&launch, 0, {}}}, true);
   program.run({});
   EXPECT_EQ(emulator::call_count("cudaGraphLaunch"), 1);
 }

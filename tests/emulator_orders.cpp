@@ -19,6 +19,7 @@ EmulatorOrder order_of(std::string name, emulator::Order order, emulator::Copies
 const bool kNamed = [] {
   using emulator::Copies, emulator::Order, emulator::StreamOrder;
   under_race_detector() = RESIDUUM_RACE;
+  emulator::options().every_grid_waits = true;
   emulator_orders() = {
       order_of("forward, late copies", Order::kForward, Copies::kLazy, StreamOrder::kForward),
       order_of("reverse, early copies", Order::kReverse, Copies::kEager, StreamOrder::kReverse),

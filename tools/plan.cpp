@@ -38,6 +38,9 @@ struct PlanArguments {
 /// Not passes over the graph but choices of the plan; switched off the same way.
 constexpr const char* kGroup = "group";
 constexpr const char* kReuse = "memory_reuse";
+constexpr const char* kSecondStream = "second_stream";
+/// A choice of the backend (BackendOptions): the plan is the same with and without.
+constexpr const char* kDependentLaunch = "dependent_launch";
 
 std::string_view phase_name(Phase phase) {
   constexpr std::array<std::string_view, 5> kNames = {"forward", "recompute", "backward", "accumulate",
@@ -51,6 +54,8 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   PlanOptions plan_options;
   plan_options.group = off.erase(kGroup) == 0;
   plan_options.reuse = off.erase(kReuse) == 0;
+  plan_options.second_stream = off.erase(kSecondStream) == 0;
+  off.erase(kDependentLaunch);
   ModelOptions options = model_options(arguments.model);
   options.mode = arguments.inference ? Mode::kEval : Mode::kTrain;
   options.activation = activation_type(precision_named(arguments.precision));
@@ -95,6 +100,7 @@ Json group_json(const Plan& plan, size_t g) {
   const Launch& launch = *plan.launches[g];
   Json json = cost_json(launch.cost());
   json["launches"] = launch.cost().launches;
+  json["stream"] = plan.places[g].stream;
   json["nodes"] = plan.groups[g].nodes.size();
   json["scratch_bytes"] = launch.scratch_bytes();
   return json;
@@ -180,15 +186,28 @@ int show_plan(PlanArguments arguments) {
   return kExitOk;
 }
 
+/// The kinds of fusions of the CUDA backend, if this build has it.
+std::vector<FusionKind> cuda_fusions() {
+  try {
+    return make_planning_backend("cuda", {})->fusions();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 std::string describe_passes() {
   const TrainingPassOptions all{.recompute = true,
                                 .relu_masks = true,
                                 .weight_copies = true,
                                 .absorbs = [](const Graph&, NodeId, size_t) { return false; }};
   std::string text = "Passes of a training step, in order:\n";
-  for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<14} {}\n", pass.name, pass.help);
-  text += fmt::format("  {:<14} run nodes together in one launch\n", kGroup);
-  text += fmt::format("  {:<14} let tensors share memory that do not live at the same time\n", kReuse);
+  for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<20} {}\n", pass.name, pass.help);
+  text += fmt::format("  {:<20} run nodes together in one launch; on CUDA kind by kind:\n", kGroup);
+  for (const FusionKind& kind : cuda_fusions()) text += fmt::format("  {:<20} {}\n", kind.name, kind.help);
+  text += fmt::format("  {:<20} let tensors share memory that do not live at the same time\n", kReuse);
+  text += fmt::format("  {:<20} weight gradients beside data gradients (CUDA)\n", kSecondStream);
+  text += fmt::format("  {:<20} kernels start while the one before ends (CUDA, from sm_90 on)\n",
+                      kDependentLaunch);
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -56,6 +57,13 @@ class Launch {
   virtual Cost cost() const = 0;
 };
 
+/// A bound launch in a program. Launches of one stream run in order, those of two streams side by side.
+struct RecordedLaunch {
+  Launch* launch = nullptr;
+  int stream = 0;              ///< below Backend::streams()
+  std::optional<size_t> wait;  ///< an earlier launch of the program that must be done, by its number
+};
+
 /// Launches recorded once and replayed as one: a CUDA graph; on the CPU just the list.
 class Program {
  public:
@@ -80,7 +88,8 @@ struct BackendOptions {
   int threads = 0;    ///< CPU worker threads; 0: every core this process may use
   int ordinal = 0;    ///< which GPU
   bool tf32 = false;  ///< CUDA: products of f32 convolutions and linear layers in TF32, as torch's allow_tf32
-  bool cublas = false;  ///< CUDA: linear layers by cuBLAS instead of the engine's own kernels
+  bool cublas = false;           ///< CUDA: linear layers by cuBLAS instead of the engine's own kernels
+  bool dependent_launch = true;  ///< CUDA: kernels start while the one before ends, where the GPU can
   std::set<std::string> fusions_off = {};  ///< names of Backend::fusions() that are left out
 };
 
@@ -110,8 +119,10 @@ class Backend {
   virtual std::vector<FusionKind> fusions() const { return {}; }
   /// Compiles a group. Throws Error(kDevice) naming node and shapes this backend cannot run.
   virtual std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) = 0;
-  /// Makes bound launches of this backend one program; they must outlive it.
-  virtual std::unique_ptr<Program> record(std::vector<Launch*> launches) = 0;
+  /// How many launches of a program may run side by side.
+  virtual int streams() const = 0;
+  /// Makes bound launches of this backend one program, which ends when all are done; they must outlive it.
+  virtual std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) = 0;
   /// Whether convolutions and linear layers read weight copies in the type of their activations (the
   /// weight_copies pass).
   virtual bool wants_weight_copies() const = 0;

@@ -20,11 +20,8 @@ Executor::Executor(Graph graph, Backend& backend, State& state, const ExecutorOp
   for (size_t g = 0; g < plan_.launches.size(); ++g) {
     plan_.launches[g]->bind(addresses_, arena_->data() + plan_.memory.offsets[plan_.placed.size() + g]);
   }
-  std::vector<Launch*> launches;
-  for (const auto& launch : plan_.launches) launches.push_back(launch.get());
-  const auto update = launches.begin() + static_cast<std::ptrdiff_t>(plan_.update_begin);
-  micro_step_ = backend.record({launches.begin(), update});
-  update_ = backend.record({update, launches.end()});
+  micro_step_ = backend.record(recorded_launches(plan_, 0, plan_.update_begin));
+  update_ = backend.record(recorded_launches(plan_, plan_.update_begin, plan_.launches.size()));
 }
 
 void Executor::write(const std::string& name, std::span<const std::byte> bytes) {

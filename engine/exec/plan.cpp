@@ -5,20 +5,22 @@
 namespace residuum {
 namespace {
 
-/// When each value that lives in the arena is needed, in steps of groups.
+/// When each value that lives in the arena is needed, in steps of groups. What a group touches stays until
+/// nothing can run beside it any more.
 void find_lifetimes(Plan& plan) {
   const Graph& graph = plan.graph;
   const int last_group = static_cast<int>(plan.groups.size()) - 1;
   std::vector<Lifetime> lives(graph.values.size(), {0, -1, -1});
+  const std::vector<size_t> done = done_before(plan.places);
+  const auto last_beside = [&](int group) { return static_cast<int>(done[static_cast<size_t>(group)]) - 1; };
   const auto touch = [&](ValueId id, int group) {
     Lifetime& life = lives[static_cast<size_t>(id)];
     if (life.first < 0) life.first = group;
-    life.last = std::max(life.last, group);
+    life.last = std::max(life.last, last_beside(group));
   };
   for (size_t id = 0; id < graph.values.size(); ++id) {
     if (graph.values[id].kind != ValueKind::kInput) continue;
-    touch(static_cast<ValueId>(id), 0);
-    touch(static_cast<ValueId>(id), last_group);
+    lives[id] = {0, 0, std::max(last_group, 0)};
   }
   for (int g = 0; g <= last_group; ++g) {
     for (NodeId node : plan.groups[static_cast<size_t>(g)].nodes) {
@@ -26,7 +28,10 @@ void find_lifetimes(Plan& plan) {
       for (ValueId id : graph.node(node).outputs) touch(id, g);
     }
   }
-  for (const auto& [name, id] : graph.outputs) touch(id, last_group);
+  for (const auto& [name, id] : graph.outputs) {
+    Lifetime& life = lives[static_cast<size_t>(id)];
+    life.last = std::max(life.last, last_group);
+  }
   for (const Group& group : plan.groups) {
     for (ValueId id : group.internal) lives[static_cast<size_t>(id)].first = -1;
   }
@@ -38,7 +43,7 @@ void find_lifetimes(Plan& plan) {
     plan.lifetimes.push_back({value.desc.bytes(), lives[id].first, lives[id].last});
   }
   for (int g = 0; g <= last_group; ++g) {
-    plan.lifetimes.push_back({plan.launches[static_cast<size_t>(g)]->scratch_bytes(), g, g});
+    plan.lifetimes.push_back({plan.launches[static_cast<size_t>(g)]->scratch_bytes(), g, last_beside(g)});
   }
 }
 
@@ -48,6 +53,16 @@ Cost Plan::cost() const {
   Cost total;
   for (const auto& launch : launches) total += launch->cost();
   return total;
+}
+
+std::vector<RecordedLaunch> recorded_launches(const Plan& plan, size_t begin, size_t end) {
+  std::vector<RecordedLaunch> recorded;
+  for (size_t g = begin; g < end; ++g) {
+    const StreamPlace& place = plan.places[g];
+    recorded.push_back({plan.launches[g].get(), place.stream, std::nullopt});
+    if (place.wait && *place.wait >= begin) recorded.back().wait = *place.wait - begin;
+  }
+  return recorded;
 }
 
 Plan make_plan(Graph graph, Backend& backend, const PlanOptions& options) {
@@ -60,6 +75,10 @@ Plan make_plan(Graph graph, Backend& backend, const PlanOptions& options) {
   plan.update_begin = static_cast<size_t>(std::find_if(plan.groups.begin(), plan.groups.end(), is_update) -
                                           plan.groups.begin());
   for (const Group& group : plan.groups) plan.launches.push_back(backend.prepare(plan.graph, group));
+  plan.places.resize(plan.groups.size());
+  if (options.second_stream && backend.streams() > 1) {
+    plan.places = assign_streams(group_uses(plan.graph, plan.groups));
+  }
   find_lifetimes(plan);
   plan.memory = plan_memory(plan.lifetimes, options.reuse);
   for (const Value& value : plan.graph.values) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "engine/exec/streams.h"
 #include "engine/graph/cost.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
@@ -13,14 +14,16 @@
 namespace residuum {
 
 struct PlanOptions {
-  bool group = true;  ///< off: one launch per node
-  bool reuse = true;  ///< off: every value has memory of its own
+  bool group = true;          ///< off: one launch per node
+  bool reuse = true;          ///< off: every value has memory of its own
+  bool second_stream = true;  ///< off: one stream, also on a backend that has two
 };
 
 struct Plan {
   Graph graph;
   std::vector<Group> groups;
   std::vector<std::unique_ptr<Launch>> launches;  ///< one per group
+  std::vector<StreamPlace> places;                ///< one per group
   size_t update_begin = 0;          ///< groups [0, update_begin) are a micro-step, the rest the update
   std::vector<ValueId> placed;      ///< values with a place in the arena; lifetime i is placed[i]'s ...
   std::vector<Lifetime> lifetimes;  ///< ... and after those come the launches' scratch, one per group
@@ -32,6 +35,10 @@ struct Plan {
   /// The sum over the launches.
   Cost cost() const;
 };
+
+/// The launches of groups [begin, end) with their streams, as a program of its own: what they would wait for
+/// before `begin` is done when the program before ends.
+std::vector<RecordedLaunch> recorded_launches(const Plan& plan, size_t begin, size_t end);
 
 /// Groups, prepares and places `graph` for a backend. Graph inputs live in the arena for the whole step,
 /// graph outputs until its end.

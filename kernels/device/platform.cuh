@@ -3,6 +3,7 @@
 // of kernels/ only. Rules that both worlds share:
 //   SHARED(type, name, extents) and DYNAMIC_SHARED(name) instead of __shared__;
 //   launch() instead of <<<>>>;
+//   grid_dependency_wait() as every kernel's first statement, then grid_dependency_trigger();
 //   PTX through the functions of ptx.cuh, which the emulator mirrors one by one;
 //   warp functions with an explicit mask, __syncwarp() between lanes that share memory, no __activemask;
 //   counters across blocks: __syncthreads, __threadfence by the thread that does the atomic, atomic,
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/dependent_launch.h"
 #include "kernels/launch.h"
 
 #ifdef __CUDACC__
@@ -31,12 +33,33 @@
 
 namespace residuum::kernels {
 
+/// Whether the code that runs is of an architecture with griddepcontrol: on a newer GPU, code compiled for an
+/// older one has an empty grid_dependency_wait.
+template <typename Kernel>
+bool has_dependency_wait(Kernel* kernel) {
+  constexpr int kFirstVersion = 90;  // compute capability 9.0
+  cudaFuncAttributes attributes{};
+  return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= kFirstVersion;
+}
+
 /// Puts a kernel on a stream; `name` is what errors and traces call it. Allows more than 48 KB of dynamic
-/// shared memory where the launch wants it. Throws LaunchError.
+/// shared memory where the launch wants it; a dependent launch where DependentLaunches allows one. Throws
+/// LaunchError.
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             Stream stream, Arguments&&... arguments) {
   constexpr size_t kDefaultShared = 48 * 1024;
+  cudaLaunchAttribute dependent{};
+  dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  dependent.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &dependent;
+  const bool allowed = DependentLaunches::of_this_thread().take(stream, name);
+  config.numAttrs = allowed && has_dependency_wait(kernel) ? 1 : 0;
   cudaError_t status = cudaSuccess;
   if (shared_bytes > kDefaultShared) {
     status =
@@ -44,10 +67,10 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   }
   if (status == cudaSuccess) {
-    kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
-    status = cudaGetLastError();
+    status = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
   }
   if (status != cudaSuccess) {
+    cudaGetLastError();  // what is reported here is not reported again by the next call
     throw LaunchError(status, std::string(name) + ": " + cudaGetErrorString(status));
   }
 }

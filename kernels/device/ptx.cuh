@@ -82,4 +82,22 @@ __device__ __forceinline__ uint32_t round_to_tf32(float value) {
   return bits;
 }
 
+/// griddepcontrol.wait (9.7.13.13): until the grids that this one was launched behind are complete and their
+/// writes visible; at once when this is no dependent launch. Comes before every access to memory: reads of
+/// what those grids write, and writes to what they still read.
+__device__ __forceinline__ void grid_dependency_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\n" ::: "memory");
+#endif
+}
+/// griddepcontrol.launch_dependents (9.7.13.13), after the wait: the next grid's blocks may start, up to
+/// their own wait, once every block of this grid has said so or exited. That is when this grid's last blocks
+/// have started, so the early ones never take a place that a block of this grid could have; a large grid
+/// loses nothing, and the next one starts in its last wave. Before the wait it would let a third grid in.
+__device__ __forceinline__ void grid_dependency_trigger() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\n" :::);
+#endif
+}
+
 }  // namespace residuum::kernels

@@ -140,6 +140,8 @@ __device__ __forceinline__ void store_partial(const RowTiling& tiling, int sums,
 template <typename Policy>
 __global__ void __launch_bounds__(kReduceThreads, 2)
     sum_rows_kernel(const RowTiling tiling, const Policy policy, float* partials, unsigned* counter) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   constexpr int kColumns = kReduceWidth * kUnit, kSums = Policy::kSums, kFlight = Policy::kFlight;
   SHARED(float, memory, [(Policy::kVectors > 0 ? Policy::kVectors : 1) * kColumns]);
   SHARED(float, values, [kReduceThreads * kUnit]);

@@ -119,6 +119,8 @@ inline constexpr TilingRule kMapRule{kMapThreads, kMapWidth, 4096, 1, 16};
 template <typename Policy>
 __global__ void __launch_bounds__(kMapThreads, 2)
     map_rows_kernel(const RowTiling tiling, const Policy policy) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   constexpr int kVectors = Policy::kVectors, kColumns = kMapWidth * kUnit;
   SHARED(float, memory, [kVectors > 0 ? kVectors * kColumns : 1]);
   const auto coefficients = stage_coefficients<kVectors, kColumns>(tiling, policy, memory);

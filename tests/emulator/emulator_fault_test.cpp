@@ -259,6 +259,57 @@ TEST_F(EmulatorTest, SumsInTheOrderOfArrivalDiffer) {
 }
 #endif
 
+// ---- dependent launches ----
+
+/// Half of the threads wait for the grids before, when `some`; else all.
+__global__ void waiting_kernel(bool some, int* dst) {
+  if (!some || threadIdx.x < 32) kernels::grid_dependency_wait();
+  dst[threadIdx.x] = 1;
+}
+__global__ void trigger_first_kernel() {
+  kernels::grid_dependency_trigger();
+  kernels::grid_dependency_wait();
+}
+
+TEST_F(EmulatorTest, AGridThatDoesNotWaitForThoseBeforeIsNamed) {
+  std::vector<int> dst(64);
+  const auto run = [&](const char* name, bool some) {
+    return fault_of([&] { launch(name, waiting_kernel, 2, 64, 0, nullptr, some, dst.data()); });
+  };
+  EXPECT_EQ(run("ordinary", true), "") << "an ordinary launch need not wait";
+  options().every_grid_waits = true;
+  EXPECT_EQ(run("waiting", false), "");
+  const std::string text = run("hasty", true);
+  EXPECT_CONTAINS(text, "kernel hasty: block (");
+  EXPECT_CONTAINS(text, "grid_dependency_wait");
+  EXPECT_CONTAINS(fault_of([] { launch("eager", trigger_first_kernel, 1, 32, 0, nullptr); }),
+                  "grid_dependency_trigger comes before grid_dependency_wait");
+}
+
+TEST_F(EmulatorTest, ALaunchIsDependentOnlyRightBehindAnother) {
+  std::vector<int> dst(64);
+  options().record_launches = true;
+  clear_launch_records();
+  const auto run = [&](const char* name) {
+    launch(name, waiting_kernel, 1, 64, 0, nullptr, false, dst.data());
+    return launch_records().back().dependent;
+  };
+  kernels::DependentLaunches& dependent = kernels::DependentLaunches::of_this_thread();
+  EXPECT_FALSE(run("a"));
+  EXPECT_FALSE(run("b")) << "off at first";
+  dependent.use(true);
+  EXPECT_FALSE(run("c")) << "who knows what is before it";
+  EXPECT_TRUE(run("d"));
+  dependent.interrupt(nullptr);
+  EXPECT_FALSE(run("e"));
+  EXPECT_TRUE(run("f"));
+  const std::string text =
+      fault_of([&] { launch("hasty", waiting_kernel, 1, 64, 0, nullptr, true, dst.data()); });
+  EXPECT_CONTAINS(text, "grid_dependency_wait");
+  dependent.use(false);
+  EXPECT_FALSE(run("g"));
+}
+
 TEST_F(EmulatorTest, TheEmulatorGoesOnAfterAFault) {
   std::vector<float> dst(32);
   for (int i = 0; i < 3; ++i) {

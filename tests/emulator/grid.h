@@ -25,6 +25,7 @@ struct Thread : Position {
   unsigned number = 0;  ///< in its block
   unsigned lane = 0;
   CopyQueue copies;
+  bool waited = false;  ///< for the grids before, or need not
 };
 
 /// Lanes that wait at one call of a warp collective.

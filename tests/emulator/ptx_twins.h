@@ -39,4 +39,8 @@ void mma_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
               CallSite site = CallSite::current());
 uint32_t round_to_tf32(float value);
 
+/// Grids run one after another here: these only check that the wait is there, and comes first.
+void grid_dependency_wait();
+void grid_dependency_trigger();
+
 }  // namespace residuum::kernels

@@ -161,6 +161,10 @@ void record_access(const void* address, size_t bytes, bool write, const void* co
   if (!current) return;  // host code of a launcher
   const Thread& thread = current_thread();
   if (thread.fiber.owns(address) || detector().is_argument(address)) return;
+  if (!thread.waited && !thread.owner->shared.contains(address, 1)) {
+    fault_without_unwinding(std::string("global memory is ") + (write ? "written" : "read") + " at " +
+                            describe_code(code) + " before grid_dependency_wait");
+  }
   detector().record(thread, address, bytes, write ? AccessKind::kWrite : AccessKind::kRead, code);
 }
 

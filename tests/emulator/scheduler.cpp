@@ -97,6 +97,7 @@ void note_fault(const std::string& what) {
 }
 
 Fiber& exit_thread(Thread& self) {
+  if (!self.waited) fault("the thread has exited without grid_dependency_wait");
   Warp& warp = *self.warp;
   Block& block = *self.owner;
   remove_ready(self);
@@ -185,6 +186,7 @@ void start_block(Block& block) {
   for (unsigned i = 0; i < block.size; ++i) {
     Thread& thread = block.threads[i];
     thread.block = position;
+    thread.waited = !grid.launch->must_wait;
     thread.copies.clear();
     prepare_fiber(thread.fiber, i, thread_main);
   }
@@ -331,6 +333,23 @@ void fault_without_unwinding(const std::string& what) {
 void thread_fence() {
   if (race_detector) race_detector->fence(current_thread());
 }
+
+}  // namespace residuum::emulator
+
+namespace residuum::kernels {
+
+void grid_dependency_wait() {
+  emulator::current_thread().waited = true;
+}
+void grid_dependency_trigger() {
+  if (!emulator::current_thread().waited) {
+    emulator::fault("grid_dependency_trigger comes before grid_dependency_wait");
+  }
+}
+
+}  // namespace residuum::kernels
+
+namespace residuum::emulator {
 
 void run_grid(const Launch& launch, const Call& call) {
   const std::lock_guard lock(launch_mutex);

@@ -26,9 +26,11 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/dependent_launch.h"
 #include "kernels/launch.h"
 #include "tests/emulator/device_functions.h"
 #include "tests/emulator/execution.h"
+#include "tests/emulator/options.h"
 #include "tests/emulator/ptx_twins.h"
 #include "tests/emulator/runtime.h"
 
@@ -60,6 +62,8 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
                *static_cast<const Values*>(values));
   };
   emulator::Launch shape{name, grid, block, shared_bytes};
+  shape.dependent = DependentLaunches::of_this_thread().take(stream, name);
+  shape.must_wait = shape.dependent || (emulator::options().every_grid_waits && waits_for_grids(name));
   emulator::check_launch(shape);
   emulator::enqueue(
       stream, [shape = std::move(shape), values = Values{kernel, static_cast<Parameters>(arguments)...}] {

@@ -56,13 +56,13 @@ class HostDownload : public Download {
 /// The launches, one after the other.
 class LaunchList : public Program {
  public:
-  explicit LaunchList(std::vector<Launch*> launches) : launches_(std::move(launches)) {}
+  explicit LaunchList(std::vector<RecordedLaunch> launches) : launches_(std::move(launches)) {}
   void run(const StepParams& params) override {
-    for (Launch* launch : launches_) launch->run(params);
+    for (const RecordedLaunch& recorded : launches_) recorded.launch->run(params);
   }
 
  private:
-  std::vector<Launch*> launches_;
+  std::vector<RecordedLaunch> launches_;
 };
 
 int usable_cores() {
@@ -133,7 +133,8 @@ class CpuBackend : public Backend {
     const OneOpenMpThread sequential;
     return std::make_unique<CpuLaunch>(graph, group, pool_);
   }
-  std::unique_ptr<Program> record(std::vector<Launch*> launches) override {
+  int streams() const override { return 1; }
+  std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) override {
     return std::make_unique<LaunchList>(std::move(launches));
   }
   bool wants_weight_copies() const override { return false; }

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <cstdlib>
+#include <map>
 #include <vector>
 
 #include "engine/core/check.h"
+#include "kernels/dependent_launch.h"
 
 namespace residuum::cuda {
 namespace {
@@ -55,7 +57,8 @@ class Library {
 
 class LoadedCublas : public Cublas {
  public:
-  explicit LoadedCublas(Device& device) : workspace_(device.allocate(kWorkspaceBytes)) {
+  explicit LoadedCublas(Device& device) {
+    for (int i = 0; i < kStreams; ++i) workspaces_[device.stream(i)] = device.allocate(kWorkspaceBytes);
     library_.find(destroy_, "cublasDestroy_v2");
     library_.find(get_version_, "cublasGetVersion_v2");
     library_.find(set_stream_, "cublasSetStream_v2");
@@ -80,9 +83,9 @@ class LoadedCublas : public Cublas {
   void multiply(const MatrixProduct& p, const void* a, const void* b, void* dst,
                 kernels::Stream stream) const override {
     check_status(set_stream_(handle_, stream), "cublasSetStream");
-    // A workspace of its own (and one stream) makes results repeatable, and nothing is allocated in a
-    // capture.
-    check_status(set_workspace_(handle_, workspace_->data(), workspace_->bytes()), "cublasSetWorkspace");
+    // A workspace for each stream makes results repeatable, and nothing is allocated in a capture.
+    Memory& workspace = *workspaces_.at(stream);
+    check_status(set_workspace_(handle_, workspace.data(), workspace.bytes()), "cublasSetWorkspace");
     const auto whole = [](int64_t value) { return static_cast<int>(value); };
     const float one = 1, zero = 0;
     const bool plain = p.type != kernels::Element::kF32 || p.f32_math != kernels::F32Math::kTf32;
@@ -94,6 +97,7 @@ class LoadedCublas : public Cublas {
               whole(p.a_transposed ? p.rows : p.depth), &zero, dst, data_type(p.dst_type), whole(p.columns),
               plain ? kComputeF32 : kComputeTf32, kDefaultAlgorithm),
         "cublasGemmEx");
+    kernels::DependentLaunches::of_this_thread().interrupt(stream);  // it may end in other work than a kernel
   }
 
  private:
@@ -104,7 +108,7 @@ class LoadedCublas : public Cublas {
   }
 
   Library library_;
-  std::unique_ptr<Memory> workspace_;
+  std::map<kernels::Stream, std::unique_ptr<Memory>> workspaces_;
   Handle handle_ = nullptr;
   int (*destroy_)(Handle) = nullptr;
   int (*get_version_)(Handle, int*) = nullptr;

@@ -29,7 +29,8 @@ Cost cost_of(const Graph& graph, const Group& group, const std::vector<Step>& st
 class CudaBackend : public Backend {
  public:
   /// Without a device: for plans only.
-  CudaBackend(std::unique_ptr<Device> device, const BackendOptions& options) : device_(std::move(device)) {
+  CudaBackend(std::unique_ptr<Device> device, const BackendOptions& options)
+      : device_(std::move(device)), dependent_launch_(options.dependent_launch) {
     options_.f32_math = options.tf32 ? kernels::F32Math::kTf32 : kernels::F32Math::kTf32x3;
     if (options.cublas && device_) cublas_ = open_cublas(*device_);
     options_.cublas = cublas_.get();
@@ -66,10 +67,9 @@ class CudaBackend : public Backend {
     const Cost cost = cost_of(graph, group, steps);
     return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group), std::move(steps), cost);
   }
-  std::unique_ptr<Program> record(std::vector<Launch*> launches) override {
-    std::vector<const CudaLaunch*> own;
-    for (const Launch* launch : launches) own.push_back(dynamic_cast<const CudaLaunch*>(launch));
-    return std::make_unique<GraphProgram>(device(), std::move(own));
+  int streams() const override { return kStreams; }
+  std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) override {
+    return std::make_unique<GraphProgram>(device(), std::move(launches), dependent_launch_);
   }
   bool wants_weight_copies() const override { return true; }
   void synchronize() override { device().synchronize(); }
@@ -83,6 +83,7 @@ class CudaBackend : public Backend {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Cublas> cublas_;
   StepOptions options_;
+  bool dependent_launch_;
 };
 
 }  // namespace

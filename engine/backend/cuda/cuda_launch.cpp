@@ -51,7 +51,7 @@ void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch)
     bound.out = addresses_of(step.outputs, addresses);
     bound.scratch = scratch;
     bound.step = device().step_values();
-    bound.stream = device().stream();
+    bound.stream = device().stream(0);
     constants.push_back(step.constants ? step.constants(bound) : std::vector<std::byte>());
     bytes += aligned(constants.back().size());
   }
@@ -69,12 +69,15 @@ void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch)
 
 void CudaLaunch::run(const StepParams& params) {
   device().set_step(params);
-  enqueue();
+  enqueue(device().stream(0));
 }
 
-void CudaLaunch::enqueue() const {
+void CudaLaunch::enqueue(kernels::Stream stream) {
   try {
-    for (size_t i = 0; i < steps_.size(); ++i) steps_[i].enqueue(bound_[i]);
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      bound_[i].stream = stream;
+      steps_[i].enqueue(bound_[i]);
+    }
   } catch (const kernels::LaunchError& error) {
     fail(ErrorKind::kDevice, "launch '{}' failed: {}", name_, error.what());
   }

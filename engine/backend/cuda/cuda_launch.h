@@ -51,8 +51,8 @@ class CudaLaunch : public Launch {
   /// Sets the step's values and enqueues.
   void run(const StepParams& params) override;
   Cost cost() const override { return cost_; }
-  /// Puts the kernels on the device's stream. Throws Error(kDevice) naming the launch.
-  void enqueue() const;
+  /// Puts the kernels on a stream of the device. Throws Error(kDevice) naming the launch.
+  void enqueue(kernels::Stream stream);
 
  private:
   Device& device() const;

@@ -71,6 +71,7 @@ class Gpu : public Device {
   explicit Gpu(int ordinal)
       : properties_(usable_device(ordinal)),
         stream_(make_stream()),
+        side_(make_stream()),
         uploader_(stream_.get()),
         downloader_(stream_.get()),
         step_values_(make_device_block(sizeof(kernels::StepValues))) {}
@@ -110,7 +111,7 @@ class Gpu : public Device {
     return downloader_.download(src, bytes);
   }
 
-  kernels::Stream stream() const override { return stream_.get(); }
+  kernels::Stream stream(int index) const override { return index == 0 ? stream_.get() : side_.get(); }
   const kernels::StepValues* step_values() const override {
     return static_cast<const kernels::StepValues*>(step_values_.get());
   }
@@ -133,7 +134,7 @@ class Gpu : public Device {
   }
 
   cudaDeviceProp properties_;
-  StreamHandle stream_;
+  StreamHandle stream_, side_;
   Uploader uploader_;
   Downloader downloader_;
   DeviceBlock step_values_;

@@ -12,6 +12,8 @@
 
 namespace residuum::cuda {
 
+inline constexpr int kStreams = 2;
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -29,8 +31,9 @@ class Device {
   virtual void upload(std::byte* dst, const void* src, size_t bytes) = 0;
   /// A copy ordered after everything launched so far, to be waited for later.
   virtual std::unique_ptr<Download> download(const std::byte* src, size_t bytes) = 0;
-  /// The stream on which launches run.
-  virtual kernels::Stream stream() const = 0;
+  /// Stream `index` (below kStreams) of launches. Copies and everything outside of a program use stream 0; a
+  /// program waits for it at its start and is waited for by it at its end.
+  virtual kernels::Stream stream(int index) const = 0;
   /// Where kernels find the step's values; set_step is ordered like upload.
   virtual const kernels::StepValues* step_values() const = 0;
   virtual void set_step(const StepParams& params) = 0;

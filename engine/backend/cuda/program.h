@@ -1,4 +1,4 @@
-// Launches as one CUDA graph: recorded by capturing the stream at the first run, replayed by every run.
+// Launches as one CUDA graph: recorded by capturing the streams at the first run, replayed by every run.
 #pragma once
 
 #include <vector>
@@ -10,9 +10,10 @@ namespace residuum::cuda {
 
 class GraphProgram : public Program {
  public:
-  /// `device` and the launches must outlive this.
-  GraphProgram(Device& device, std::vector<const CudaLaunch*> launches)
-      : device_(device), launches_(std::move(launches)) {}
+  /// `device` and the launches (of this backend) must outlive this. `dependent`: kernels may start while the
+  /// one before ends.
+  GraphProgram(Device& device, std::vector<RecordedLaunch> launches, bool dependent)
+      : device_(device), launches_(std::move(launches)), dependent_(dependent) {}
 
   /// Throws Error(kDevice) naming the launch that could not be recorded; then nothing was put on the stream,
   /// which can be used as before.
@@ -22,7 +23,8 @@ class GraphProgram : public Program {
   GraphExecHandle capture() const;
 
   Device& device_;
-  std::vector<const CudaLaunch*> launches_;
+  std::vector<RecordedLaunch> launches_;
+  bool dependent_;
   GraphExecHandle graph_;
 };
 
