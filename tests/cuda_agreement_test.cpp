@@ -188,13 +188,16 @@ std::vector<double> cpu_deviations(const Graph& graph) {
   return deviations;
 }
 
-void expect_step(const NetCase& net, DType type, const TrainingPassOptions& options) {
+/// `joining`: the backend whose launches are compared; one node a launch on it too when `separate`.
+void expect_step(const NetCase& net, DType type, const TrainingPassOptions& options,
+                 Backend& joining = test_backend(), bool separate = true) {
   const std::vector<double> cpu =
       cpu_deviations(run_passes(net.forward(cpu_type(type)), training_passes(options)));
   const Graph graph = run_passes(net.forward(type), training_passes(options));
   const Tensors start = start_values(graph), exact = exact_step(graph, start);
   for (const Grouping grouping : {Grouping::kJoined, Grouping::kSeparate}) {
-    const auto cuda = values_after_step(graph, test_backend(), grouping, start, kParams);
+    if (grouping == Grouping::kSeparate && !separate) continue;
+    const auto cuda = values_after_step(graph, joining, grouping, start, kParams);
     size_t compared = 0;
     for (size_t id = 0; id < cuda.size(); ++id) {
       if (!cuda[id]) continue;
@@ -215,6 +218,22 @@ TEST(CudaAgreement, EveryValueOfAStep) {
       expect_step(net, type, passes(type, 1));
     }
   }
+}
+
+TEST(CudaAgreement, EveryValueOfAStepWithoutAKindOfFusion) {
+  const auto expect_without = [](const std::set<std::string>& off) {
+    const auto backend = make_backend("cuda", {.fusions_off = off});
+    TrainingPassOptions options = passes(DType::kBF16, 1);
+    options.absorbs = backend_passes(*backend).absorbs;
+    expect_step(kNets[2], DType::kBF16, options, *backend, false);
+  };
+  std::set<std::string> all;
+  for (const FusionKind& kind : test_backend().fusions()) {
+    SCOPED_TRACE(kind.name);
+    expect_without({kind.name});
+    all.insert(kind.name);
+  }
+  expect_without(all);
 }
 
 TEST(CudaAgreement, EveryValueOfAStepThatAccumulates) {
