@@ -393,6 +393,7 @@ void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, 
   const bool forms = arrays.d_dst.form != Form::kStored || arrays.src.form != Form::kStored;
   with_flag(forms, [&](auto flag) {
     constexpr bool kForms = flag.value;
+    static_assert(FilterBlock<kName, T, kMath, kAligned, kForms>::shared_bytes() <= kSharedBytes);
     launch("conv_backward_filter", conv_backward_filter_kernel<kName, T, kMath, kAligned, kForms>, grid,
            dim3(kTile.threads()), FilterBlock<kName, T, kMath, kAligned, kForms>::shared_bytes(), stream, g,
            arrays);

@@ -121,7 +121,7 @@ Step make_step(const StepSource& source, const BatchNormBackwardApply& op) {
     const BatchNormVectors vectors{as<float>(b.in[2]), as<float>(b.in[3]), as<float>(b.in[4]), nullptr,
                                    op.epsilon};
     kernels::batch_norm_backward_apply(rows, b.in[0], b.in[1], vectors, as<float>(b.in[5]),
-                                       as<float>(b.in[6]), b.out[0], b.stream);
+                                       as<float>(b.in[6]), nullptr, b.out[0], b.stream);
   });
 }
 
