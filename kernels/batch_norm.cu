@@ -163,7 +163,8 @@ struct Apply {
   }
 };
 
-/// dst = of_dy d_dst + (of_x src + constant): a backward pass of batch norm; without src the last two are 0.
+/// d_src = of_dy d_dst + (of_x src + constant) [+ addend]: a backward pass of batch norm; frozen: of_dy
+/// d_dst.
 template <typename T, bool kWholeUnits, bool kFrozen>
 struct BackwardApply {
   static constexpr int kVectors = kFrozen ? 1 : 3;
@@ -171,6 +172,7 @@ struct BackwardApply {
   const T *d_dst, *src;
   BatchNormVectors vectors;
   const float *d_gamma, *d_beta;
+  const T* addend;  ///< null: none
   T* d_src;
 
   __device__ __forceinline__ void coefficients(int64_t c, float (&values)[kVectors]) const {
@@ -196,6 +198,11 @@ struct BackwardApply {
       coefficients.load(2, span.column, constant);
 #pragma unroll
       for (int i = 0; i < kUnit; ++i) dy[i] = fmaf(factor[i], dy[i], fmaf(of_x[i], x[i], constant[i]));
+      if (addend != nullptr) {
+        load_unit<kWholeUnits>(addend + at, span.count, x);
+#pragma unroll
+        for (int i = 0; i < kUnit; ++i) dy[i] += x[i];
+      }
     }
     store_unit<kWholeUnits>(dy, d_src + at, span.count);
   }
@@ -256,15 +263,16 @@ void batch_norm_apply(const Rows& rows, const BatchNormApplyArgs& args, Stream s
 
 void batch_norm_backward_apply(const Rows& rows, const void* d_dst, const void* src,
                                const BatchNormVectors& vectors, const float* d_gamma, const float* d_beta,
-                               void* d_src, Stream stream) {
+                               const void* addend, void* d_src, Stream stream) {
   constexpr const char* kName = "batch_norm_backward_apply";
   require_rows(kName, rows);
   require_addresses(kName, {d_dst, src, d_src});
+  if (addend != nullptr) require_addresses(kName, {addend});
   with_rows(rows, [&](auto zero, auto whole) {
     using T = decltype(zero);
     const BackwardApply<T, whole.value, false> policy{
-        rows.rows, rows.channels, static_cast<const T*>(d_dst), static_cast<const T*>(src), vectors,
-        d_gamma,   d_beta,        static_cast<T*>(d_src)};
+        rows.rows, rows.channels, static_cast<const T*>(d_dst),  static_cast<const T*>(src), vectors,
+        d_gamma,   d_beta,        static_cast<const T*>(addend), static_cast<T*>(d_src)};
     map_rows(kName, rows.rows, rows.channels, policy, stream);
   });
 }
@@ -276,9 +284,9 @@ void batch_norm_frozen_backward(const Rows& rows, const void* d_dst, const Batch
   require_addresses(kName, {d_dst, d_src});
   with_rows(rows, [&](auto zero, auto whole) {
     using T = decltype(zero);
-    const BackwardApply<T, whole.value, true> policy{
-        rows.rows, rows.channels, static_cast<const T*>(d_dst), nullptr, vectors,
-        nullptr,   nullptr,       static_cast<T*>(d_src)};
+    const BackwardApply<T, whole.value, true> policy{rows.rows, rows.channels, static_cast<const T*>(d_dst),
+                                                     nullptr,   vectors,       nullptr,
+                                                     nullptr,   nullptr,       static_cast<T*>(d_src)};
     map_rows(kName, rows.rows, rows.channels, policy, stream);
   });
 }

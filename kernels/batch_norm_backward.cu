@@ -1,5 +1,5 @@
 // Sums per channel of a backward pass: d_gamma and d_beta of a batch norm together with the gradient g that
-// reaches it (residual sum or max pool before it, ReLU gate), which is then formed and stored in the same
+// reaches it (residual sum or pool before it, ReLU gate), which is then formed and stored in the same
 // sweep; and the gradient of a bias.
 #include "kernels/device/batch_norm.cuh"
 #include "kernels/device/pool_window.cuh"
@@ -38,13 +38,13 @@ struct TensorSource {
   }
 };
 
-/// Where g starts: the backward pass of a max pool.
-template <typename T, bool kWholeUnits>
+/// Where g starts: the backward pass of a pool.
+template <typename T, typename Gather>
 struct PoolSource {
   struct Item {
     Pack<T> a;
   };
-  MaxPoolGather<T, kWholeUnits> gather;
+  Gather gather;
 
   __device__ __forceinline__ Item load(const RowSpan& span, int64_t row) const { return {gather(span, row)}; }
   __device__ __forceinline__ void widen_into(const Item& item, float (&g)[kUnit]) const { widen(item.a, g); }
@@ -157,6 +157,15 @@ void require_arguments(const char* name, const Rows& rows, const BatchNormBackwa
   require_addresses(name, {args.d_a, args.src});
   require(args.gate != Gate::kTensor || args.gate_tensor != nullptr, name, "the gate's tensor is null");
   require(args.gate != Gate::kMask || args.gate_mask != nullptr, name, "the gate's mask is null");
+  if (args.average_pixels != 0) {
+    require_positive(name, "pixels of an image", args.average_pixels);
+    require(args.pool == nullptr && args.d_b == nullptr, name,
+            "an average pool has neither a max pool nor a second tensor beside it");
+    require(rows.rows % args.average_pixels == 0, name,
+            std::to_string(rows.rows) + " rows are no whole images of " +
+                std::to_string(args.average_pixels) + " pixels");
+    require_below(name, "rows", rows.rows, kPixelLimit);
+  }
   if (args.pool == nullptr) return;
   require_pool(name, *args.pool);
   require(args.argmax != nullptr && args.d_b == nullptr, name,
@@ -179,16 +188,18 @@ void batch_norm_backward_reduce(const Rows& rows, const BatchNormBackwardReduceA
     using T = decltype(zero);
     constexpr bool kWholeUnits = whole.value;
     const T* const d_a = static_cast<const T*>(args.d_a);
+    const auto sum = [&]<typename Source>(const Source& source) {
+      const BackwardSums<T, kWholeUnits, Source> policy{rows.channels, source, args};
+      sum_rows(kName, rows.rows, rows.channels, policy, workspace, counter, stream);
+    };
     if (args.pool != nullptr) {
-      using Source = PoolSource<T, kWholeUnits>;
-      const BackwardSums<T, kWholeUnits, Source> policy{
-          rows.channels, Source{{PoolWindow(*args.pool), d_a, args.argmax}}, args};
-      sum_rows(kName, rows.rows, rows.channels, policy, workspace, counter, stream);
+      using Gather = MaxPoolGather<T, kWholeUnits>;
+      sum(PoolSource<T, Gather>{Gather{PoolWindow(*args.pool), d_a, args.argmax}});
+    } else if (args.average_pixels != 0) {
+      using Gather = GlobalPoolGather<T, kWholeUnits>;
+      sum(PoolSource<T, Gather>{Gather(rows.channels, args.average_pixels, d_a)});
     } else {
-      using Source = TensorSource<T, kWholeUnits>;
-      const BackwardSums<T, kWholeUnits, Source> policy{
-          rows.channels, Source{rows.channels, d_a, static_cast<const T*>(args.d_b)}, args};
-      sum_rows(kName, rows.rows, rows.channels, policy, workspace, counter, stream);
+      sum(TensorSource<T, kWholeUnits>{rows.channels, d_a, static_cast<const T*>(args.d_b)});
     }
   });
 }

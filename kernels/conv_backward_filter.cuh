@@ -379,6 +379,8 @@ class FilterBlock {
 template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms>
 __global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
     conv_backward_filter_kernel(const FilterGeometry g, const FilterArrays arrays) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   DYNAMIC_SHARED(shared);
   FilterBlock<kName, T, kMath, kAligned, kForms>(g, arrays, shared).run();
 }
@@ -393,6 +395,7 @@ void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, 
   const bool forms = arrays.d_dst.form != Form::kStored || arrays.src.form != Form::kStored;
   with_flag(forms, [&](auto flag) {
     constexpr bool kForms = flag.value;
+    static_assert(FilterBlock<kName, T, kMath, kAligned, kForms>::shared_bytes() <= kSharedBytes);
     launch("conv_backward_filter", conv_backward_filter_kernel<kName, T, kMath, kAligned, kForms>, grid,
            dim3(kTile.threads()), FilterBlock<kName, T, kMath, kAligned, kForms>::shared_bytes(), stream, g,
            arrays);

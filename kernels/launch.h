@@ -185,11 +185,15 @@ struct BatchNormApplyArgs {
 void batch_norm_apply(const Rows& rows, const BatchNormApplyArgs& args, Stream stream);
 
 /// g = gate(d_a [+ d_b]); d_gamma = sum g * xhat; d_beta = sum g. With `pool`, d_a is the gradient of a max
-/// pool's output and g starts as the pool's backward pass (rows are the pool's source pixels).
+/// pool's output and g starts as the pool's backward pass (rows are the pool's source pixels); with
+/// `average_pixels` the same of a global average pool.
 struct BatchNormBackwardReduceArgs {
   const void *d_a = nullptr, *d_b = nullptr;  ///< d_b null: none
   const PoolShape* pool = nullptr;            ///< null: none
   const uint8_t* argmax = nullptr;            ///< of the pool
+  /// Not 0: d_a is the gradient of the mean over so many pixels of each image; g starts as d_a[image] /
+  /// pixels, rounded to the type as global_avg_pool_backward stores it.
+  int64_t average_pixels = 0;
   Gate gate = Gate::kOpen;
   const void* gate_tensor = nullptr;   ///< kTensor: dst of the ReLU
   const uint8_t* gate_mask = nullptr;  ///< kMask
@@ -201,10 +205,10 @@ struct BatchNormBackwardReduceArgs {
 size_t batch_norm_backward_reduce_workspace(const Rows& rows);
 void batch_norm_backward_reduce(const Rows& rows, const BatchNormBackwardReduceArgs& args, void* workspace,
                                 unsigned* counter, Stream stream);
-/// d_src = gamma inv_std (d_dst - d_beta / rows - xhat d_gamma / rows).
+/// d_src = gamma inv_std (d_dst - d_beta / rows - xhat d_gamma / rows) [+ addend], added before rounding.
 void batch_norm_backward_apply(const Rows& rows, const void* d_dst, const void* src,
                                const BatchNormVectors& vectors, const float* d_gamma, const float* d_beta,
-                               void* d_src, Stream stream);
+                               const void* addend, void* d_src, Stream stream);
 /// d_src = gamma inv_std d_dst.
 void batch_norm_frozen_backward(const Rows& rows, const void* d_dst, const BatchNormVectors& vectors,
                                 void* d_src, Stream stream);
@@ -297,6 +301,10 @@ void softmax_cross_entropy(int64_t n, int64_t k, float smoothing, const float* l
 /// d_logits = factor (softmax - target) / valid rows; factor is the loss scale.
 void softmax_cross_entropy_backward(int64_t n, int64_t k, float smoothing, float factor, const float* logits,
                                     const int32_t* labels, float* d_logits, Stream stream);
+/// Both in one launch: their bits.
+void softmax_cross_entropy_step(int64_t n, int64_t k, float smoothing, float factor, const float* logits,
+                                const int32_t* labels, float* loss, int32_t* counts, float* d_logits,
+                                void* workspace, unsigned* counter, Stream stream);
 
 // ---- many tensors in one launch (update.cu) ----
 

@@ -135,20 +135,12 @@ __global__ void __launch_bounds__(kReduceThreads, 2)
 template <typename T, bool kWholeUnits>
 struct GlobalAveragePoolBackward {
   static constexpr int kVectors = 0;
-  int64_t channels;
-  Divider by_pixels;
-  const T* d_dst;
+  GlobalPoolGather<T, kWholeUnits> gather;
   T* d_src;
-  float share;
 
   template <typename Vectors>
   __device__ __forceinline__ void row(const RowSpan& span, int64_t row, const Vectors&) const {
-    const int64_t image = by_pixels.quotient(static_cast<uint32_t>(row));
-    float d[kUnit];
-    load_unit<kWholeUnits>(d_dst + image * channels + span.channel, span.count, d);
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) d[i] *= share;
-    store_unit<kWholeUnits>(d, d_src + row * channels + span.channel, span.count);
+    store_pack<kWholeUnits>(gather(span, row), d_src + row * gather.channels + span.channel, span.count);
   }
 };
 
@@ -233,9 +225,8 @@ void global_avg_pool_backward(int64_t n, int64_t pixels, int64_t channels, Eleme
   require_addresses(kName, {d_dst, d_src});
   with_units(type, channels % kUnit == 0, [&](auto zero, auto whole) {
     using T = decltype(zero);
-    const GlobalAveragePoolBackward<T, whole.value> policy{
-        channels, Divider(pixels), static_cast<const T*>(d_dst), static_cast<T*>(d_src),
-        1.0f / static_cast<float>(pixels)};
+    const GlobalAveragePoolBackward<T, whole.value> policy{{channels, pixels, static_cast<const T*>(d_dst)},
+                                                           static_cast<T*>(d_src)};
     map_rows(kName, n * pixels, channels, policy, stream);
   });
 }

@@ -13,6 +13,12 @@ constexpr int kThreads = 256, kRowsPerBlock = kThreads / kWarp;
 struct LossPartial {
   double loss;
   int32_t valid, top1, top5;
+  __device__ __forceinline__ void add(const LossPartial& other) {
+    loss += other.loss;
+    valid += other.valid;
+    top1 += other.top1;
+    top5 += other.top5;
+  }
 };
 
 /// Highest logit and sum of exp(z - highest), in every lane; NaN when a logit is NaN.
@@ -29,12 +35,20 @@ __device__ __forceinline__ SoftmaxRow softmax_row(const float* z, int64_t k, int
   return row;
 }
 
+/// Logits and label of the row that a warp has; what follows of them is asked for when the label is a class.
+struct LossRow {
+  const float* z;
+  int64_t k;
+  int32_t label;
+  int lane;
+  __device__ __forceinline__ bool has_class() const { return label >= 0 && label < k; }
+};
+
 /// Loss and rank of one row, in every lane: lse - (1 - smoothing) z_label - smoothing mean(z).
-__device__ __forceinline__ LossPartial row_loss(const float* z, int64_t k, int32_t label, float smoothing,
-                                                int lane) {
+__device__ __forceinline__ LossPartial row_loss(const LossRow& at, const SoftmaxRow& row, float smoothing) {
+  const auto [z, k, label, lane] = at;
   if (label < 0) return {};
   if (label >= k) return {static_cast<double>(NAN), 1, 0, 0};
-  const SoftmaxRow row = softmax_row(z, k, lane);
   const float own = z[label];
   double sum = 0;
   int above = 0;
@@ -52,38 +66,39 @@ __device__ __forceinline__ LossPartial row_loss(const float* z, int64_t k, int32
           is_number && above < 5 ? 1 : 0};
 }
 
-__global__ void __launch_bounds__(kThreads)
-    softmax_cross_entropy_kernel(int64_t n, int64_t k, float smoothing, const float* logits,
-                                 const int32_t* labels, float* loss, int32_t* counts, LossPartial* partials,
-                                 unsigned* counter) {
-  grid_dependency_wait();
-  grid_dependency_trigger();
+/// d = the gradient of the row's logits, for the mean over `valid` rows.
+__device__ __forceinline__ void row_gradient(const LossRow& at, const SoftmaxRow& row, float smoothing,
+                                             float factor, double valid, float* d) {
+  const auto [z, k, label, lane] = at;
+  if (!at.has_class()) {
+    for (int64_t i = lane; i < k; i += kWarp) d[i] = label < 0 ? 0.0f : NAN;
+    return;
+  }
+  const float share = static_cast<float>(static_cast<double>(factor) / valid);
+  const float inverse_sum = static_cast<float>(1.0 / row.sum);
+  const float everywhere = smoothing / static_cast<float>(k);
+  for (int64_t i = lane; i < k; i += kWarp) {
+    const float target = i == label ? everywhere + (1.0f - smoothing) : everywhere;
+    d[i] = fmaf(expf(z[i] - row.highest), inverse_sum, -target) * share;
+  }
+}
+
+/// Adds up the rows of all blocks; the last block stores the results. `memory` is kThreads doubles of shared
+/// memory.
+__device__ __forceinline__ void finish_loss(const LossPartial& own, double* memory, LossPartial* partials,
+                                            unsigned* counter, float* loss, int32_t* counts) {
   SHARED(LossPartial, rows, [kRowsPerBlock]);
-  SHARED(double, memory, [kThreads]);
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp, lane = thread % kWarp;
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + warp;
-  const LossPartial own =
-      row < n ? row_loss(logits + row * k, k, labels[row], smoothing, lane) : LossPartial{};
-  if (lane == 0) rows[warp] = own;
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread % kWarp == 0) rows[thread / kWarp] = own;
   __syncthreads();
   if (thread == 0) {
     LossPartial sum{};
-    for (int i = 0; i < kRowsPerBlock; ++i) {
-      sum.loss += rows[i].loss;
-      sum.valid += rows[i].valid;
-      sum.top1 += rows[i].top1;
-      sum.top5 += rows[i].top5;
-    }
+    for (int i = 0; i < kRowsPerBlock; ++i) sum.add(rows[i]);
     partials[blockIdx.x] = sum;
   }
   if (!is_last_block(counter, gridDim.x)) return;
   LossPartial sum{};
-  for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) {
-    sum.loss += partials[i].loss;
-    sum.valid += partials[i].valid;
-    sum.top1 += partials[i].top1;
-    sum.top5 += partials[i].top5;
-  }
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) sum.add(partials[i]);
   const double total = block_total<kThreads>(sum.loss, memory);
   // Counts below 2^53 are exact in double.
   const double valid = block_total<kThreads>(sum.valid, memory);
@@ -97,32 +112,42 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// Null where a launch does not want it: loss with counts, partials and counter; d_logits.
+struct LossResults {
+  float* loss;
+  int32_t* counts;
+  LossPartial* partials;
+  unsigned* counter;
+  float* d_logits;
+};
+
+/// The loss (kLoss), its gradient (kGradient), or both of one softmax.
+template <bool kLoss, bool kGradient>
 __global__ void __launch_bounds__(kThreads)
-    softmax_cross_entropy_backward_kernel(int64_t n, int64_t k, float smoothing, float factor,
-                                          const float* logits, const int32_t* labels, float* d_logits) {
+    softmax_cross_entropy_kernel(int64_t n, int64_t k, float smoothing, float factor, const float* logits,
+                                 const int32_t* labels, const LossResults results) {
   grid_dependency_wait();
   grid_dependency_trigger();
   SHARED(double, memory, [kThreads]);
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp, lane = thread % kWarp;
-  int valid_here = 0;
-  for (int64_t i = thread; i < n; i += kThreads) valid_here += labels[i] >= 0 ? 1 : 0;
-  const double valid = block_total<kThreads>(valid_here, memory);
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + warp;
-  if (row >= n) return;
-  const int32_t label = labels[row];
-  const float* const z = logits + row * k;
-  float* const d = d_logits + row * k;
-  if (label < 0 || label >= k) {
-    for (int64_t i = lane; i < k; i += kWarp) d[i] = label < 0 ? 0.0f : NAN;
-    return;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + thread / kWarp;
+  double valid = 0;
+  if constexpr (kGradient) {
+    int valid_here = 0;
+    for (int64_t i = thread; i < n; i += kThreads) valid_here += labels[i] >= 0 ? 1 : 0;
+    valid = block_total<kThreads>(valid_here, memory);
   }
-  const SoftmaxRow softmax = softmax_row(z, k, lane);
-  const float share = static_cast<float>(static_cast<double>(factor) / valid);
-  const float inverse_sum = static_cast<float>(1.0 / softmax.sum);
-  const float everywhere = smoothing / static_cast<float>(k);
-  for (int64_t i = lane; i < k; i += kWarp) {
-    const float target = i == label ? everywhere + (1.0f - smoothing) : everywhere;
-    d[i] = fmaf(expf(z[i] - softmax.highest), inverse_sum, -target) * share;
+  LossPartial own{};
+  if (row < n) {
+    const LossRow at{logits + row * k, k, labels[row], lane};
+    const SoftmaxRow softmax = at.has_class() ? softmax_row(at.z, k, lane) : SoftmaxRow{};
+    if constexpr (kGradient) {
+      row_gradient(at, softmax, smoothing, factor, valid, results.d_logits + row * k);
+    }
+    if constexpr (kLoss) own = row_loss(at, softmax, smoothing);
+  }
+  if constexpr (kLoss) {
+    finish_loss(own, memory, results.partials, results.counter, results.loss, results.counts);
   }
 }
 
@@ -149,8 +174,9 @@ void softmax_cross_entropy(int64_t n, int64_t k, float smoothing, const float* l
   constexpr const char* kName = "softmax_cross_entropy";
   require_shape(kName, n, k);
   require_addresses(kName, {logits, labels, loss, counts, workspace});
-  launch(kName, softmax_cross_entropy_kernel, dim3(blocks_for(n)), dim3(kThreads), 0, stream, n, k, smoothing,
-         logits, labels, loss, counts, static_cast<LossPartial*>(workspace), counter);
+  const LossResults results{loss, counts, static_cast<LossPartial*>(workspace), counter, nullptr};
+  launch(kName, softmax_cross_entropy_kernel<true, false>, dim3(blocks_for(n)), dim3(kThreads), 0, stream, n,
+         k, smoothing, 0.0f, logits, labels, results);
 }
 
 void softmax_cross_entropy_backward(int64_t n, int64_t k, float smoothing, float factor, const float* logits,
@@ -158,8 +184,20 @@ void softmax_cross_entropy_backward(int64_t n, int64_t k, float smoothing, float
   constexpr const char* kName = "softmax_cross_entropy_backward";
   require_shape(kName, n, k);
   require_addresses(kName, {logits, labels, d_logits});
-  launch(kName, softmax_cross_entropy_backward_kernel, dim3(blocks_for(n)), dim3(kThreads), 0, stream, n, k,
-         smoothing, factor, logits, labels, d_logits);
+  const LossResults results{nullptr, nullptr, nullptr, nullptr, d_logits};
+  launch(kName, softmax_cross_entropy_kernel<false, true>, dim3(blocks_for(n)), dim3(kThreads), 0, stream, n,
+         k, smoothing, factor, logits, labels, results);
+}
+
+void softmax_cross_entropy_step(int64_t n, int64_t k, float smoothing, float factor, const float* logits,
+                                const int32_t* labels, float* loss, int32_t* counts, float* d_logits,
+                                void* workspace, unsigned* counter, Stream stream) {
+  constexpr const char* kName = "softmax_cross_entropy_step";
+  require_shape(kName, n, k);
+  require_addresses(kName, {logits, labels, loss, counts, d_logits, workspace});
+  const LossResults results{loss, counts, static_cast<LossPartial*>(workspace), counter, d_logits};
+  launch(kName, softmax_cross_entropy_kernel<true, true>, dim3(blocks_for(n)), dim3(kThreads), 0, stream, n,
+         k, smoothing, factor, logits, labels, results);
 }
 
 }  // namespace residuum::kernels

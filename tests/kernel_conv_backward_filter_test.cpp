@@ -210,7 +210,8 @@ void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, boo
         if (gradient) {
           const kernels::Rows rows{s.n * s.p() * s.q(), s.k, problem.type};
           kernels::batch_norm_backward_apply(rows, d_dst.a, d_dst.b, d_dst.vectors, d_dst.d_gamma,
-                                             d_dst.d_beta, const_cast<void*>(plain_d_dst.a), nullptr);
+                                             d_dst.d_beta, nullptr, const_cast<void*>(plain_d_dst.a),
+                                             nullptr);
         }
         if (apply) {
           const kernels::Rows rows{s.n * s.h * s.w, s.c, problem.type};

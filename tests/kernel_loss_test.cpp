@@ -12,7 +12,7 @@ namespace {
 
 using reference::Tensor;
 
-/// Both launchers on the same rows.
+/// Both launchers on the same rows, and the one that does both at once, which must give the same bits.
 struct LossRun {
   LossRun(const Tensor& logits, const Tensor& labels, float smoothing, float factor) {
     const int64_t n = logits.rows(), k = logits.channels();
@@ -22,12 +22,20 @@ struct LossRun {
     float* const out = test.output<float>(sizeof(float));
     int32_t* const tally = test.output<int32_t>(3 * sizeof(int32_t));
     float* const d = test.output<float>(static_cast<size_t>(n * k) * sizeof(float));
+    float* const loss_of_step = test.output<float>(sizeof(float));
+    int32_t* const tally_of_step = test.output<int32_t>(3 * sizeof(int32_t));
+    float* const d_of_step = test.output<float>(static_cast<size_t>(n * k) * sizeof(float));
     void* const workspace = test.workspace(kernels::softmax_cross_entropy_workspace(n));
     unsigned* const counter = test.counter();
     test.run([&] {
       kernels::softmax_cross_entropy(n, k, smoothing, z, y, out, tally, workspace, counter, nullptr);
       kernels::softmax_cross_entropy_backward(n, k, smoothing, factor, z, y, d, nullptr);
+      kernels::softmax_cross_entropy_step(n, k, smoothing, factor, z, y, loss_of_step, tally_of_step,
+                                          d_of_step, workspace, counter, nullptr);
     });
+    EXPECT_EQ(test.bytes(loss_of_step) == test.bytes(out), true) << "other loss in one launch";
+    EXPECT_EQ(test.bytes(tally_of_step) == test.bytes(tally), true) << "other counts in one launch";
+    EXPECT_EQ(test.bytes(d_of_step) == test.bytes(d), true) << "another gradient in one launch";
     loss = test.read(out, DType::kF32, {1});
     counts = test.read(tally, DType::kI32, {3});
     d_logits = test.read(d, DType::kF32, logits.shape);

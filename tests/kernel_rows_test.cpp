@@ -282,6 +282,66 @@ TEST(KernelRows, BatchNormBackwardReduceThroughAMaxPool) {
   }
 }
 
+TEST(KernelRows, BatchNormBackwardReduceThroughAGlobalAveragePool) {
+  for_all([](const Shape& shape, DType type) {
+    const int64_t n = shape[0], pixels = shape[1] * shape[2], c = shape[3];
+    KernelCase test;
+    const Norm norm(c);
+    const Rows rows = rows_of(shape, type);
+    const Tensor src = rounded_to(type, uniform_tensor(shape, 1)),
+                 z = rounded_to(type, relu(uniform_tensor(shape, 4)));
+    kernels::BatchNormBackwardReduceArgs args;
+    args.d_a = test.tensor(type, uniform_tensor({n, 1, 1, c}, 2));
+    args.average_pixels = pixels;
+    args.gate = Gate::kMask;
+    args.gate_mask = test.values(mask_of(z));
+    args.src = test.tensor(type, src);
+    args.vectors = norm.on(test);
+    args.g = test.output(type, shape);
+    args.d_gamma = test.output<float>(static_cast<size_t>(c) * 4);
+    args.d_beta = test.output<float>(static_cast<size_t>(c) * 4);
+    void* const workspace = test.workspace(batch_norm_backward_reduce_workspace(rows));
+    void* const unfused = test.output(type, shape);
+    unsigned* const counter = test.counter();
+    test.run([&] {
+      batch_norm_backward_reduce(rows, args, workspace, counter, nullptr);
+      global_avg_pool_backward(n, pixels, c, rows.type, args.d_a, unfused, nullptr);
+    });
+    const Tensor found = test.read(args.g, type, shape);
+    EXPECT_TRUE(matches(found, gated(test.read(unfused, type, shape), z, type), kExact))
+        << "other bits than the pool's own launcher";
+    expect_sums(test, norm, args, found, src);
+  });
+}
+
+TEST(KernelRows, BatchNormBackwardApplyAddsBeforeItRounds) {
+  for_all([](const Shape& shape, DType type) {
+    const Shape vector{shape[3]};
+    KernelCase test;
+    const Norm norm(shape[3]);
+    const Rows rows = rows_of(shape, type);
+    const Tensor d = rounded_to(type, uniform_tensor(shape, 1)),
+                 src = rounded_to(type, uniform_tensor(shape, 2)),
+                 addend = rounded_to(type, uniform_tensor(shape, 3)),
+                 d_gamma = rounded_to(DType::kF32, uniform_tensor(vector, 4)),
+                 d_beta = rounded_to(DType::kF32, uniform_tensor(vector, 5));
+    const kernels::BatchNormVectors vectors = norm.on(test);
+    const void *const in = test.tensor(type, d), *const x = test.tensor(type, src),
+                      *const more = test.tensor(type, addend);
+    const float *const gamma_sum = test.floats(d_gamma), *const beta_sum = test.floats(d_beta);
+    void *const plain = test.output(type, shape), *const joined = test.output(type, shape);
+    test.run([&] {
+      batch_norm_backward_apply(rows, in, x, vectors, gamma_sum, beta_sum, nullptr, plain, nullptr);
+      batch_norm_backward_apply(rows, in, x, vectors, gamma_sum, beta_sum, more, joined, nullptr);
+    });
+    const Tensor expected = reference::batch_norm_backward_apply(kEpsilon, d, src, norm.mean, norm.variance,
+                                                                 norm.gamma, d_gamma, d_beta);
+    EXPECT_TRUE(matches(test.read(plain, type, shape), expected, rounded_tolerance(type), 4));
+    EXPECT_TRUE(matches(test.read(joined, type, shape), reference::add(expected, addend),
+                        rounded_tolerance(type), 4));
+  });
+}
+
 /// The crop of an image with zeros around it, mirrored where wanted.
 Tensor cropped(const Tensor& images, const Tensor& windows, int64_t p, int64_t q) {
   const Nhwc in = Nhwc::of(images.shape);
@@ -405,6 +465,12 @@ TEST(KernelRows, ImpossibleArgumentsAreRefused) {
   kernels::BatchNormApplyArgs apply;
   apply.src = memory, apply.dst = memory, apply.mask = reinterpret_cast<uint8_t*>(memory);
   EXPECT_EQ(refusal([&] { batch_norm_apply(rows, apply, nullptr); }), kInvalidValue) << "a mask without ReLU";
+  kernels::BatchNormBackwardReduceArgs reduce;
+  reduce.d_a = memory, reduce.src = memory;
+  reduce.average_pixels = 3;
+  EXPECT_EQ(refusal([&] { batch_norm_backward_reduce(rows, reduce, memory, nullptr, nullptr); }),
+            kInvalidValue)
+      << "2 rows are no whole image of 3 pixels";
   kernels::CopyChannelsArgs copy{2, 8, 8, 1, 8, 0, kernels::Element::kF32, memory, memory, false};
   EXPECT_EQ(refusal([&] { copy_channels(copy, nullptr); }), kInvalidValue) << "more channels than src has";
   EXPECT_EQ(refusal([&] { kernels::add(rows, memory, memory, memory, nullptr); }), 0);

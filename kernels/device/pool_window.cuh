@@ -105,6 +105,28 @@ struct MaxPoolGather {
   }
 };
 
+/// The gradient of a global average pool's source: d_dst of the image times `share` = 1 / pixels.
+template <typename T, bool kWholeUnits>
+struct GlobalPoolGather {
+  int64_t channels;
+  Divider by_pixels;
+  const T* d_dst;
+  float share;
+
+  GlobalPoolGather(int64_t channel_count, int64_t pixels, const T* d)
+      : channels(channel_count), by_pixels(pixels), d_dst(d), share(1.0f / static_cast<float>(pixels)) {}
+
+  /// As it would be stored: rounded to T.
+  __device__ __forceinline__ Pack<T> operator()(const RowSpan& span, int64_t row) const {
+    const int64_t image = by_pixels.quotient(static_cast<uint32_t>(row));
+    float d[kUnit];
+    load_unit<kWholeUnits>(d_dst + image * channels + span.channel, span.count, d);
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) d[i] *= share;
+    return narrow<T>(d);
+  }
+};
+
 inline int64_t src_pixels(const PoolShape& shape) {
   return shape.n * shape.h * shape.w;
 }
