@@ -274,7 +274,7 @@ __global__ void trigger_first_kernel() {
 TEST_F(EmulatorTest, AGridThatDoesNotWaitForThoseBeforeIsNamed) {
   std::vector<int> dst(64);
   const auto run = [&](const char* name, bool some) {
-    return fault_of([&] { launch(name, waiting_kernel, 2, 64, 0, nullptr, some, dst.data()); });
+    return fault_of([&] { launch(name, waiting_kernel, 1, 64, 0, nullptr, some, dst.data()); });
   };
   EXPECT_EQ(run("ordinary", true), "") << "an ordinary launch need not wait";
   options().every_grid_waits = true;

@@ -159,9 +159,10 @@ void install_race_detector() {
 
 void record_access(const void* address, size_t bytes, bool write, const void* code) {
   if (!current) return;  // host code of a launcher
-  const Thread& thread = current_thread();
+  Thread& thread = current_thread();
   if (thread.fiber.owns(address) || detector().is_argument(address)) return;
   if (!thread.waited && !thread.owner->shared.contains(address, 1)) {
+    thread.waited = true;  // the text's own strings may be watched too
     fault_without_unwinding(std::string("global memory is ") + (write ? "written" : "read") + " at " +
                             describe_code(code) + " before grid_dependency_wait");
   }
