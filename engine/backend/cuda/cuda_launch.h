@@ -44,7 +44,7 @@ class CudaLaunch : public Launch {
  public:
   /// `name` stands in errors; `device` is null in a plan without a GPU, where bind and run throw. `cost` is
   /// that of the group's steps.
-  CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost);
+  CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost = {});
 
   size_t scratch_bytes() const override { return scratch_bytes_; }
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
