@@ -242,8 +242,8 @@ void expect_forms_for(DType type) {
 
 TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInBF16) {
   expect_forms_for(DType::kBF16);
-  // Several pieces, the last of them shorter; every tile of chunks.
-  expect_same_bits({{5, 31, 29, 8, 8, 3, 3, 1, 1, 1}, Element::kBF16, {}}, DType::kBF16, true, true, true, 1);
+  // Several pieces, the last of them shorter, whose sums round; every tile of chunks.
+  expect_same_bits({{5, 31, 29, 8, 8, 3, 3, 1, 1, 1}, Element::kBF16, {}}, DType::kBF16, true, true, true, 3);
   for (const TileName tile : {TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterSlim}) {
     const ConvProblem problem{{2, 9, 7, 16, 136, 3, 3, 1, 1, 1}, Element::kBF16, {}, static_cast<int>(tile)};
     expect_same_bits(problem, DType::kBF16, true, true, true, 1);
@@ -254,6 +254,33 @@ TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF16) {
 }
 TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF32) {
   expect_forms_for(DType::kF32);
+}
+
+/// Layers of ResNet-50 at batch 256 and of a CIFAR ResNet at batch 128.
+TEST(KernelFilter, PiecesFillTheChipAndCostLessThanTheyGain) {
+  const std::vector<ConvShape> layers = {
+      {256, 56, 56, 64, 64, 1, 1, 1, 0, 1},   {256, 56, 56, 64, 64, 3, 3, 1, 1, 1},
+      {256, 28, 28, 512, 256, 1, 1, 1, 0, 1}, {256, 14, 14, 256, 256, 3, 3, 1, 1, 1},
+      {256, 7, 7, 512, 2048, 1, 1, 1, 0, 1},  {256, 7, 7, 512, 512, 3, 3, 1, 1, 1},
+      {256, 224, 224, 3, 64, 7, 7, 2, 3, 1},  {128, 32, 32, 16, 16, 3, 3, 1, 1, 1},
+      {128, 16, 16, 32, 32, 3, 3, 1, 1, 1},   {128, 8, 8, 64, 64, 3, 3, 1, 1, 1},
+  };
+  for (const ConvShape& s : layers) {
+    const ConvProblem problem{s, Element::kBF16, {}};
+    SCOPED_TRACE(text(problem));
+    const kernels::FilterTiles all = kernels::filter_tiles(problem);
+    const int pieces = kernels::filter_pieces(problem);
+    EXPECT_LE(pieces * all.tiles, 2 * kernels::kMultiprocessors) << "blocks that are not resident at once";
+    EXPECT_GE(all.steps, 8 * pieces);
+    const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem);
+    EXPECT_LE(traffic.written + traffic.read, 2 * (s.src_elements() + s.dst_elements()));
+    if (s.h > 28) {
+      EXPECT_GE(pieces * all.tiles, 0.9 * kernels::kMultiprocessors);
+    }
+    if (s.n == 128) {
+      EXPECT_LE(pieces, 64) << "a third level of the tree for a short sum";
+    }
+  }
 }
 
 TEST(KernelFilter, TrafficOfWholeTilesIsTheWorkspace) {
