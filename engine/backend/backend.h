@@ -72,6 +72,11 @@ struct BackendOptions {
   int ordinal = 0;    ///< which GPU
   bool tf32 = false;  ///< CUDA: products of f32 convolutions and linear layers in TF32, as torch's allow_tf32
   bool cublas = false;  ///< CUDA: linear layers by cuBLAS instead of the engine's own kernels
+  bool cudnn = false;   ///< CUDA: convolutions by cuDNN where it can, instead of the engine's own kernels
+  /// CUDA: each group by the fastest of own kernels, cuBLAS and cuDNN, as measured. The libraries may be
+  /// missing, unless `cublas` or `cudnn` asks for them.
+  bool autotune = false;
+  std::string autotune_cache = {};  ///< file that keeps what was measured; empty: none
 };
 
 class Backend {

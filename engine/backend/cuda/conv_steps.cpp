@@ -1,7 +1,8 @@
 // Convolutions and linear layers. Tensor cores multiply factors of one type: what comes as f32 beside 16-bit
 // activations (master weights, the gradient of f32 logits) is first rounded to their type in the step's
 // scratch.
-#include "engine/backend/cuda/steps.h"
+#include "engine/backend/cuda/cudnn_steps.h"
+#include "engine/backend/cuda/factor.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -9,34 +10,6 @@ namespace {
 
 using kernels::ConvProblem;
 using kernels::Element;
-
-constexpr size_t kAlignment = 256;
-
-/// A factor of the products: as it is, or a copy of another type in scratch.
-class Factor {
- public:
-  Factor(const StepSource& source, const TensorDesc& desc, Element wanted)
-      : rows_(source.rows(desc)), wanted_(wanted) {
-    check(rows_.type == wanted || rows_.type == Element::kF32, ErrorKind::kDevice,
-          "node '{}' ({}): CUDA multiplies {} with its own type or f32, not with what it has here",
-          source.node.name, op_name(source.node.op), to_string(desc.dtype));
-  }
-  size_t scratch_bytes() const {
-    if (rows_.type == wanted_) return 0;
-    const size_t bytes = static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_);
-    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  }
-  /// The factor at `address`, in the wanted type.
-  const void* ready(const std::byte* address, std::byte* scratch, kernels::Stream stream) const {
-    if (rows_.type == wanted_) return address;
-    kernels::cast(rows_, address, wanted_, scratch, stream);
-    return scratch;
-  }
-
- private:
-  kernels::Rows rows_;
-  Element wanted_;
-};
 
 /// Products of the type of `activation`.
 ConvProblem problem_of(const StepSource& source, const ConvShape& shape, const TensorDesc& activation) {
@@ -106,14 +79,16 @@ Step cublas_step(const StepSource& source, MatrixProduct p, size_t a, size_t b) 
 }  // namespace
 
 Step make_step(const StepSource& source, const Conv& op) {
-  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
-  return forward_step(source,
-                      {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups});
+  const ConvShape shape = conv_shape(op, source.in(0).shape);
+  if (auto step = cudnn_step(source, shape, ConvPass::kForward)) return *step;
+  return forward_step(source, shape);
 }
 Step make_step(const StepSource& source, const ConvBackwardData& op) {
+  if (auto step = cudnn_step(source, op.shape, ConvPass::kBackwardData)) return *step;
   return backward_data_step(source, op.shape);
 }
 Step make_step(const StepSource& source, const ConvBackwardFilter& op) {
+  if (auto step = cudnn_step(source, op.shape, ConvPass::kBackwardFilter)) return *step;
   return backward_filter_step(source, op.shape);
 }
 

@@ -2,6 +2,7 @@
 
 #include "engine/backend/cuda/cuda_launch.h"
 #include "engine/backend/cuda/program.h"
+#include "engine/backend/cuda/step_choice.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -19,18 +20,22 @@ std::string launch_name(const Graph& graph, const Group& group) {
 class CudaBackend : public Backend {
  public:
   /// Without a device: for plans only.
-  CudaBackend(std::unique_ptr<Device> device, const BackendOptions& options) : device_(std::move(device)) {
-    options_.f32_math = options.tf32 ? kernels::F32Math::kTf32 : kernels::F32Math::kTf32x3;
-    if (options.cublas && device_) cublas_ = open_cublas(*device_);
-    options_.cublas = cublas_.get();
-  }
+  CudaBackend(std::unique_ptr<Device> device, const BackendOptions& options)
+      : device_(std::move(device)), choice_(device_.get(), options) {}
 
   std::string name() const override { return "cuda"; }
   std::string describe() const override {
     if (!device_) return "CUDA, for plans only: no GPU is used";
-    return cublas_ ? fmt::format("{}, {}", device_->describe(), cublas_->version()) : device_->describe();
+    return device_->describe() + choice_.describe();
   }
-  std::unique_ptr<Memory> allocate(size_t bytes) override { return device().allocate(bytes); }
+  std::unique_ptr<Memory> allocate(size_t bytes) override {
+    try {
+      return device().allocate(bytes);
+    } catch (const OutOfMemory&) {
+      choice_.stop_measuring();
+      throw;
+    }
+  }
   size_t free_bytes() const override { return device().free_bytes(); }
   void copy_to_device(std::byte* dst, const void* src, size_t bytes) override {
     device().copy_to_device(dst, src, bytes);
@@ -46,8 +51,9 @@ class CudaBackend : public Backend {
     return cuda::joins(graph, group, next);
   }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
-    return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group),
-                                        make_steps(graph, group, options_));
+    Candidate taken = choice_.steps_of(graph, group);
+    return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group), std::move(taken.steps),
+                                        std::move(taken.passed));
   }
   std::unique_ptr<Program> record(std::vector<Launch*> launches) override {
     std::vector<const CudaLaunch*> own;
@@ -64,8 +70,7 @@ class CudaBackend : public Backend {
   }
 
   std::unique_ptr<Device> device_;
-  std::unique_ptr<Cublas> cublas_;
-  StepOptions options_;
+  StepChoice choice_;
 };
 
 }  // namespace

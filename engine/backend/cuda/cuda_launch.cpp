@@ -7,12 +7,6 @@
 namespace residuum::cuda {
 namespace {
 
-constexpr size_t kAlignment = 256;
-
-size_t aligned(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 std::vector<std::byte*> addresses_of(const std::vector<ValueId>& ids, std::span<std::byte* const> addresses) {
   std::vector<std::byte*> result;
   for (const ValueId id : ids) result.push_back(addresses[static_cast<size_t>(id)]);
@@ -21,9 +15,11 @@ std::vector<std::byte*> addresses_of(const std::vector<ValueId>& ids, std::span<
 
 }  // namespace
 
-CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps)
-    : device_(device), name_(std::move(name)), steps_(std::move(steps)) {
+CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps,
+                       std::vector<PassedValue> passed)
+    : device_(device), name_(std::move(name)), steps_(std::move(steps)), passed_(std::move(passed)) {
   for (const Step& step : steps_) scratch_bytes_ = std::max(scratch_bytes_, aligned(step.scratch_bytes));
+  for (const PassedValue& value : passed_) scratch_bytes_ += aligned(value.bytes);
 }
 
 Device& CudaLaunch::device() const {
@@ -31,10 +27,15 @@ Device& CudaLaunch::device() const {
   return *device_;
 }
 
-void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch) {
+void CudaLaunch::bind(std::span<std::byte* const> outside, std::byte* scratch) {
+  std::vector<std::byte*> addresses(outside.begin(), outside.end());
+  for (const PassedValue& value : passed_) {
+    addresses[static_cast<size_t>(value.id)] = scratch;
+    scratch += aligned(value.bytes);
+  }
   bound_.clear();
   std::vector<std::vector<std::byte>> constants;
-  size_t bytes = kAlignment * steps_.size();  // a counter each, then the constants
+  size_t bytes = kScratchAlignment * steps_.size();  // a counter each, then the constants
   for (const Step& step : steps_) {
     Bound& bound = bound_.emplace_back();
     bound.in = addresses_of(step.inputs, addresses);
@@ -46,9 +47,9 @@ void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch)
     bytes += aligned(constants.back().size());
   }
   memory_ = device().allocate(bytes);
-  std::byte* next = memory_->data() + kAlignment * steps_.size();
+  std::byte* next = memory_->data() + kScratchAlignment * steps_.size();
   for (size_t i = 0; i < steps_.size(); ++i) {
-    bound_[i].counter = reinterpret_cast<unsigned*>(memory_->data() + kAlignment * i);
+    bound_[i].counter = reinterpret_cast<unsigned*>(memory_->data() + kScratchAlignment * i);
     if (constants[i].empty()) continue;
     device().copy_to_device(next, constants[i].data(), constants[i].size());
     bound_[i].constants = next;

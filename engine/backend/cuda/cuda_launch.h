@@ -9,12 +9,19 @@
 #include <vector>
 
 #include "engine/backend/cuda/cublas.h"
+#include "engine/backend/cuda/cudnn.h"
 #include "engine/backend/cuda/device.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
 #include "kernels/launch.h"
 
 namespace residuum::cuda {
+
+/// Where pieces of scratch begin.
+constexpr size_t kScratchAlignment = 256;
+constexpr size_t aligned(size_t bytes) {
+  return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+}
 
 /// What a step sees when it puts its kernels on a stream.
 struct Bound {
@@ -35,10 +42,16 @@ struct Step {
   std::function<void(const Bound&)> enqueue;
 };
 
+/// A value internal to the group that one step of a launch leaves for another, in the launch's scratch.
+struct PassedValue {
+  ValueId id = kNone;
+  size_t bytes = 0;
+};
+
 class CudaLaunch : public Launch {
  public:
   /// `name` stands in errors; `device` is null in a plan without a GPU, where bind and run throw.
-  CudaLaunch(Device* device, std::string name, std::vector<Step> steps);
+  CudaLaunch(Device* device, std::string name, std::vector<Step> steps, std::vector<PassedValue> passed = {});
 
   size_t scratch_bytes() const override { return scratch_bytes_; }
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
@@ -53,6 +66,7 @@ class CudaLaunch : public Launch {
   Device* device_;
   std::string name_;
   std::vector<Step> steps_;
+  std::vector<PassedValue> passed_;  ///< at the beginning of the scratch, one after the other
   std::vector<Bound> bound_;
   std::unique_ptr<Memory> memory_;  ///< counters and constants
   size_t scratch_bytes_ = 0;
@@ -62,6 +76,8 @@ class CudaLaunch : public Launch {
 struct StepOptions {
   kernels::F32Math f32_math = kernels::F32Math::kTf32x3;
   const Cublas* cublas = nullptr;  ///< of linear layers; null: the engine's own kernels
+  const Cudnn* cudnn = nullptr;    ///< of the convolutions it can compute; null: the engine's own kernels
+  size_t cudnn_rank = 0;           ///< which of the algorithms it offers, the last one if there are fewer
 };
 std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options);
 /// The rule by which nodes join into one launch.
