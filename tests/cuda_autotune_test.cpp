@@ -21,7 +21,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 using Header = AutotuneCache::Header;
 
@@ -65,9 +64,14 @@ struct FusedConv {
   Group group;
 };
 
+/// Tests run beside each other, so that files are named after them.
+std::string test_name() {
+  return ::testing::UnitTest::GetInstance()->current_test_info()->name();
+}
+
 class Autotune : public ::testing::Test {
  protected:
-  Autotune() : file_(fs::path(::testing::TempDir()) / "autotune_test" / "cache.json") {
+  Autotune() : file_(fs::path(::testing::TempDir()) / ("autotune_test_" + test_name()) / "cache.json") {
     setenv("RESIDUUM_CUDNN_LIBRARY", RESIDUUM_CUDNN_STAND_IN, 1);
     setenv("RESIDUUM_CUBLAS_LIBRARY", RESIDUUM_CUBLAS_STAND_IN, 1);
     emulator::reset();
@@ -367,7 +371,7 @@ class AutotunedTraining : public SmallRunTest {
   void choose_the_last() const {
     nlohmann::ordered_json file = nlohmann::ordered_json::parse(read_text_file(file_));
     for (auto& entry : file.at("sections").at(0).at("entries")) {
-      EXPECT_THAT(entry.at("excluded"), IsEmpty()) << entry.dump();
+      EXPECT_TRUE(entry.at("excluded").empty()) << entry.dump();
       for (const auto& [name, time] : entry.at("microseconds").items()) entry["choice"] = name;
     }
     write_file_atomically(file_, file.dump());

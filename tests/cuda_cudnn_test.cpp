@@ -15,7 +15,7 @@
 namespace residuum {
 namespace {
 
-using cuda::ConvPass;
+using cuda::CudnnPass;
 using reference::Tensor;
 
 const std::vector<ConvShape> kShapes = {
@@ -70,7 +70,7 @@ TEST_F(Cudnn, WhatItCannotComputeIsLeftToOwnKernels) {
 
 TEST_F(Cudnn, OffersOnlyWhatRepeatsItsBitsAndRounds32BitsAsAsked) {
   const auto library = cuda::open_cudnn();
-  for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData, ConvPass::kBackwardFilter}) {
+  for (const CudnnPass pass : {CudnnPass::kForward, CudnnPass::kBackwardData, CudnnPass::kBackwardFilter}) {
     const auto offered = library->algorithms({{kShapes[0], kernels::Element::kBF16}, pass});
     ASSERT_EQ(offered.size(), 2u) << "one is not deterministic, one does not suit";
     EXPECT_EQ(offered[0].workspace_bytes, 1000u);

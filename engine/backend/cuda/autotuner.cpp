@@ -64,7 +64,6 @@ class Runner {
         launch_(&device, "candidate " + candidate.name, candidate.steps, candidate.passed) {}
 
   const std::string& name() const { return name_; }
-  const CudaLaunch& launch() const { return launch_; }
   Results results(Trial& trial) {
     trial.bind(launch_);
     return trial.results_of(launch_);
@@ -163,12 +162,10 @@ size_t Autotuner::choose(const Graph& graph, const Group& group, const std::vect
 Measured Autotuner::measure(const Graph& graph, const Group& group, const std::vector<Candidate>& candidates,
                             const StepOptions& own) {
   std::vector<std::unique_ptr<Runner>> runners;
-  size_t scratch_bytes = 0;
   for (const Candidate& candidate : candidates) {
     runners.push_back(std::make_unique<Runner>(device_, candidate));
-    scratch_bytes = std::max(scratch_bytes, runners.back()->launch().scratch_bytes());
   }
-  Trial trial(device_, graph, group, scratch_bytes);
+  Trial trial(device_, graph, group, candidates);
   const TrialLimit limit = trial_limit(graph, group, own.f32_math);
   Measured measured;
   const Results expected = runners.front()->results(trial);

@@ -66,13 +66,13 @@ size_t cudnn_offers(const Graph& graph, const Node& node, const StepOptions& opt
   return std::visit(
       overloaded{
           [&](const Conv& op) {
-            return cudnn_algorithms(source, conv_shape(op, source.in(0).shape), ConvPass::kForward).size();
+            return cudnn_algorithms(source, conv_shape(op, source.in(0).shape), CudnnPass::kForward).size();
           },
           [&](const ConvBackwardData& op) {
-            return cudnn_algorithms(source, op.shape, ConvPass::kBackwardData).size();
+            return cudnn_algorithms(source, op.shape, CudnnPass::kBackwardData).size();
           },
           [&](const ConvBackwardFilter& op) {
-            return cudnn_algorithms(source, op.shape, ConvPass::kBackwardFilter).size();
+            return cudnn_algorithms(source, op.shape, CudnnPass::kBackwardFilter).size();
           },
           [](const auto&) { return size_t{0}; },
       },
@@ -154,8 +154,9 @@ std::string signature_of(const Graph& graph, const Group& group, const StepOptio
   std::string text = own.f32_math == kernels::F32Math::kTf32 ? "tf32; " : "";
   for (const NodeId id : group.nodes) {
     const Node& node = graph.node(id);
+    const std::string inputs = values(node.inputs), outputs = values(node.outputs);  // numbered in this order
     text += fmt::format("{}{}{}({}) -> ({})", id == group.nodes.front() ? "" : "; ", op_name(node.op),
-                        attributes_of(node.op), values(node.inputs), values(node.outputs));
+                        attributes_of(node.op), inputs, outputs);
   }
   return text;
 }

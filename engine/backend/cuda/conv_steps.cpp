@@ -80,15 +80,15 @@ Step cublas_step(const StepSource& source, MatrixProduct p, size_t a, size_t b) 
 
 Step make_step(const StepSource& source, const Conv& op) {
   const ConvShape shape = conv_shape(op, source.in(0).shape);
-  if (auto step = cudnn_step(source, shape, ConvPass::kForward)) return *step;
+  if (auto step = cudnn_step(source, shape, CudnnPass::kForward)) return *step;
   return forward_step(source, shape);
 }
 Step make_step(const StepSource& source, const ConvBackwardData& op) {
-  if (auto step = cudnn_step(source, op.shape, ConvPass::kBackwardData)) return *step;
+  if (auto step = cudnn_step(source, op.shape, CudnnPass::kBackwardData)) return *step;
   return backward_data_step(source, op.shape);
 }
 Step make_step(const StepSource& source, const ConvBackwardFilter& op) {
-  if (auto step = cudnn_step(source, op.shape, ConvPass::kBackwardFilter)) return *step;
+  if (auto step = cudnn_step(source, op.shape, CudnnPass::kBackwardFilter)) return *step;
   return backward_filter_step(source, op.shape);
 }
 

@@ -98,7 +98,7 @@ struct Functions {
   int (*set_groups)(Descriptor, int) = nullptr;
   int (*set_math)(Descriptor, int) = nullptr;
   int (*drop_conv)(Descriptor) = nullptr;
-  std::array<PassFunctions, 3> passes;  ///< by ConvPass
+  std::array<PassFunctions, 3> passes;  ///< by CudnnPass
 };
 
 void check_status(int status, const char* call) {
@@ -148,17 +148,17 @@ class Description {
   }
 
   /// In cuDNN's order: (src, weight) -> dst, (weight, d_dst) -> d_src, (src, d_dst) -> d_weight.
-  Descriptor first() const { return pass_ == ConvPass::kBackwardData ? weight_.get() : src_.get(); }
-  Descriptor second() const { return pass_ == ConvPass::kForward ? weight_.get() : dst_.get(); }
+  Descriptor first() const { return pass_ == CudnnPass::kBackwardData ? weight_.get() : src_.get(); }
+  Descriptor second() const { return pass_ == CudnnPass::kForward ? weight_.get() : dst_.get(); }
   Descriptor result() const {
-    return pass_ == ConvPass::kForward        ? dst_.get()
-           : pass_ == ConvPass::kBackwardData ? src_.get()
-                                              : weight_.get();
+    return pass_ == CudnnPass::kForward        ? dst_.get()
+           : pass_ == CudnnPass::kBackwardData ? src_.get()
+                                               : weight_.get();
   }
   Descriptor conv() const { return conv_.get(); }
 
  private:
-  ConvPass pass_;
+  CudnnPass pass_;
   Described src_, dst_, weight_, conv_;
 };
 
@@ -202,7 +202,7 @@ class LoadedCudnn : public Cudnn {
            void* dst, void* workspace, kernels::Stream stream) const override {
     const PassFunctions& pass = functions_.passes[static_cast<size_t>(problem.pass)];
     const Description d(functions_, problem, algorithm.math);
-    if (problem.pass != ConvPass::kForward) std::swap(a, b);
+    if (problem.pass != CudnnPass::kForward) std::swap(a, b);
     const float one = 1, zero = 0;
     check_status(functions_.set_stream(handle_, stream), "cudnnSetStream");
     check_status(pass.run(handle_, &one, d.first(), a, d.second(), b, d.conv(), algorithm.number, workspace,

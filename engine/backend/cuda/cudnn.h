@@ -11,13 +11,13 @@
 
 namespace residuum::cuda {
 
-enum class ConvPass : uint8_t { kForward, kBackwardData, kBackwardFilter };
+enum class CudnnPass : uint8_t { kForward, kBackwardData, kBackwardFilter };
 
 /// A convolution as cuDNN computes it: every tensor has the problem's type, d_weight too; sums are f32. Of
 /// type f32, math kTf32 may round factors to TF32, else products are plain f32.
 struct CudnnProblem {
   kernels::ConvProblem conv;
-  ConvPass pass = ConvPass::kForward;
+  CudnnPass pass = CudnnPass::kForward;
 };
 
 struct CudnnAlgorithm {

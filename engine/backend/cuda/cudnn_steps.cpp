@@ -8,27 +8,27 @@ namespace residuum::cuda {
 namespace {
 
 /// The activation whose type the products have.
-const TensorDesc& activation_of(const StepSource& source, ConvPass pass) {
-  return pass == ConvPass::kForward        ? source.in(0)
-         : pass == ConvPass::kBackwardData ? source.out(0)
-                                           : source.in(1);
+const TensorDesc& activation_of(const StepSource& source, CudnnPass pass) {
+  return pass == CudnnPass::kForward        ? source.in(0)
+         : pass == CudnnPass::kBackwardData ? source.out(0)
+                                            : source.in(1);
 }
 
-CudnnProblem problem_of(const StepSource& source, const ConvShape& shape, ConvPass pass) {
+CudnnProblem problem_of(const StepSource& source, const ConvShape& shape, CudnnPass pass) {
   return {{shape, source.element(activation_of(source, pass)), source.options.f32_math}, pass};
 }
 
 }  // namespace
 
 std::vector<CudnnAlgorithm> cudnn_algorithms(const StepSource& source, const ConvShape& shape,
-                                             ConvPass pass) {
+                                             CudnnPass pass) {
   const CudnnProblem problem = problem_of(source, shape, pass);
-  const bool other_result = pass == ConvPass::kForward && source.element(source.out(0)) != problem.conv.type;
+  const bool other_result = pass == CudnnPass::kForward && source.element(source.out(0)) != problem.conv.type;
   if (source.options.cudnn == nullptr || other_result) return {};
   return source.options.cudnn->algorithms(problem);
 }
 
-std::optional<Step> cudnn_step(const StepSource& source, const ConvShape& shape, ConvPass pass) {
+std::optional<Step> cudnn_step(const StepSource& source, const ConvShape& shape, CudnnPass pass) {
   const std::vector<CudnnAlgorithm> offered = cudnn_algorithms(source, shape, pass);
   if (offered.empty()) return std::nullopt;
   const CudnnAlgorithm algorithm = offered[std::min(source.options.cudnn_rank, offered.size() - 1)];

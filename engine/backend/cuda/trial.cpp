@@ -53,6 +53,17 @@ std::vector<std::byte> random_pattern(const TensorDesc& desc, uint32_t bound) {
   return encode_floats(values, desc.dtype);
 }
 
+/// The node that made a value, when it is a ReLU behind a batch_norm_apply; else kNone.
+NodeId gate_of(const Graph& graph, ValueId id) {
+  const NodeId relu = graph.value(id).producer;
+  if (relu == kNone || op_name(graph.node(relu).op) != "relu") return kNone;
+  const NodeId apply = graph.value(graph.node(relu).inputs[0]).producer;
+  return apply != kNone && std::holds_alternative<BatchNormApply>(graph.node(apply).op) ? relu : kNone;
+}
+const Node& normalisation_of(const Graph& graph, NodeId gate) {
+  return graph.node(graph.value(graph.node(gate).inputs[0]).producer);
+}
+
 bool is_float(DType type) {
   return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
 }
@@ -103,7 +114,7 @@ TrialLimit trial_limit(const Graph& graph, const Group& group, kernels::F32Math 
   return {kRounding * unit, kDiffering};
 }
 
-Trial::Trial(Device& device, const Graph& graph, const Group& group, size_t scratch_bytes)
+Trial::Trial(Device& device, const Graph& graph, const Group& group, const std::vector<Candidate>& candidates)
     : device_(device), graph_(graph) {
   std::set<ValueId> known(group.internal.begin(), group.internal.end());
   const auto place = [&](std::vector<Place>& places, const std::vector<ValueId>& ids) {
@@ -111,20 +122,54 @@ Trial::Trial(Device& device, const Graph& graph, const Group& group, size_t scra
       if (known.insert(id).second) places.push_back({id, device.allocate(graph.desc(id).bytes())});
     }
   };
-  for (const NodeId id : group.nodes) {
-    place(inputs_, graph.node(id).inputs);  // what a node before has made is known already
-    place(outputs_, graph.node(id).outputs);
+  for (const NodeId id : group.nodes) place(outputs_, graph.node(id).outputs);
+  for (const NodeId id : group.nodes) place(inputs_, graph.node(id).inputs);
+  size_t scratch_bytes = 0;
+  for (const Candidate& candidate : candidates) {
+    for (const Step& step : candidate.steps) place(inputs_, step.inputs);
+    const CudaLaunch launch(&device, candidate.name, candidate.steps, candidate.passed);
+    scratch_bytes = std::max(scratch_bytes, launch.scratch_bytes());
+  }
+  std::vector<NodeId> gates;
+  for (size_t i = 0; i < inputs_.size(); ++i) {  // grows
+    const NodeId gate = gate_of(graph, inputs_[i].id);
+    if (gate == kNone) continue;
+    gates.push_back(gate);
+    place(inputs_, normalisation_of(graph, gate).inputs);
   }
   scratch_ = device.allocate(scratch_bytes);
-  for (const Place& input : inputs_) fill_random(graph, group, input);
+  for (const Place& input : inputs_) fill_random(group, input);
+  compute(gates);
 }
 
-void Trial::bind(CudaLaunch& launch) const {
+/// Sources before what is computed from them: the last were found from the first.
+void Trial::compute(const std::vector<NodeId>& gates) const {
+  for (const NodeId gate : std::vector<NodeId>(gates.rbegin(), gates.rend())) {
+    const Node& apply = normalisation_of(graph_, gate);
+    std::vector<Step> steps;
+    for (const NodeId id : {graph_.value(apply.outputs[0]).producer, gate}) {
+      for (Step& step : make_steps(graph_, {{id}, {}}, {})) steps.push_back(std::move(step));
+    }
+    const ValueId between = apply.outputs[0];
+    CudaLaunch launch(&device_, graph_.node(gate).name, std::move(steps),
+                      {{between, graph_.desc(between).bytes()}});
+    const auto scratch = device_.allocate(launch.scratch_bytes());
+    launch.bind(addresses(), scratch->data());
+    launch.run({});
+    device_.synchronize();
+  }
+}
+
+std::vector<std::byte*> Trial::addresses() const {
   std::vector<std::byte*> addresses(graph_.values.size());
   for (const auto* places : {&inputs_, &outputs_}) {
     for (const Place& place : *places) addresses[static_cast<size_t>(place.id)] = place.memory->data();
   }
-  launch.bind(addresses, scratch_->data());
+  return addresses;
+}
+
+void Trial::bind(CudaLaunch& launch) const {
+  launch.bind(addresses(), scratch_->data());
 }
 
 std::vector<std::vector<std::byte>> Trial::results_of(CudaLaunch& launch) {
@@ -168,10 +213,10 @@ void Trial::fill(std::byte* dst, size_t bytes, const std::vector<std::byte>& pat
   }
 }
 
-void Trial::fill_random(const Graph& graph, const Group& group, const Place& place) const {
+void Trial::fill_random(const Group& group, const Place& place) const {
   if (place.memory->bytes() == 0) return;
   fill(place.memory->data(), place.memory->bytes(),
-       random_pattern(graph.desc(place.id), byte_bound(graph, group, place.id)));
+       random_pattern(graph_.desc(place.id), byte_bound(graph_, group, place.id)));
 }
 
 }  // namespace residuum::cuda

@@ -24,8 +24,9 @@ TrialLimit trial_limit(const Graph& graph, const Group& group, kernels::F32Math 
 
 class Trial {
  public:
-  /// Allocates the values that the group shares with others, and `scratch_bytes`. Throws OutOfMemory.
-  Trial(Device& device, const Graph& graph, const Group& group, size_t scratch_bytes);
+  /// Allocates what the candidates read and the group's results, and scratch for the largest. Throws
+  /// OutOfMemory. An input that is ReLU(BN(x)) is computed from x, as a candidate may compute it again.
+  Trial(Device& device, const Graph& graph, const Group& group, const std::vector<Candidate>& candidates);
 
   /// Binds the launch to the trial's memory.
   void bind(CudaLaunch& launch) const;
@@ -40,8 +41,11 @@ class Trial {
     ValueId id = kNone;
     std::unique_ptr<Memory> memory;
   };
+  std::vector<std::byte*> addresses() const;
   void fill(std::byte* dst, size_t bytes, const std::vector<std::byte>& pattern) const;
-  void fill_random(const Graph& graph, const Group& group, const Place& place) const;
+  void fill_random(const Group& group, const Place& place) const;
+  /// Runs those ReLUs, each behind its batch_norm_apply.
+  void compute(const std::vector<NodeId>& gates) const;
 
   Device& device_;
   const Graph& graph_;
