@@ -60,29 +60,10 @@ Candidate in_pieces(std::string name, const Graph& graph, const Group& group,
   return candidate;
 }
 
-/// How many algorithms cuDNN offers for a node; 0 for one that is no convolution.
-size_t cudnn_offers(const Graph& graph, const Node& node, const StepOptions& options) {
-  const StepSource source{graph, node, options};
-  return std::visit(
-      overloaded{
-          [&](const Conv& op) {
-            return cudnn_algorithms(source, conv_shape(op, source.in(0).shape), CudnnPass::kForward).size();
-          },
-          [&](const ConvBackwardData& op) {
-            return cudnn_algorithms(source, op.shape, CudnnPass::kBackwardData).size();
-          },
-          [&](const ConvBackwardFilter& op) {
-            return cudnn_algorithms(source, op.shape, CudnnPass::kBackwardFilter).size();
-          },
-          [](const auto&) { return size_t{0}; },
-      },
-      node.op);
-}
-
 void add_cudnn(std::vector<Candidate>& list, const Graph& graph, const Group& group, StepOptions options) {
   size_t offered = 0;
   for (const NodeId id : group.nodes) {
-    offered = std::max(offered, cudnn_offers(graph, graph.node(id), options));
+    offered = std::max(offered, cudnn_algorithms({graph, graph.node(id), options}).size());
   }
   for (size_t rank = 0; rank < std::min(offered, kMostCudnnAlgorithms); ++rank) {
     options.cudnn_rank = rank;

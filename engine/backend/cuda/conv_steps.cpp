@@ -1,7 +1,6 @@
 // Convolutions and linear layers. Tensor cores multiply factors of one type: what comes as f32 beside 16-bit
 // activations (master weights, the gradient of f32 logits) is first rounded to their type in the step's
 // scratch.
-#include "engine/backend/cuda/cudnn_steps.h"
 #include "engine/backend/cuda/factor.h"
 #include "engine/core/check.h"
 
@@ -79,16 +78,14 @@ Step cublas_step(const StepSource& source, MatrixProduct p, size_t a, size_t b) 
 }  // namespace
 
 Step make_step(const StepSource& source, const Conv& op) {
-  const ConvShape shape = conv_shape(op, source.in(0).shape);
-  if (auto step = cudnn_step(source, shape, CudnnPass::kForward)) return *step;
-  return forward_step(source, shape);
+  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
+  return forward_step(source,
+                      {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups});
 }
 Step make_step(const StepSource& source, const ConvBackwardData& op) {
-  if (auto step = cudnn_step(source, op.shape, CudnnPass::kBackwardData)) return *step;
   return backward_data_step(source, op.shape);
 }
 Step make_step(const StepSource& source, const ConvBackwardFilter& op) {
-  if (auto step = cudnn_step(source, op.shape, CudnnPass::kBackwardFilter)) return *step;
   return backward_filter_step(source, op.shape);
 }
 

@@ -2,37 +2,55 @@
 // kernel behind the convolution, out of the step's scratch.
 #include "engine/backend/cuda/cudnn_steps.h"
 
+#include <algorithm>
+
 #include "engine/backend/cuda/factor.h"
+#include "engine/core/overloaded.h"
 
 namespace residuum::cuda {
 namespace {
 
-/// The activation whose type the products have.
-const TensorDesc& activation_of(const StepSource& source, CudnnPass pass) {
-  return pass == CudnnPass::kForward        ? source.in(0)
-         : pass == CudnnPass::kBackwardData ? source.out(0)
-                                            : source.in(1);
+/// What the node is to cuDNN, products in the type of `activation`.
+CudnnProblem problem_of(const StepSource& source, const ConvShape& shape, CudnnPass pass,
+                        const TensorDesc& activation) {
+  return {{shape, source.element(activation), source.options.f32_math}, pass};
 }
-
-CudnnProblem problem_of(const StepSource& source, const ConvShape& shape, CudnnPass pass) {
-  return {{shape, source.element(activation_of(source, pass)), source.options.f32_math}, pass};
+std::optional<CudnnProblem> problem_of(const StepSource& source) {
+  using Found = std::optional<CudnnProblem>;
+  return std::visit(overloaded{
+                        [&](const Conv& op) -> Found {
+                          const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
+                          const ConvShape shape{n,           h,           w,         c,      op.out_channels,
+                                                op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups};
+                          return problem_of(source, shape, CudnnPass::kForward, source.in(0));
+                        },
+                        [&](const ConvBackwardData& op) -> Found {
+                          return problem_of(source, op.shape, CudnnPass::kBackwardData, source.out(0));
+                        },
+                        [&](const ConvBackwardFilter& op) -> Found {
+                          return problem_of(source, op.shape, CudnnPass::kBackwardFilter, source.in(1));
+                        },
+                        [](const auto&) -> Found { return std::nullopt; },
+                    },
+                    source.node.op);
 }
 
 }  // namespace
 
-std::vector<CudnnAlgorithm> cudnn_algorithms(const StepSource& source, const ConvShape& shape,
-                                             CudnnPass pass) {
-  const CudnnProblem problem = problem_of(source, shape, pass);
-  const bool other_result = pass == CudnnPass::kForward && source.element(source.out(0)) != problem.conv.type;
-  if (source.options.cudnn == nullptr || other_result) return {};
-  return source.options.cudnn->algorithms(problem);
+std::vector<CudnnAlgorithm> cudnn_algorithms(const StepSource& source) {
+  if (source.options.cudnn == nullptr) return {};
+  const std::optional<CudnnProblem> problem = problem_of(source);
+  if (!problem) return {};
+  const bool other_result =
+      problem->pass != CudnnPass::kBackwardFilter && source.element(source.out(0)) != problem->conv.type;
+  return other_result ? std::vector<CudnnAlgorithm>() : source.options.cudnn->algorithms(*problem);
 }
 
-std::optional<Step> cudnn_step(const StepSource& source, const ConvShape& shape, CudnnPass pass) {
-  const std::vector<CudnnAlgorithm> offered = cudnn_algorithms(source, shape, pass);
+std::optional<Step> cudnn_step(const StepSource& source) {
+  const std::vector<CudnnAlgorithm> offered = cudnn_algorithms(source);
   if (offered.empty()) return std::nullopt;
   const CudnnAlgorithm algorithm = offered[std::min(source.options.cudnn_rank, offered.size() - 1)];
-  const CudnnProblem problem = problem_of(source, shape, pass);
+  const CudnnProblem problem = *problem_of(source);
   const kernels::Element type = problem.conv.type;
   const Factor a(source, source.in(0), type), b(source, source.in(1), type);
   const bool widened = source.element(source.out(0)) != type;

@@ -7,12 +7,11 @@
 
 namespace residuum::cuda {
 
-/// The algorithms cuDNN offers for the convolution node, which computes `pass` of `shape`; none when the
-/// options have no cuDNN, or the result of the node is of another type than its factors.
-std::vector<CudnnAlgorithm> cudnn_algorithms(const StepSource& source, const ConvShape& shape,
-                                             CudnnPass pass);
+/// The algorithms cuDNN offers for a node; none when it is no convolution, the options have no cuDNN, or the
+/// node's result is of another type than its factors.
+std::vector<CudnnAlgorithm> cudnn_algorithms(const StepSource& source);
 
 /// The node by the algorithm that the options choose; nothing when cudnn_algorithms has none.
-std::optional<Step> cudnn_step(const StepSource& source, const ConvShape& shape, CudnnPass pass);
+std::optional<Step> cudnn_step(const StepSource& source);
 
 }  // namespace residuum::cuda

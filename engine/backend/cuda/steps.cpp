@@ -1,5 +1,6 @@
 #include "engine/backend/cuda/steps.h"
 
+#include "engine/backend/cuda/cudnn_steps.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -34,6 +35,10 @@ std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepO
     const StepSource source{graph, graph.node(fused.first), options};
     switch (fused.kind) {
       case FusedKind::kNode:
+        if (auto step = cudnn_step(source)) {
+          steps.push_back(std::move(*step));
+          break;
+        }
         steps.push_back(std::visit([&](const auto& op) { return make_step(source, op); }, source.node.op));
         break;
       case FusedKind::kWindow:

@@ -30,10 +30,6 @@ T* as(std::byte* address) {
 }
 
 // conv_steps.cpp: convolutions and linear layers
-inline ConvShape conv_shape(const Conv& op, const Shape& src) {
-  const auto [n, h, w, c] = Nhwc::of(src);
-  return {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups};
-}
 Step make_step(const StepSource& source, const Conv& op);
 Step make_step(const StepSource& source, const ConvBackwardData& op);
 Step make_step(const StepSource& source, const ConvBackwardFilter& op);
