@@ -24,6 +24,8 @@ struct Options {
   int64_t batch = 128;
   int threads = 0, warmup = 3, steps = 10;
   bool recompute = false, per_launch = false;
+  bool cudnn = false, autotune = false;
+  std::string autotune_cache;
 };
 
 Options parse(int argc, char** argv) {
@@ -39,6 +41,9 @@ Options parse(int argc, char** argv) {
   app.add_option("--warmup", o.warmup, "steps before measuring")->capture_default_str();
   app.add_option("--steps", o.steps, "steps measured")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_flag("--recompute", o.recompute, "forget activations inside blocks");
+  app.add_flag("--cudnn", o.cudnn, "convolutions by cuDNN where it can");
+  app.add_flag("--autotune", o.autotune, "each launch by the fastest of own kernels and libraries");
+  app.add_option("--autotune-cache", o.autotune_cache, "file that keeps what was measured");
   app.add_flag("--per-launch", o.per_launch, "also time each launch");
   try {
     app.parse(argc, argv);
@@ -92,8 +97,12 @@ nlohmann::json time_launches(Executor& executor, const StepParams& params, int s
 }
 
 nlohmann::json measure(const Options& o) {
-  const std::unique_ptr<Backend> backend = make_backend(
-      o.device, {.threads = o.threads, .tf32 = precision_named(o.precision) == Precision::kTF32});
+  const std::unique_ptr<Backend> backend =
+      make_backend(o.device, {.threads = o.threads,
+                              .tf32 = precision_named(o.precision) == Precision::kTF32,
+                              .cudnn = o.cudnn,
+                              .autotune = o.autotune,
+                              .autotune_cache = o.autotune_cache});
   ModelOptions model;
   model.batch = o.batch;
   model.activation = activation_type(precision_named(o.precision));

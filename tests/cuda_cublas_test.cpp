@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "engine/core/check.h"
-#include "tests/graph_run.h"
+#include "tests/one_node.h"
 #include "tests/op_case.h"
 #include "tests/random_tensor.h"
 
@@ -21,21 +21,8 @@ class Cublas : public ::testing::Test {
     backend_ = make_backend("cuda", {.cublas = true});
   }
 
-  /// The result of one node by cuBLAS.
   Tensor run(const Op& op, const std::vector<std::pair<DType, Tensor>>& inputs) {
-    Graph graph;
-    std::vector<ValueId> ids;
-    for (const auto& [type, value] : inputs) {
-      ids.push_back(
-          graph.add_persistent("input" + std::to_string(ids.size()), {type, value.shape}, ValueKind::kInput));
-    }
-    const ValueId dst = graph.add_node("node", op, ids)[0];
-    graph.outputs["dst"] = dst;
-    GraphRun run(graph, *backend_, Grouping::kSeparate);
-    for (size_t i = 0; i < ids.size(); ++i) run.write(ids[i], inputs[i].second);
-    run.run({});
-    EXPECT_EQ(run.overruns(), std::vector<std::string>{});
-    return run.read(dst);
+    return run_node(*backend_, op, inputs);
   }
 
   std::unique_ptr<Backend> backend_;

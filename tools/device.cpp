@@ -1,12 +1,39 @@
 #include "tools/device.h"
 
+#include <cstdlib>
+#include <filesystem>
+
 namespace residuum {
+namespace {
+
+/// residuum/autotune.json in the user's cache directory; empty when the environment names none.
+std::string usual_cache_file() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::filesystem::path(value == nullptr ? "" : value);
+  };
+  std::filesystem::path directory = variable("XDG_CACHE_HOME");
+  if (directory.empty() && !variable("HOME").empty()) directory = variable("HOME") / ".cache";
+  return directory.empty() ? std::string() : (directory / "residuum" / "autotune.json").string();
+}
+
+}  // namespace
 
 void add_device_options(CLI::App& command, DeviceOptions& options) {
   command.add_option("--device", options.device, "auto (the best one present), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
   command.add_flag("--cublas", options.cublas, "On a GPU, linear layers by cuBLAS instead of own kernels");
+  command.add_flag("--cudnn", options.cudnn,
+                   "On a GPU, convolutions by cuDNN where it can, instead of own kernels");
+  CLI::Option* autotune = command.add_flag("--autotune", options.autotune,
+                                           "On a GPU, measure own kernels, cuDNN and cuBLAS (those there "
+                                           "are) once for each shape, use the fastest");
+  command
+      .add_option("--autotune-cache", options.cache_file,
+                  "What was measured; default residuum/autotune.json in $XDG_CACHE_HOME or ~/.cache")
+      ->type_name("FILE")
+      ->needs(autotune);
 }
 
 void add_threads_option(CLI::App& command, int& threads) {
@@ -16,8 +43,13 @@ void add_threads_option(CLI::App& command, int& threads) {
 }
 
 std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision) {
-  return make_backend(options.device,
-                      {.threads = threads, .tf32 = precision == Precision::kTF32, .cublas = options.cublas});
+  return make_backend(options.device, {.threads = threads,
+                                       .tf32 = precision == Precision::kTF32,
+                                       .cublas = options.cublas,
+                                       .cudnn = options.cudnn,
+                                       .autotune = options.autotune,
+                                       .autotune_cache = options.cache_file.empty() ? usual_cache_file()
+                                                                                    : options.cache_file});
 }
 
 }  // namespace residuum

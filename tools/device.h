@@ -1,4 +1,4 @@
-// The options --device, --cublas and --threads, and the device they name.
+// The options --device, --cublas, --cudnn, --autotune and --threads, and the device they name.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,10 +12,13 @@ namespace residuum {
 
 struct DeviceOptions {
   std::string device = "auto";
-  bool cublas = false;  ///< CUDA: linear layers by cuBLAS
+  bool cublas = false;     ///< CUDA: linear layers by cuBLAS
+  bool cudnn = false;      ///< CUDA: convolutions by cuDNN
+  bool autotune = false;   ///< CUDA: every launch by what is fastest
+  std::string cache_file;  ///< of the autotuner; empty: the usual one
 };
 
-/// --device and --cublas.
+/// --device, --cublas, --cudnn, --autotune and --autotune-cache.
 void add_device_options(CLI::App& command, DeviceOptions& options);
 void add_threads_option(CLI::App& command, int& threads);
 

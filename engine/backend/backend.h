@@ -91,6 +91,11 @@ struct BackendOptions {
   bool cublas = false;           ///< CUDA: linear layers by cuBLAS instead of the engine's own kernels
   bool dependent_launch = true;  ///< CUDA: kernels start while the one before ends, where the GPU can
   std::set<std::string> fusions_off = {};  ///< names of Backend::fusions() that are left out
+  bool cudnn = false;  ///< CUDA: convolutions by cuDNN where it can, instead of the engine's own kernels
+  /// CUDA: each group by the fastest of own kernels, cuBLAS and cuDNN, as measured. The libraries may be
+  /// missing, unless `cublas` or `cudnn` asks for them.
+  bool autotune = false;
+  std::string autotune_cache = {};  ///< file that keeps what was measured; empty: none
 };
 
 class Backend {

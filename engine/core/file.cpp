@@ -310,6 +310,14 @@ DirectoryLock::DirectoryLock(const fs::path& directory) {
   write_all(file_, bytes_of(fmt::format("process {} on host {}", ::getpid(), host.data())), path);
 }
 
+FileLock::FileLock(const fs::path& path) : file_(open_file(path, O_RDWR | O_CREAT)) {
+  while (::flock(file_.get(), LOCK_EX) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != ENOTSUP && errno != ENOSYS && errno != ENOLCK) fail_io("lock", path);
+    return;
+  }
+}
+
 void inject_file_faults(std::string_view spec) {
   FaultSwitch::instance().arm(spec);
 }

@@ -108,6 +108,17 @@ class DirectoryLock {
   FileDescriptor file_;
 };
 
+/// Exclusive use of what a lock file stands for, waited for; the file stays, and a dead process's lock is
+/// free.
+class FileLock {
+ public:
+  /// Creates the file when it is absent. Throws Error(kIo). On a file system without locks nothing is locked.
+  explicit FileLock(const std::filesystem::path& path);
+
+ private:
+  FileDescriptor file_;
+};
+
 /// For tests: replaces the faults of RESIDUUM_FAULT by `spec` (empty: none) and counts calls from one again.
 /// Throws Error(kUsage) for a spec that is not understood.
 void inject_file_faults(std::string_view spec);

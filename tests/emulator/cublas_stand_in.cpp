@@ -1,14 +1,16 @@
 // A library with the functions of cuBLAS that the CUDA backend loads, for the emulated runtime: naive
 // products in double, put on the emulated stream. The program that loads it exports emulator::enqueue.
 // Invariant: what the real library would refuse (no workspace during use, unknown types) fails here too.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include <cstdint>
+#include <optional>
 
 #include "tests/emulator/runtime.h"
+#include "tests/emulator/stand_in_values.h"
 
 namespace {
+
+using residuum::emulator::load;
+using residuum::emulator::store;
+using residuum::emulator::Stored;
 
 struct Context {
   CUstream_st* stream = nullptr;
@@ -17,33 +19,12 @@ struct Context {
 
 constexpr int kSuccess = 0, kNotInitialized = 1, kInvalidValue = 7;
 
-double load(const void* values, int type, int64_t i) {
-  switch (type) {
-    case 0:
-      return double{static_cast<const float*>(values)[i]};
-    case 2:
-      return double{__half2float(static_cast<const __half*>(values)[i])};
-    default:
-      return double{__bfloat162float(static_cast<const __nv_bfloat16*>(values)[i])};
-  }
-}
-
-void store(void* values, int type, int64_t i, double value) {
-  const float rounded = static_cast<float>(value);
-  switch (type) {
-    case 0:
-      static_cast<float*>(values)[i] = rounded;
-      return;
-    case 2:
-      static_cast<__half*>(values)[i] = __float2half_rn(rounded);
-      return;
-    default:
-      static_cast<__nv_bfloat16*>(values)[i] = __float2bfloat16_rn(rounded);
-  }
-}
-
-bool is_type(int type) {
-  return type == 0 || type == 2 || type == 14;
+/// Of cudaDataType_t.
+std::optional<Stored> stored_type(int type) {
+  if (type == 0) return Stored::kF32;
+  if (type == 2) return Stored::kF16;
+  if (type == 14) return Stored::kBF16;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -76,9 +57,9 @@ int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int k, const vo
                  int c_type, int ldc, int compute, int) {
   const Context& context = *static_cast<const Context*>(handle);
   if (context.workspace_bytes == 0) return kNotInitialized;
-  const bool legal = is_type(a_type) && a_type == b_type && is_type(c_type) &&
-                     (compute == 68 || compute == 77) && lda >= (op_a == 0 ? m : k) &&
-                     ldb >= (op_b == 0 ? k : n) && ldc >= m;
+  const std::optional<Stored> type = stored_type(a_type), dst_type = stored_type(c_type);
+  const bool legal = type && a_type == b_type && dst_type && (compute == 68 || compute == 77) &&
+                     lda >= (op_a == 0 ? m : k) && ldb >= (op_b == 0 ? k : n) && ldc >= m;
   if (!legal) return kInvalidValue;
   const double scale = double{*static_cast<const float*>(alpha)},
                keep = double{*static_cast<const float*>(beta)};
@@ -87,11 +68,11 @@ int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int k, const vo
       for (int64_t i = 0; i < m; ++i) {
         double sum = 0;
         for (int64_t l = 0; l < k; ++l) {
-          sum += load(a, a_type, op_a == 0 ? l * lda + i : i * lda + l) *
-                 load(b, b_type, op_b == 0 ? j * ldb + l : l * ldb + j);
+          sum += load(a, *type, op_a == 0 ? l * lda + i : i * lda + l) *
+                 load(b, *type, op_b == 0 ? j * ldb + l : l * ldb + j);
         }
-        const double old = keep == 0 ? 0 : keep * load(c, c_type, j * ldc + i);
-        store(c, c_type, j * ldc + i, scale * sum + old);
+        const double old = keep == 0 ? 0 : keep * load(c, *dst_type, j * ldc + i);
+        store(c, *dst_type, j * ldc + i, scale * sum + old);
       }
     }
   });

@@ -1,7 +1,7 @@
 // Convolutions and linear layers. Tensor cores multiply factors of one type: what comes as f32 beside 16-bit
 // activations (master weights, the gradient of f32 logits) is first rounded to their type in the step's
 // scratch.
-#include "engine/backend/cuda/steps.h"
+#include "engine/backend/cuda/factor.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -9,42 +9,6 @@ namespace {
 
 using kernels::ConvProblem;
 using kernels::Element;
-
-size_t aligned(size_t bytes) {
-  constexpr size_t kAlignment = 256;
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-/// A factor of the products: as it is, or a copy of another type in scratch.
-class Factor {
- public:
-  Factor(const StepSource& source, const TensorDesc& desc, Element wanted)
-      : rows_(source.rows(desc)), wanted_(wanted) {
-    check(rows_.type == wanted || rows_.type == Element::kF32, ErrorKind::kDevice,
-          "node '{}' ({}): CUDA multiplies {} with its own type or f32, not with what it has here",
-          source.node.name, op_name(source.node.op), to_string(desc.dtype));
-  }
-  size_t scratch_bytes() const {
-    if (rows_.type == wanted_) return 0;
-    return aligned(static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_));
-  }
-  /// The copy and its kernel.
-  Cost cost() const {
-    if (rows_.type == wanted_) return {};
-    return written_and_read(static_cast<size_t>(rows_.elements()) * kernels::size_of(wanted_)) +
-           more_launches(1);
-  }
-  /// The factor at `address`, in the wanted type.
-  const void* ready(const std::byte* address, std::byte* scratch, kernels::Stream stream) const {
-    if (rows_.type == wanted_) return address;
-    kernels::cast(rows_, address, wanted_, scratch, stream);
-    return scratch;
-  }
-
- private:
-  kernels::Rows rows_;
-  Element wanted_;
-};
 
 /// Where the vectors of a batch norm stand in a step's inputs.
 struct VectorPositions {

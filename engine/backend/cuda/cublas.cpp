@@ -1,12 +1,8 @@
 #include "engine/backend/cuda/cublas.h"
 
-#include <dlfcn.h>
-
-#include <array>
-#include <cstdlib>
 #include <map>
-#include <vector>
 
+#include "engine/backend/cuda/dynamic_library.h"
 #include "engine/core/check.h"
 #include "kernels/dependent_launch.h"
 
@@ -29,31 +25,6 @@ int data_type(kernels::Element type) {
   }
   return 0;
 }
-
-class Library {
- public:
-  Library() {
-    std::vector<std::string> names = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
-    if (const char* own = std::getenv("RESIDUUM_CUBLAS_LIBRARY")) names = {own};
-    std::string said;
-    for (const std::string& name : names) {
-      library_ = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-      if (library_ != nullptr) return;
-      said += (said.empty() ? "" : "; ") + std::string(dlerror());
-    }
-    fail(ErrorKind::kDevice, "cuBLAS was asked for and cannot be loaded: {}", said);
-  }
-  // Never unloaded: CUDA libraries keep threads and exit handlers of their own.
-
-  template <typename Function>
-  void find(Function*& function, const char* name) const {
-    function = reinterpret_cast<Function*>(dlsym(library_, name));
-    check(function != nullptr, ErrorKind::kDevice, "the cuBLAS library has no function {}", name);
-  }
-
- private:
-  void* library_ = nullptr;
-};
 
 class LoadedCublas : public Cublas {
  public:
@@ -107,7 +78,8 @@ class LoadedCublas : public Cublas {
     check(status == kSuccess, ErrorKind::kDevice, "{} failed with cuBLAS status {}", call, status);
   }
 
-  Library library_;
+  DynamicLibrary library_{
+      "cuBLAS", "RESIDUUM_CUBLAS_LIBRARY", {"libcublas.so.13", "libcublas.so.12", "libcublas.so"}};
   std::map<kernels::Stream, std::unique_ptr<Memory>> workspaces_;
   Handle handle_ = nullptr;
   int (*destroy_)(Handle) = nullptr;

@@ -4,6 +4,7 @@
 #include "engine/backend/cuda/fusion.h"
 #include "engine/backend/cuda/fusion_conv.h"
 #include "engine/backend/cuda/program.h"
+#include "engine/backend/cuda/step_choice.h"
 #include "engine/backend/cuda/step_cost.h"
 #include "engine/core/check.h"
 
@@ -30,20 +31,24 @@ class CudaBackend : public Backend {
  public:
   /// Without a device: for plans only.
   CudaBackend(std::unique_ptr<Device> device, const BackendOptions& options)
-      : device_(std::move(device)), dependent_launch_(options.dependent_launch) {
-    options_.f32_math = options.tf32 ? kernels::F32Math::kTf32 : kernels::F32Math::kTf32x3;
-    if (options.cublas && device_) cublas_ = open_cublas(*device_);
-    options_.cublas = cublas_.get();
-    options_.fusions_off = options.fusions_off;
-    if (options.cublas) options_.fusions_off.insert("linear_bias");  // cuBLAS adds none
-  }
+      : device_(std::move(device)),
+        choice_(device_.get(), options),
+        fusions_off_(choice_.fusions_off()),
+        dependent_launch_(options.dependent_launch) {}
 
   std::string name() const override { return "cuda"; }
   std::string describe() const override {
     if (!device_) return "CUDA, for plans only: no GPU is used";
-    return cublas_ ? fmt::format("{}, {}", device_->describe(), cublas_->version()) : device_->describe();
+    return device_->describe() + choice_.describe();
   }
-  std::unique_ptr<Memory> allocate(size_t bytes) override { return device().allocate(bytes); }
+  std::unique_ptr<Memory> allocate(size_t bytes) override {
+    try {
+      return device().allocate(bytes);
+    } catch (const OutOfMemory&) {
+      choice_.stop_measuring();
+      throw;
+    }
+  }
   size_t free_bytes() const override { return device().free_bytes(); }
   void copy_to_device(std::byte* dst, const void* src, size_t bytes) override {
     device().copy_to_device(dst, src, bytes);
@@ -55,17 +60,16 @@ class CudaBackend : public Backend {
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return device().download(src, bytes);
   }
-  std::vector<Group> groups(const Graph& graph) const override {
-    return cuda_groups(graph, options_.fusions_off);
-  }
+  std::vector<Group> groups(const Graph& graph) const override { return cuda_groups(graph, fusions_off_); }
   bool absorbs(const Graph& graph, NodeId reader, size_t input) const override {
-    return cuda::absorbs(graph, reader, input, options_.fusions_off);
+    return cuda::absorbs(graph, reader, input, fusions_off_);
   }
   std::vector<FusionKind> fusions() const override { return fusion_kinds(); }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
-    std::vector<Step> steps = make_steps(graph, group, options_);
-    const Cost cost = cost_of(graph, group, steps);
-    return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group), std::move(steps), cost);
+    Candidate taken = choice_.steps_of(graph, group);
+    const Cost cost = cost_of(graph, group, taken.steps);
+    return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group), std::move(taken.steps),
+                                        cost, std::move(taken.passed));
   }
   int streams() const override { return kStreams; }
   std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) override {
@@ -81,8 +85,8 @@ class CudaBackend : public Backend {
   }
 
   std::unique_ptr<Device> device_;
-  std::unique_ptr<Cublas> cublas_;
-  StepOptions options_;
+  StepChoice choice_;
+  std::set<std::string> fusions_off_;
   bool dependent_launch_;
 };
 

@@ -7,12 +7,6 @@
 namespace residuum::cuda {
 namespace {
 
-constexpr size_t kAlignment = 256;
-
-size_t aligned(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 size_t bytes_of_counters(const Step& step) {
   return aligned(static_cast<size_t>(step.counters) * sizeof(unsigned));
 }
@@ -25,9 +19,15 @@ std::vector<std::byte*> addresses_of(const std::vector<ValueId>& ids, std::span<
 
 }  // namespace
 
-CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost)
-    : device_(device), name_(std::move(name)), steps_(std::move(steps)), cost_(cost) {
+CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost,
+                       std::vector<PassedValue> passed)
+    : device_(device),
+      name_(std::move(name)),
+      steps_(std::move(steps)),
+      passed_(std::move(passed)),
+      cost_(cost) {
   for (const Step& step : steps_) scratch_bytes_ = std::max(scratch_bytes_, aligned(step.scratch_bytes));
+  for (const PassedValue& value : passed_) scratch_bytes_ += aligned(value.bytes);
 }
 
 Device& CudaLaunch::device() const {
@@ -41,7 +41,12 @@ size_t CudaLaunch::counter_bytes() const {
   return bytes;
 }
 
-void CudaLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch) {
+void CudaLaunch::bind(std::span<std::byte* const> outside, std::byte* scratch) {
+  std::vector<std::byte*> addresses(outside.begin(), outside.end());
+  for (const PassedValue& value : passed_) {
+    addresses[static_cast<size_t>(value.id)] = scratch;
+    scratch += aligned(value.bytes);
+  }
   bound_.clear();
   std::vector<std::vector<std::byte>> constants;
   size_t bytes = counter_bytes();  // of all steps, then the constants

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/backend/cuda/cublas.h"
+#include "engine/backend/cuda/cudnn.h"
 #include "engine/backend/cuda/device.h"
 #include "engine/graph/cost.h"
 #include "engine/graph/graph.h"
@@ -17,6 +18,12 @@
 #include "kernels/launch.h"
 
 namespace residuum::cuda {
+
+/// Where pieces of scratch begin.
+constexpr size_t kScratchAlignment = 256;
+constexpr size_t aligned(size_t bytes) {
+  return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+}
 
 /// What a step sees when it puts its kernels on a stream.
 struct Bound {
@@ -40,11 +47,18 @@ struct Step {
   int counters = 1;  ///< unsigned numbers for kernels to count in
 };
 
+/// A value internal to the group that one step of a launch leaves for another, in the launch's scratch.
+struct PassedValue {
+  ValueId id = kNone;
+  size_t bytes = 0;
+};
+
 class CudaLaunch : public Launch {
  public:
   /// `name` stands in errors; `device` is null in a plan without a GPU, where bind and run throw. `cost` is
   /// that of the group's steps.
-  CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost = {});
+  CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost = {},
+             std::vector<PassedValue> passed = {});
 
   size_t scratch_bytes() const override { return scratch_bytes_; }
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
@@ -61,6 +75,7 @@ class CudaLaunch : public Launch {
   Device* device_;
   std::string name_;
   std::vector<Step> steps_;
+  std::vector<PassedValue> passed_;  ///< at the beginning of the scratch, one after the other
   std::vector<Bound> bound_;
   std::unique_ptr<Memory> memory_;  ///< counters and constants
   size_t scratch_bytes_ = 0;
@@ -72,6 +87,8 @@ struct StepOptions {
   kernels::F32Math f32_math = kernels::F32Math::kTf32x3;
   const Cublas* cublas = nullptr;  ///< of linear layers; null: the engine's own kernels
   std::set<std::string> fusions_off = {};
+  const Cudnn* cudnn = nullptr;  ///< of the convolutions it can compute; null: the engine's own kernels
+  size_t cudnn_rank = 0;         ///< which of the algorithms it offers, the last one if there are fewer
 };
 std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options);
 

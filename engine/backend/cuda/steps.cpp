@@ -1,5 +1,6 @@
 #include "engine/backend/cuda/steps.h"
 
+#include "engine/backend/cuda/cudnn_steps.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -32,6 +33,10 @@ namespace {
 
 /// The one step of a fused sequence.
 Step make_fused_step(const Graph& graph, const Fused& fused, const StepOptions& options) {
+  const StepSource source{graph, graph.node(fused.first), options};
+  if (fused.length == 1) {
+    if (auto step = cudnn_step(source)) return *step;
+  }
   switch (fused.kind) {
     case FusedKind::kNode:
       break;
@@ -49,7 +54,6 @@ Step make_fused_step(const Graph& graph, const Fused& fused, const StepOptions& 
       return make_conv_step(graph, conv_parts({graph, options.fusions_off}, fused.first, fused.length),
                             options);
   }
-  const StepSource source{graph, graph.node(fused.first), options};
   return std::visit([&](const auto& op) { return make_step(source, op); }, source.node.op);
 }
 

@@ -1,0 +1,408 @@
+// The autotuner: which candidates there are and that all compute the same, that the fastest by given times is
+// taken, what the cache file keeps and for whom, and that training goes on as without it.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "engine/backend/cuda/autotuner.h"
+#include "engine/backend/cuda/trial.h"
+#include "engine/core/check.h"
+#include "engine/core/file.h"
+#include "tests/compare.h"
+#include "tests/emulator/runtime.h"
+#include "tests/graph_chain.h"
+#include "tests/small_run.h"
+
+namespace residuum::cuda {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using Header = AutotuneCache::Header;
+
+namespace fs = std::filesystem;
+
+/// Times by candidate; 1 us for one that has none.
+class GivenTimes : public Stopwatch {
+ public:
+  explicit GivenTimes(std::map<std::string, double> times, int* calls = nullptr)
+      : times_(std::move(times)), calls_(calls) {}
+  double microseconds(const std::string& candidate, const std::function<void()>& work) override {
+    work();
+    if (calls_ != nullptr) ++*calls_;
+    const auto found = times_.find(candidate);
+    return 1000 * (found == times_.end() ? 1 : found->second);  // a millisecond: one run a recording
+  }
+
+ private:
+  std::map<std::string, double> times_;
+  int* calls_;
+};
+
+/// batch_norm_apply, relu, conv and batch_norm_stats as one group, which one fused kernel may compute.
+struct FusedConv {
+  explicit FusedConv(DType type) {
+    const Shape shape{2, 6, 5, 8};
+    const ValueId src = chain.input("src", type, uniform_tensor(shape, 11));
+    const ValueId mean = chain.vector("mean", 8, -0.1, 0.1), variance = chain.vector("variance", 8, 0.2, 0.4);
+    const ValueId gamma = chain.vector("gamma", 8, 0.5, 1.5), beta = chain.vector("beta", 8, -0.5, 0.5);
+    const ValueId weight = chain.input("weight", type, uniform_tensor({16, 3, 3, 8}, 12));
+    Graph& g = chain.graph;
+    const ValueId normal = g.add_node("bn", BatchNormApply{}, {src, mean, variance, gamma, beta})[0];
+    const ValueId active = g.add_node("relu", Activation{}, {normal})[0];
+    const ValueId dst = g.add_node("conv", Conv{16, 3, 3, 1, 1, 1}, {active, weight})[0];
+    chain.result({dst});
+    chain.result(g.add_node("stats", BatchNormStats{}, {dst}));
+    group = {{0, 1, 2, 3}, {normal, active}};
+  }
+
+  GraphChain chain;
+  Group group;
+};
+
+/// Tests run beside each other, so that files are named after them.
+std::string test_name() {
+  return ::testing::UnitTest::GetInstance()->current_test_info()->name();
+}
+
+class Autotune : public ::testing::Test {
+ protected:
+  Autotune() : file_(fs::path(::testing::TempDir()) / ("autotune_test_" + test_name()) / "cache.json") {
+    setenv("RESIDUUM_CUDNN_LIBRARY", RESIDUUM_CUDNN_STAND_IN, 1);
+    setenv("RESIDUUM_CUBLAS_LIBRARY", RESIDUUM_CUBLAS_STAND_IN, 1);
+    emulator::reset();
+    device_ = open_device(0);
+    cudnn_ = open_cudnn();
+    fs::remove_all(file_.parent_path());
+  }
+  ~Autotune() override {
+    fs::remove_all(file_.parent_path());
+    cudnn_.reset();
+    device_.reset();
+    emulator::reset();
+  }
+
+  std::vector<Candidate> candidates(const GraphChain& chain, const Group& group) const {
+    return candidates_of(chain.graph, group, {}, {cudnn_.get(), nullptr});
+  }
+  /// The chain's results by one candidate.
+  reference::Tensors run(const GraphChain& chain, const Candidate& candidate) const {
+    std::vector<std::unique_ptr<Memory>> memory;
+    std::vector<std::byte*> addresses(chain.graph.values.size());
+    const auto place = [&](ValueId id) {
+      memory.push_back(device_->allocate(chain.graph.desc(id).bytes()));
+      addresses[static_cast<size_t>(id)] = memory.back()->data();
+    };
+    for (const auto& [id, value] : chain.inputs) {
+      place(id);
+      const auto bytes = encode(value, chain.graph.desc(id).dtype);
+      device_->copy_to_device(addresses[static_cast<size_t>(id)], bytes.data(), bytes.size());
+    }
+    for (const ValueId id : chain.results) place(id);
+    CudaLaunch launch(device_.get(), candidate.name, candidate.steps, {}, candidate.passed);
+    const auto scratch = device_->allocate(launch.scratch_bytes());
+    launch.bind(addresses, scratch->data());
+    launch.run(chain.params);
+    reference::Tensors results;
+    for (const ValueId id : chain.results) {
+      std::vector<std::byte> bytes(chain.graph.desc(id).bytes());
+      device_->copy_to_host(bytes.data(), addresses[static_cast<size_t>(id)], bytes.size());
+      results.push_back(decode(bytes, chain.graph.desc(id)));
+    }
+    return results;
+  }
+  Autotuner tuner(std::map<std::string, double> times, int* calls = nullptr,
+                  const Header& header = {{"device", "one"}}) {
+    return Autotuner(*device_, AutotuneCache(file_, header), std::make_unique<GivenTimes>(times, calls));
+  }
+  nlohmann::json file() const { return nlohmann::json::parse(read_text_file(file_)); }
+
+  fs::path file_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<cuda::Cudnn> cudnn_;
+};
+
+/// A chain of batch_norm_apply and relu: one fused launch.
+struct FusedApply {
+  explicit FusedApply(int64_t channels = 16) {
+    const ValueId src = chain.input("src", DType::kF32, uniform_tensor({2, 3, 3, channels}, 11));
+    std::vector<ValueId> inputs = {src};
+    for (const char* name : {"mean", "variance", "gamma", "beta"}) {
+      inputs.push_back(chain.vector(name, channels, 0.2, 0.4));
+    }
+    const ValueId normal = chain.graph.add_node("bn", BatchNormApply{}, inputs)[0];
+    chain.result(chain.graph.add_node("relu", Activation{}, {normal}));
+    group = {{0, 1}, {normal}};
+  }
+
+  GraphChain chain;
+  Group group;
+};
+
+std::vector<std::string> names(const std::vector<Candidate>& candidates) {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates) names.push_back(candidate.name);
+  return names;
+}
+
+TEST_F(Autotune, AFusedGroupCompetesWithTheSumOfWhatItReplaces) {
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
+    const FusedConv fused(type);
+    const std::vector<Candidate> list = candidates(fused.chain, fused.group);
+    ASSERT_THAT(names(list), ElementsAre("own", "cut", "separate", "cudnn", "cudnn 2"));
+    EXPECT_EQ(list[1].steps.size(), 3u) << "batch_norm_apply and relu are one";
+    EXPECT_EQ(list[2].steps.size(), 4u);
+    EXPECT_EQ(list[1].passed.size(), 1u);
+    EXPECT_EQ(list[2].passed.size(), 2u);
+    const reference::Tensors all = fused.chain.reference_values();
+    const double unit = trial_limit(fused.chain.graph, fused.group, kernels::F32Math::kTf32x3).relative;
+    const Tolerance tolerance{"candidate", "what the autotuner itself allows between candidates", unit, unit};
+    for (size_t i = 1; i < list.size(); ++i) {
+      const reference::Tensors found = run(fused.chain, list[i]);
+      for (size_t r = 0; r < found.size(); ++r) {
+        EXPECT_TRUE(matches(found[r], all[static_cast<size_t>(fused.chain.results[r])], tolerance, 1))
+            << to_string(type) << ' ' << list[i].name << " result " << r;
+      }
+    }
+  }
+}
+
+TEST_F(Autotune, LinearLayersHaveCublas) {
+  GraphChain chain;
+  const ValueId src = chain.input("src", DType::kF32, uniform_tensor({4, 8}, 1));
+  const ValueId weight = chain.input("weight", DType::kF32, uniform_tensor({3, 8}, 2));
+  chain.result(chain.graph.add_node("fc", Linear{3, DType::kF32}, {src, weight}));
+  const auto cublas = open_cublas(*device_);
+  const Libraries libraries{cudnn_.get(), cublas.get()};
+  EXPECT_THAT(names(candidates_of(chain.graph, {{0}, {}}, {}, libraries)), ElementsAre("own", "cublas"));
+}
+
+TEST_F(Autotune, SignaturesTellWhatTakesAnotherTime) {
+  const FusedApply one, other(32);
+  const StepOptions own;
+  const std::string text = signature_of(one.chain.graph, one.group, own);
+  EXPECT_EQ(text,
+            "batch_norm_apply(0:f32[2, 3, 3, 16], 1:f32[16], 2:f32[16], 3:f32[16], 4:f32[16]) -> "
+            "(~5:f32[2, 3, 3, 16]); relu(~5:f32[2, 3, 3, 16]) -> (6:f32[2, 3, 3, 16])");
+  EXPECT_NE(text, signature_of(other.chain.graph, other.group, own));
+  EXPECT_NE(text, signature_of(one.chain.graph, {{0, 1}, {}}, own)) << "the value between is stored";
+  EXPECT_NE(text, signature_of(one.chain.graph, one.group, {.f32_math = kernels::F32Math::kTf32}));
+  const FusedConv conv(DType::kBF16);
+  EXPECT_THAT(signature_of(conv.chain.graph, conv.group, own), HasSubstr("conv s1 p1 g1("));
+}
+
+TEST_F(Autotune, TheFastestByTheMedianIsTaken) {
+  const FusedApply fused;
+  const auto list = candidates(fused.chain, fused.group);
+  ASSERT_THAT(names(list), ElementsAre("own", "separate"));
+  EXPECT_EQ(tuner({{"own", 2}, {"separate", 3}}, nullptr, {{"device", "a"}})
+                .choose(fused.chain.graph, fused.group, list, {}),
+            0u);
+  EXPECT_EQ(tuner({{"own", 2}, {"separate", 1}}, nullptr, {{"device", "b"}})
+                .choose(fused.chain.graph, fused.group, list, {}),
+            1u);
+  EXPECT_EQ(tuner({}, nullptr, {{"device", "c"}}).choose(fused.chain.graph, fused.group, list, {}), 0u)
+      << "of equals the first";
+}
+
+TEST_F(Autotune, ShapesAreMeasuredOnceAndKeptInTheFile) {
+  const FusedApply fused;
+  const auto list = candidates(fused.chain, fused.group);
+  int calls = 0;
+  {
+    Autotuner first = tuner({{"own", 2}, {"separate", 1.5}}, &calls);
+    EXPECT_EQ(first.choose(fused.chain.graph, fused.group, list, {}), 1u);
+    const int measured = calls;
+    EXPECT_GT(measured, 0);
+    EXPECT_EQ(first.choose(fused.chain.graph, fused.group, list, {}), 1u);
+    EXPECT_EQ(calls, measured) << "measured again in one process";
+    EXPECT_EQ(first.summary(),
+              fmt::format("autotuner: 1 shapes, 1 separate; cache {} (1 new)", file_.string()));
+  }
+  const nlohmann::json section = file().at("sections").at(0);
+  EXPECT_EQ(section.at("header"), (nlohmann::json{{"device", "one"}}));
+  const nlohmann::json entry = section.at("entries").at(0);
+  EXPECT_EQ(entry.at("choice"), "separate");
+  EXPECT_EQ(entry.at("microseconds"), (nlohmann::json{{"own", 2000.0}, {"separate", 1500.0}}));
+
+  calls = 0;
+  Autotuner second = tuner({{"own", 1}, {"separate", 2}}, &calls);
+  EXPECT_EQ(second.choose(fused.chain.graph, fused.group, list, {}), 1u) << "the file's choice";
+  EXPECT_EQ(calls, 0);
+  EXPECT_THAT(second.summary(), HasSubstr("(0 new)"));
+  Autotuner other_chip = tuner({{"own", 1}, {"separate", 2}}, &calls, {{"device", "two"}});
+  EXPECT_EQ(other_chip.choose(fused.chain.graph, fused.group, list, {}), 0u);
+  EXPECT_GT(calls, 0) << "times of another chip were used";
+  EXPECT_EQ(file().at("sections").size(), 2u) << "the other chip's times are kept";
+}
+
+TEST_F(Autotune, ACandidateThatIsNewIsMeasured) {
+  const FusedApply fused;
+  auto list = candidates(fused.chain, fused.group);
+  ASSERT_EQ(tuner({{"own", 1}, {"separate", 2}}).choose(fused.chain.graph, fused.group, list, {}), 0u);
+  list.push_back(list[1]);
+  list.back().name = "new";
+  EXPECT_EQ(tuner({{"own", 2}, {"separate", 2}, {"new", 1}}).choose(fused.chain.graph, fused.group, list, {}),
+            2u);
+}
+
+TEST_F(Autotune, WrongAndFailingCandidatesAreLeftOut) {
+  const FusedApply fused;
+  const Graph& graph = fused.chain.graph;
+  auto list = candidates(fused.chain, fused.group);
+  const auto broken = [&](const std::string& name, std::function<void(const Bound&)> enqueue) {
+    Candidate candidate = list[0];
+    candidate.name = name;
+    candidate.steps.at(0).enqueue = std::move(enqueue);
+    list.push_back(candidate);
+  };
+  const kernels::Rows rows{18, 16, kernels::Element::kF32};
+  broken("source instead",
+         [=](const Bound& b) { kernels::cast(rows, b.in[0], rows.type, b.out[0], b.stream); });
+  broken("unwritten", [](const Bound&) {});
+  broken("refused", [](const Bound&) { throw kernels::LaunchError(1, "never works"); });
+  const std::map<std::string, double> times = {{"own", 5}, {"separate", 4}};  // the broken ones take 1
+  EXPECT_EQ(tuner(times).choose(graph, fused.group, list, {}), 1u);
+  const nlohmann::json excluded = file().at("sections").at(0).at("entries").at(0).at("excluded");
+  EXPECT_THAT(excluded.at("source instead").get<std::string>(), HasSubstr("relative error"));
+  EXPECT_THAT(excluded.at("unwritten").get<std::string>(), HasSubstr("nan"));
+  EXPECT_THAT(excluded.at("refused").get<std::string>(), HasSubstr("never works"));
+}
+
+TEST_F(Autotune, WithoutMemoryTheFirstIsTakenAndNothingKept) {
+  const FusedApply fused;
+  const auto list = candidates(fused.chain, fused.group);
+  Autotuner without = tuner({{"own", 2}, {"separate", 1}});
+  emulator::set_memory(emulator::device_bytes() + 100);
+  EXPECT_EQ(without.choose(fused.chain.graph, fused.group, list, {}), 0u);
+  EXPECT_THAT(without.summary(), HasSubstr("1 not measured"));
+  EXPECT_FALSE(fs::exists(file_));
+}
+
+TEST_F(Autotune, NothingIsMeasuredAfterItWasStopped) {
+  const FusedApply known, unknown(32);
+  Autotuner stopped = tuner({{"own", 2}, {"separate", 1}});
+  const auto choose = [&](const FusedApply& fused) {
+    return stopped.choose(fused.chain.graph, fused.group, candidates(fused.chain, fused.group), {});
+  };
+  ASSERT_EQ(choose(known), 1u);
+  stopped.stop_measuring();
+  EXPECT_EQ(choose(known), 1u);
+  EXPECT_EQ(choose(unknown), 0u);
+}
+
+TEST_F(Autotune, ADamagedFileIsReplaced) {
+  make_directories(file_.parent_path());
+  const std::vector<std::string> damages = {
+      "", "{\"format\": \"residuum autotune 1\"", "[1, 2]", "{\"format\": \"another\", \"sections\": []}",
+      "{\"format\": \"residuum autotune 1\", \"sections\": [{\"header\": {\"device\": \"one\"}, \"entries\": "
+      "[{\"group\": 7}]}]}"};
+  for (const std::string& damage : damages) {
+    write_file_atomically(file_, damage);
+    AutotuneCache cache(file_, {{"device", "one"}});
+    EXPECT_EQ(cache.find("group"), nullptr) << damage;
+    cache.add("group", {"own", {{"own", 1}}, {}});
+    EXPECT_EQ(file().at("sections").at(0).at("entries").size(), 1u) << damage;
+  }
+}
+
+TEST_F(Autotune, TwoWritersKeepBothTheirEntries) {
+  const Header one{{"device", "one"}}, two{{"device", "two"}};
+  const Measured measured{"own", {{"own", 1}, {"cudnn", 2}}, {{"cudnn 2", "wrong"}}};
+  AutotuneCache first(file_, one), second(file_, one), third(file_, two);
+  first.add("a", measured);
+  second.add("b", measured);
+  third.add("c", measured);
+  first.add("d", measured);
+  const AutotuneCache of_one(file_, one), of_two(file_, two);
+  for (const char* group : {"a", "b", "d"}) {
+    ASSERT_NE(of_one.find(group), nullptr) << group;
+    EXPECT_EQ(*of_one.find(group), measured);
+  }
+  EXPECT_EQ(of_one.find("c"), nullptr);
+  EXPECT_NE(of_two.find("c"), nullptr);
+}
+
+TEST_F(Autotune, AFileThatCannotBeWrittenCostsNothingElse) {
+  make_directories(file_.parent_path());
+  AutotuneCache cache(file_, {{"device", "one"}});
+  inject_file_faults("rename:1:ENOSPC");
+  cache.add("a", {"own", {{"own", 1}}, {}});
+  inject_file_faults("");
+  EXPECT_NE(cache.find("a"), nullptr);
+  EXPECT_FALSE(fs::exists(file_));
+}
+
+/// Training runs that find their choices in a file.
+class AutotunedTraining : public SmallRunTest {
+ protected:
+  AutotunedTraining() {
+    emulator::reset();
+    setenv("RESIDUUM_CUDNN_LIBRARY", RESIDUUM_CUDNN_STAND_IN, 1);
+    setenv("RESIDUUM_CUBLAS_LIBRARY", RESIDUUM_CUBLAS_STAND_IN, 1);
+    file_ = out_.string() + "-autotune.json";
+    fs::remove(file_);
+  }
+  ~AutotunedTraining() override {
+    fs::remove(file_);
+    fs::remove(file_.string() + ".lock");
+    emulator::reset();
+  }
+
+  /// The losses of two steps; what the backend says of itself goes to `description_`.
+  reference::Tensor losses(const BackendOptions& options) {
+    const std::unique_ptr<Backend> backend = make_backend("cuda", options);
+    Recorder recorder;
+    SmallRunTest::run(
+        *backend,
+        {"train.batch=4", "train.eval_batch=4", "train.eval_every=0", "train.epochs=0", "train.steps=2"},
+        {&recorder});
+    description_ = backend->describe();
+    reference::Tensor losses({static_cast<int64_t>(recorder.steps.size())});
+    for (size_t i = 0; i < recorder.steps.size(); ++i) losses.data[i] = recorder.steps[i].loss;
+    fs::remove_all(out_);
+    return losses;
+  }
+  /// Makes the last usable candidate the choice of every group.
+  void choose_the_last() const {
+    nlohmann::ordered_json file = nlohmann::ordered_json::parse(read_text_file(file_));
+    for (auto& entry : file.at("sections").at(0).at("entries")) {
+      EXPECT_TRUE(entry.at("excluded").empty()) << entry.dump();
+      for (const auto& [name, time] : entry.at("microseconds").items()) entry["choice"] = name;
+    }
+    write_file_atomically(file_, file.dump());
+  }
+
+  fs::path file_;
+  std::string description_;
+};
+
+TEST_F(AutotunedTraining, AgreesWithTrainingWithoutIt) {
+  const reference::Tensor expected = losses({});
+  const BackendOptions options{.autotune = true, .autotune_cache = file_.string()};
+  EXPECT_EQ(losses(options).data, expected.data) << "the emulator's clock: all are equal, own is first";
+  EXPECT_THAT(description_, HasSubstr(" own; cache " + file_.string()));
+  EXPECT_THAT(description_, Not(HasSubstr("(0 new)")));
+
+  choose_the_last();
+  const Tolerance tolerance{"other-kernels", "f32 rounded in another order, through two steps", 1e-4, 0};
+  EXPECT_TRUE(matches(losses(options), expected, tolerance));
+  EXPECT_THAT(description_, HasSubstr(" cudnn 2"));
+  EXPECT_THAT(description_, HasSubstr("(0 new)"));
+}
+
+TEST_F(AutotunedTraining, NeedsNoLibrary) {
+  setenv("RESIDUUM_CUDNN_LIBRARY", "no_such_cudnn.so", 1);
+  setenv("RESIDUUM_CUBLAS_LIBRARY", "no_such_cublas.so", 1);
+  const auto backend = make_backend("cuda", {.autotune = true});
+  EXPECT_THAT(backend->describe(), HasSubstr("autotuner: 0 shapes"));
+  EXPECT_THAT(backend->describe(), Not(HasSubstr("cuDNN")));
+  EXPECT_THROW(make_backend("cuda", {.cudnn = true, .autotune = true}), Error);
+}
+
+}  // namespace
+}  // namespace residuum::cuda
