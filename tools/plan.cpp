@@ -5,7 +5,6 @@
 
 #include <array>
 #include <memory>
-#include <optional>
 #include <set>
 
 #include "engine/backend/backend_passes.h"
@@ -115,7 +114,8 @@ Json node_json(const Graph& graph, const Node& node, size_t group) {
   return json;
 }
 
-std::string to_json(const Plan& plan, const PlanArguments& arguments, std::optional<int64_t> fits) {
+/// `largest`: the answer to arguments.memory.
+std::string to_json(const Plan& plan, const PlanArguments& arguments, int64_t largest) {
   const Totals totals = totals_of(plan, arguments.model.batch);
   Json json = {{"model", arguments.model.name},
                {"batch", arguments.model.batch},
@@ -128,9 +128,9 @@ std::string to_json(const Plan& plan, const PlanArguments& arguments, std::optio
                {"persistent_bytes", plan.persistent_bytes},
                {"unshared_bytes", plan.memory.unshared_bytes}};
   json.update(cost_json(totals.cost));
-  if (fits) {
+  if (arguments.memory > 0) {
     json["memory_bytes"] = arguments.memory;
-    json["largest_batch"] = *fits;
+    json["largest_batch"] = largest;
   }
   json["nodes"] = Json::array();
   json["groups"] = Json::array();
@@ -157,7 +157,7 @@ std::string group_line(const Plan& plan, size_t g) {
                      static_cast<double>(cost.flops) / 1e6, fmt::join(nodes, ", "));
 }
 
-std::string to_text(const Plan& plan, const PlanArguments& arguments, std::optional<int64_t> fits) {
+std::string to_text(const Plan& plan, const PlanArguments& arguments, int64_t largest) {
   std::string text = fmt::format("{:>6}  {:<10}  {:>8}  {:>11}  {:>11}  {:>11}  {}\n", "group", "phase",
                                  "launches", "read", "written", "MFLOP", "nodes");
   for (size_t g = 0; g < plan.groups.size(); ++g) text += group_line(plan, g);
@@ -170,7 +170,8 @@ std::string to_text(const Plan& plan, const PlanArguments& arguments, std::optio
   text += fmt::format("peak {} = arena {} + weights and optimizer {}; the arena without reuse {}\n",
                       bytes(plan.peak_bytes()), bytes(plan.memory.arena_bytes), bytes(plan.persistent_bytes),
                       bytes(plan.memory.unshared_bytes));
-  if (fits) text += fmt::format("largest batch in {}: {}\n", bytes(arguments.memory), *fits);
+  if (arguments.memory > 0)
+    text += fmt::format("largest batch in {}: {}\n", bytes(arguments.memory), largest);
   return text;
 }
 
@@ -180,9 +181,8 @@ int show_plan(PlanArguments arguments) {
                          .fusions_off = {arguments.passes_off.begin(), arguments.passes_off.end()}});
   if (arguments.precision.empty()) arguments.precision = backend->name() == "cuda" ? "bf16" : "fp32";
   const Plan plan = plan_of(arguments, *backend);
-  const std::optional<int64_t> fits =
-      arguments.memory == 0 ? std::nullopt : std::optional(largest_batch(arguments, *backend));
-  print_result(arguments.json ? to_json(plan, arguments, fits) : to_text(plan, arguments, fits));
+  const int64_t largest = arguments.memory == 0 ? 0 : largest_batch(arguments, *backend);
+  print_result(arguments.json ? to_json(plan, arguments, largest) : to_text(plan, arguments, largest));
   return kExitOk;
 }
 
@@ -234,7 +234,7 @@ Verb plan_verb(CLI::App& program) {
       ->capture_default_str();
   add_threads_option(*command, arguments->threads);
   command->add_option("--memory", arguments->memory, "Tell the largest batch that fits: bytes, 80GB or 16GiB")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(CLI::AsSizeValue(true))
       ->check(CLI::PositiveNumber)
       ->type_name("BYTES");
   command->add_flag("--json", arguments->json, "For programs");
