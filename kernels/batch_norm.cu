@@ -52,40 +52,6 @@ __device__ __forceinline__ double rows_of(const RowTiling& tiling, int part) {
   return static_cast<double>(left < tiling.rows_per_block ? left : tiling.rows_per_block);
 }
 
-/// Moments of a block's rows as it leaves them for the last block.
-enum Partial { kMean, kMeanRest, kM2, kPartials };
-
-/// The last block joins the moments of all blocks: mean = sum n_i mean_i / n; m2 = sum m2_i + n_i (mean_i -
-/// mean)^2.
-__device__ __forceinline__ void join_moments(const RowTiling& tiling, const float* partials, double* partial,
-                                             double* means, float* mean, float* variance) {
-  const int thread = static_cast<int>(threadIdx.x);
-  const double rows = static_cast<double>(tiling.rows);
-  for (int64_t first = 0; first < tiling.channels; first += kReduceThreads) {
-    const int64_t left = tiling.channels - first;
-    const int columns = left < kReduceThreads ? static_cast<int>(left) : kReduceThreads;
-    const auto at = [&](int part, int moment, int c) {
-      return static_cast<double>(partials[partial_index(tiling, kPartials, part, moment, first + c)]);
-    };
-    const auto mean_of = [&](int part, int c) { return at(part, kMean, c) + at(part, kMeanRest, c); };
-    const double total_mean = column_total<kReduceThreads>(
-                                  columns, tiling.row_blocks, partial,
-                                  [&](int part, int c) { return rows_of(tiling, part) * mean_of(part, c); }) /
-                              rows;
-    if (thread < columns) means[thread] = total_mean;
-    __syncthreads();
-    const double total_m2 =
-        column_total<kReduceThreads>(columns, tiling.row_blocks, partial, [&](int part, int c) {
-          const double delta = mean_of(part, c) - means[c];
-          return at(part, kM2, c) + rows_of(tiling, part) * delta * delta;
-        });
-    if (thread < columns) {
-      mean[first + thread] = static_cast<float>(total_mean);
-      variance[first + thread] = static_cast<float>(total_m2 / rows);
-    }
-  }
-}
-
 template <typename T, bool kWhole>
 __global__ void __launch_bounds__(kReduceThreads, 2)
     batch_norm_stats_kernel(const RowTiling tiling, const T* src, float* partials, unsigned* counter,
@@ -119,11 +85,19 @@ __global__ void __launch_bounds__(kReduceThreads, 2)
   }
   const double block_m2 = block.total(tiling, unit);
   const float rounded_mean = static_cast<float>(block_mean);
-  store_partial(tiling, kPartials, kMean, rounded_mean, partials);
-  store_partial(tiling, kPartials, kMeanRest, block_mean - static_cast<double>(rounded_mean), partials);
-  store_partial(tiling, kPartials, kM2, block_m2, partials);
-  if (is_last_block(counter, gridDim.x * gridDim.y)) {
-    join_moments(tiling, partials, partial, means, mean, variance);
+  store_partial(tiling, kMoments, kMean, rounded_mean, partials);
+  store_partial(tiling, kMoments, kMeanRest, block_mean - static_cast<double>(rounded_mean), partials);
+  store_partial(tiling, kMoments, kM2, block_m2, partials);
+  if (!is_last_block(counter, gridDim.x * gridDim.y)) return;
+  for (int64_t first = 0; first < tiling.channels; first += kReduceThreads) {
+    const int64_t left = tiling.channels - first;
+    join_moments<kReduceThreads>(
+        left < kReduceThreads ? static_cast<int>(left) : kReduceThreads, tiling.row_blocks,
+        static_cast<double>(tiling.rows), partial, means,
+        [&](int part, int moment, int c) {
+          return partials[partial_index(tiling, kMoments, part, moment, first + c)];
+        },
+        [&](int part) { return rows_of(tiling, part); }, mean + first, variance + first);
   }
 }
 
@@ -234,7 +208,7 @@ struct AddBias {
 }  // namespace
 
 size_t batch_norm_stats_workspace(const Rows& rows) {
-  return partial_bytes(tile_reduction(rows.rows, rows.channels), kPartials);
+  return partial_bytes(tile_reduction(rows.rows, rows.channels), kMoments);
 }
 
 void batch_norm_stats(const Rows& rows, const void* src, float* mean, float* variance, void* workspace,

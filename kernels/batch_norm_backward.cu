@@ -106,25 +106,16 @@ struct BackwardSums {
   __device__ __forceinline__ void close_gates(const RowSpan& span, const Item& item, const float (&x)[kUnit],
                                               const Vectors& vectors, float (&g)[kUnit]) const {
     if (args.gate == Gate::kOpen) return;
-    if (args.gate == Gate::kMask) {
-#pragma unroll
-      for (int i = 0; i < kUnit; ++i) g[i] = (item.bits >> i & 1) != 0 ? g[i] : 0.0f;
-      return;
-    }
-    float gate[kUnit];
+    if (args.gate == Gate::kMask) return close_by_bits(item.bits, g);
     if (args.gate == Gate::kTensor) {
+      float gate[kUnit];
       widen(item.gate, gate);
-    } else {
-      float scale[kUnit], shift[kUnit];
-      vectors.load(1, span.column, scale);
-      vectors.load(2, span.column, shift);
-#pragma unroll
-      for (int i = 0; i < kUnit; ++i) gate[i] = x[i];
-      normalise(gate, scale, shift);
-      round_as<T>(gate);
+      return close_by_values(gate, g);
     }
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) g[i] = gate_open(gate[i]) ? g[i] : 0.0f;
+    float scale[kUnit], shift[kUnit];
+    vectors.load(1, span.column, scale);
+    vectors.load(2, span.column, shift);
+    close_by_normalised<T>(x, scale, shift, g);
   }
 };
 

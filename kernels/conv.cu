@@ -1,14 +1,12 @@
-// The convolution launchers: they check the problem and pick the element type; and the ordered sum of
-// backward-filter's partial results.
+// The convolution launchers: they check what they are called with and pick the element type.
 #include "kernels/conv_geometry.h"
 #include "kernels/conv_types.h"
 #include "kernels/device/checks.cuh"
 #include "kernels/device/platform.cuh"
 
 namespace residuum::kernels {
-namespace {
 
-const ConvLaunchers& launchers(const ConvProblem& problem) {
+const ConvLaunchers& conv_launchers(const ConvProblem& problem) {
   switch (problem.type) {
     case Element::kBF16:
       return kConvBF16;
@@ -21,7 +19,7 @@ const ConvLaunchers& launchers(const ConvProblem& problem) {
 }
 
 /// Pixels are counted in 32 bits and positions in 16; a row of elements is addressed with an int.
-void check(const char* name, const ConvProblem& problem) {
+void check_conv(const char* name, const ConvProblem& problem) {
   constexpr int64_t kMost = int64_t{1} << 31, kMostExtent = (1 << 14) + 1, kMostGrid = 65536;
   const ConvShape& s = problem.shape;
   require_positive(name, "batch", s.n);
@@ -41,48 +39,135 @@ void check(const char* name, const ConvProblem& problem) {
   require_below(name, "groups x stride x stride", s.groups * s.stride * s.stride, kMostGrid);
 }
 
-__global__ void __launch_bounds__(256)
-    add_partials_kernel(const float* partial, int64_t elements, int pieces, float* sum) {
-  grid_dependency_wait();
-  grid_dependency_trigger();
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x;
-  if (i >= elements) return;
-  float total = 0;
-  for (int piece = 0; piece < pieces; ++piece) total += partial[piece * elements + i];
-  sum[i] = total;
+namespace {
+
+constexpr ConvPass kPasses[] = {ConvPass::kForward, ConvPass::kBackwardData};
+constexpr Form kForms[] = {Form::kStored, Form::kApply, Form::kJoin, Form::kGradient};
+
+ConvGeometry geometry_of(const ConvProblem& problem, ConvPass pass, Form form) {
+  check_conv("conv_workspace", problem);
+  return conv_geometry(problem, pass, form);
+}
+
+/// A gradient needs no beta.
+bool is_complete(const BatchNormVectors& vectors, bool beta = true) {
+  return vectors.mean != nullptr && vectors.variance != nullptr && vectors.gamma != nullptr &&
+         (vectors.beta != nullptr || !beta);
+}
+
+void check_source(const char* name, const ConvProblem& problem, ConvPass pass, const ConvSource& source) {
+  require_addresses(name, {source.a});
+  const Form form = source.form;
+  if (form != Form::kStored) {
+    require(conv_can_form(problem), name,
+            "channels are no whole chunks, or too many, so nothing can be formed");
+    require(is_complete(source.vectors, form != Form::kGradient), name, "a vector of the batch norm is null");
+  }
+  if (form_tensors(form) == 2) require_addresses(name, {source.b});
+  if (form == Form::kGradient) {
+    require(pass == ConvPass::kBackwardData, name, "the forward pass reads no gradient");
+    require(source.d_gamma != nullptr && source.d_beta != nullptr, name, "d_gamma or d_beta is null");
+  } else {
+    require(form == Form::kStored || pass == ConvPass::kForward, name, "backward-data reads gradients only");
+  }
+  require(source.b_vectors.mean == nullptr || is_complete(source.b_vectors), name,
+          "a vector of the shortcut's batch norm is null");
+  if (source.dst == nullptr) {
+    require(source.mask == nullptr, name, "a mask without the tensor it belongs to");
+    return;
+  }
+  require_addresses(name, {source.dst});
+  require(
+      form != Form::kStored && pass == ConvPass::kForward && conv_can_store(problem, source.mask != nullptr),
+      name, "the formed tensor, or its mask, cannot be stored");
+  require(source.mask == nullptr || source.relu, name, "a mask without ReLU");
+}
+
+void check_sums(const char* name, const ConvProblem& problem, ConvPass pass, const ConvResult& result) {
+  require((result.mean == nullptr) == (result.variance == nullptr), name, "mean without variance");
+  for (const ConvNorm& norm : result.norms) {
+    if (norm.src == nullptr) continue;
+    require_addresses(name, {norm.src});
+    require(norm.vectors.mean != nullptr && norm.vectors.variance != nullptr && norm.d_gamma != nullptr &&
+                norm.d_beta != nullptr,
+            name, "a vector of a norm is null");
+  }
+  require(result.norms[1].src == nullptr || result.norms[0].src != nullptr, name,
+          "a second norm without a first");
+  if (conv_sums(result) == 0) return;
+  require(conv_can_form(problem), name, "channels are no whole chunks, so nothing can be summed");
+  require(result.mean == nullptr || (pass == ConvPass::kForward && result.norms[0].src == nullptr), name,
+          "statistics are of the forward pass, and not together with norms");
+  require_addresses(name, {result.workspace});
+  require(result.counters != nullptr, name, "the counters are null");
+}
+
+void check_result(const char* name, const ConvProblem& problem, ConvPass pass, const ConvResult& result) {
+  require_addresses(name, {result.dst});
+  require(result.type == problem.type || result.type == Element::kF32, name,
+          "the result has neither the problem's type nor f32");
+  require(result.gate != Gate::kTensor || result.gate_tensor != nullptr, name, "the gate's tensor is null");
+  require(result.gate != Gate::kMask || result.gate_mask != nullptr, name, "the gate's mask is null");
+  require(result.gate != Gate::kMask || problem.shape.groups == 1 || conv_columns(problem, pass) % 8 == 0,
+          name, "groups share bytes of the gate's mask");
+  require(result.gate != Gate::kNormalised ||
+              (result.norms[0].src != nullptr && is_complete(result.norms[0].vectors)),
+          name, "the gate's batch norm is not complete");
+  check_sums(name, problem, pass, result);
+}
+
+void check_call(const char* name, const ConvProblem& problem, ConvPass pass, const ConvSource& source,
+                const void* weight, const ConvResult& result) {
+  check_conv(name, problem);
+  check_source(name, problem, pass, source);
+  require_addresses(name, {weight});
+  check_result(name, problem, pass, result);
+  require(conv_tile_suits(problem, pass, source.form, conv_tile(problem, pass, source.form)), name,
+          "tile " + std::to_string(problem.tile) + " does not suit the problem");
 }
 
 }  // namespace
 
-void conv_forward(const ConvProblem& problem, const void* src, const void* weight, void* dst,
-                  Element dst_type, Stream stream) {
-  check("conv_forward", problem);
-  require(dst_type == problem.type || dst_type == Element::kF32, "conv_forward",
-          "the result has neither the problem's type nor f32");
-  launchers(problem).forward(problem, src, weight, dst, dst_type, stream);
+bool conv_can_form(const ConvProblem& problem) {
+  if (!is_aligned(problem)) return false;
+  ConvProblem usual = problem;
+  usual.tile = -1;
+  for (const ConvPass pass : kPasses) {
+    for (const Form form : kForms) {
+      if (!conv_tile_suits(usual, pass, form, conv_tile(usual, pass, form))) return false;
+    }
+  }
+  return true;
 }
 
-void conv_backward_data(const ConvProblem& problem, const void* d_dst, const void* weight, void* d_src,
-                        Stream stream) {
-  check("conv_backward_data", problem);
-  launchers(problem).backward_data(problem, d_dst, weight, d_src, stream);
+bool conv_can_store(const ConvProblem& problem, bool mask) {
+  const ConvShape& s = problem.shape;
+  return conv_can_form(problem) && s.stride == 1 && s.p() == s.h && s.q() == s.w &&
+         !(mask && problem.type == Element::kF32);
 }
 
-size_t conv_backward_filter_workspace(const ConvProblem& problem) {
-  const int pieces = filter_pieces(problem);
-  return pieces == 1 ? 0 : static_cast<size_t>(pieces * problem.shape.weight_elements()) * sizeof(float);
+size_t conv_workspace(const ConvProblem& problem, ConvPass pass, Form form, int sums) {
+  const ConvGeometry g = geometry_of(problem, pass, form);
+  const int parts = conv_parts(g, tile_of(conv_tile(problem, pass, form)));
+  return static_cast<size_t>(parts) * static_cast<size_t>(sums) * static_cast<size_t>(g.dst_c) *
+         sizeof(float);
 }
 
-void conv_backward_filter(const ConvProblem& problem, const void* d_dst, const void* src, float* d_weight,
-                          void* workspace, Stream stream) {
-  check("conv_backward_filter", problem);
-  const int pieces = filter_pieces(problem);
-  float* const partial = pieces == 1 ? d_weight : static_cast<float*>(workspace);
-  launchers(problem).backward_filter(problem, d_dst, src, partial, stream);
-  if (pieces == 1) return;
-  const int64_t elements = problem.shape.weight_elements();
-  launch("conv_backward_filter_sum", add_partials_kernel, dim3(static_cast<unsigned>((elements + 255) / 256)),
-         dim3(256), 0, stream, static_cast<const float*>(partial), elements, pieces, d_weight);
+int conv_counters(const ConvProblem& problem, ConvPass pass, Form form) {
+  const ConvGeometry g = geometry_of(problem, pass, form);
+  return g.groups * g.column_tiles(tile_of(conv_tile(problem, pass, form)).columns);
+}
+
+void conv_forward(const ConvProblem& problem, const ConvSource& src, const void* weight,
+                  const ConvResult& dst, Stream stream) {
+  check_call("conv_forward", problem, ConvPass::kForward, src, weight, dst);
+  conv_launchers(problem).forward(problem, src, weight, dst, stream);
+}
+
+void conv_backward_data(const ConvProblem& problem, const ConvSource& d_dst, const void* weight,
+                        const ConvResult& d_src, Stream stream) {
+  check_call("conv_backward_data", problem, ConvPass::kBackwardData, d_dst, weight, d_src);
+  conv_launchers(problem).backward_data(problem, d_dst, weight, d_src, stream);
 }
 
 }  // namespace residuum::kernels

@@ -40,15 +40,34 @@ struct ConvGeometry {
   bool halo = false;
   int patch_rows = 0;
   int patch_slots = 0;
+  Form form = Form::kStored;
+  int run = 1;  ///< tiles of rows that a block handles, one after the other
 
   constexpr int classes() const { return backward_data ? stride * stride : 1; }
+  /// Grid pixels of a parity class.
+  constexpr int rows(int parity) const {
+    const TapGrid t = taps(parity);
+    return n * t.grid_h * t.grid_w;
+  }
+  /// Blocks below each other that share a class; also the parts of its sums.
+  constexpr int parts(int parity, int tile_rows) const {
+    const int64_t step = int64_t{run} * tile_rows;
+    return static_cast<int>((rows(parity) + step - 1) / step);
+  }
+  /// Parts of the classes before `parity`.
+  constexpr int first_part(int parity, int tile_rows) const {
+    int sum = 0;
+    for (int before = 0; before < parity; ++before) sum += parts(before, tile_rows);
+    return sum;
+  }
+  constexpr int column_tiles(int tile_columns) const { return (columns + tile_columns - 1) / tile_columns; }
 
-  constexpr TapGrid taps(int parity) const {
+  constexpr TapGrid taps(int parity) const { return backward_data ? backward_taps(parity) : forward_taps(); }
+  constexpr TapGrid forward_taps() const {
+    return {dst_h, dst_w, kernel_h, packed ? 1 : kernel_w, -pad, -pad, 1, 0, 0, 1, stride, 1, 0, 0};
+  }
+  constexpr TapGrid backward_taps(int parity) const {
     TapGrid t;
-    if (!backward_data) {
-      t = {dst_h, dst_w, kernel_h, packed ? 1 : kernel_w, -pad, -pad, 1, 0, 0, 1, stride, 1, 0, 0};
-      return t;
-    }
     const int a = parity / stride, b = parity % stride;
     const auto count = [this](int first, int extent) {
       return first < extent ? (extent - 1 - first) / stride + 1 : 0;
@@ -86,18 +105,21 @@ constexpr int patch_rows(const ConvGeometry& g, const TapGrid& t, int rows) {
   return static_cast<int>(span + (t.taps_h - 1) * int64_t{g.src_w} + t.taps_w);
 }
 
-/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros, patches and weight tiles.
+constexpr size_t conv_work_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
+  const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
+  return conv_work_bytes(tile, element, g.form, pixels);
+}
 constexpr size_t conv_shared_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
-  const size_t patch = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
-  const size_t weights = static_cast<size_t>(tile.columns) * static_cast<size_t>(tile.stages);
-  return static_cast<size_t>(tile.rows) * 16 + 128 +
-         (patch + weights) * static_cast<size_t>(tile.depth) * element;
+  const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
+  return conv_block_bytes(tile, element, g.form, pixels, g.depth);
 }
 
-constexpr ConvGeometry conv_geometry(const ConvProblem& problem, bool backward_data) {
+/// The convolution without its patches.
+constexpr ConvGeometry plain_geometry(const ConvProblem& problem, ConvPass pass) {
   const ConvShape& s = problem.shape;
+  const bool backward_data = pass == ConvPass::kBackwardData;
   const auto whole = [](int64_t value) { return static_cast<int>(value); };
-  const int c = whole(s.c / s.groups), k = whole(s.k / s.groups);
+  const int c = whole(s.c / s.groups);
   ConvGeometry g;
   g.n = whole(s.n);
   g.src_h = whole(backward_data ? s.p() : s.h);
@@ -106,8 +128,8 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, bool backward_d
   g.dst_h = whole(backward_data ? s.h : s.p());
   g.dst_w = whole(backward_data ? s.w : s.q());
   g.dst_c = whole(backward_data ? s.c : s.k);
-  g.depth = backward_data ? k : c;
-  g.columns = backward_data ? c : k;
+  g.depth = whole(conv_depth(problem, pass));
+  g.columns = whole(conv_columns(problem, pass));
   g.weight_pitch = whole(s.r * s.s) * c;
   g.weight_tap = c;
   g.kernel_h = whole(s.r);
@@ -118,29 +140,76 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, bool backward_d
   g.backward_data = backward_data;
   g.packed = !is_aligned(problem) && !backward_data && s.groups == 1;
   if (g.packed) g.depth = g.kernel_w * c;
+  return g;
+}
 
-  const Tile tile = tile_of(conv_tile(problem, backward_data));
-  const auto slots = [&](int taps) { return 1 + (tile.stages - 1 + taps - 1) / std::max(taps, 1); };
-  g.patch_rows = tile.rows;
-  g.patch_slots = tile.stages;
-  if (!is_aligned(problem) || (!backward_data && s.stride > 1)) return g;
-  // Reading each source pixel once pays when several taps read it, and needs room. With more output than
-  // source pixels (much padding), the pixels of a tile would not follow each other in memory.
+/// `gather` with one patch for all taps where that pays: several taps read each source pixel, and there is
+/// room. With more output than source pixels (much padding), the pixels of a tile would not follow each other
+/// in memory.
+constexpr ConvGeometry with_halo(const ConvGeometry& gather, const Tile& tile, size_t element) {
+  if (!gather.backward_data && gather.stride > 1) return gather;
   int rows = 0, most = 0, fewest = 1 << 30;
-  for (int parity = 0; parity < g.classes(); ++parity) {
-    const TapGrid t = g.taps(parity);
+  for (int parity = 0; parity < gather.classes(); ++parity) {
+    const TapGrid t = gather.taps(parity);
     if (t.taps() == 0) continue;
-    if (t.grid_w > g.src_w || t.grid_h > g.src_h) return g;
-    rows = std::max(rows, patch_rows(g, t, tile.rows));
+    if (t.grid_w > gather.src_w || t.grid_h > gather.src_h) return gather;
+    rows = std::max(rows, patch_rows(gather, t, tile.rows));
     most = std::max(most, t.taps());
     fewest = std::min(fewest, t.taps());
   }
-  if (most < 3) return g;
-  ConvGeometry halo = g;
+  if (most < 3) return gather;
+  ConvGeometry halo = gather;
   halo.halo = true;
-  halo.patch_rows = rows;
-  halo.patch_slots = slots(fewest);
-  return conv_shared_bytes(halo, tile, size_of(problem.type)) <= kSharedBytes ? halo : g;
+  halo.patch_rows = rows + rows % 2;  // weights, which come behind, stay aligned to 128 bytes
+  halo.patch_slots = 1 + (tile.stages - 1 + fewest - 1) / fewest;
+  return conv_shared_bytes(halo, tile, element) + conv_result_bytes(tile) <= kSharedBytes ? halo : gather;
+}
+
+/// Blocks of a launch that a multiprocessor holds at once; a patch for all taps leaves room for two.
+constexpr int64_t resident_blocks(const ConvGeometry& g, const Tile& tile, size_t element) {
+  const size_t bytes = conv_shared_bytes(g, tile, element) + conv_result_bytes(tile) + kBlockReserve;
+  const int64_t by_memory = static_cast<int64_t>(kMultiprocessorBytes / bytes);
+  return std::min({int64_t{tile.blocks}, int64_t{g.halo ? 2 : tile.blocks}, by_memory});
+}
+
+/// Tiles of rows for one block, so that the chip is full and blocks end at the same time: of one, two, ...
+/// waves of blocks the one that takes the shortest time, counted in tiles. Fewer waves on a tie: fewer parts
+/// of sums, and less often the same coefficients; more than a few hundred parts never.
+constexpr int tiles_in_a_run(const ConvGeometry& g, const Tile& tile, size_t element) {
+  constexpr int64_t kMostWaves = 8, kMostParts = 400;
+  int64_t tiles = 0;
+  for (int parity = 0; parity < g.classes(); ++parity) {
+    tiles = std::max(tiles, (int64_t{g.rows(parity)} + tile.rows - 1) / tile.rows);
+  }
+  const int64_t beside = int64_t{g.column_tiles(tile.columns)} * g.groups * g.classes();
+  const int64_t wave = kMultiprocessors * resident_blocks(g, tile, element);
+  int64_t best = 0, best_time = 0;
+  for (int64_t waves = 1; waves <= kMostWaves; ++waves) {
+    const int64_t below = std::max<int64_t>(1, waves * wave / beside);
+    if (waves > 1 && below * g.classes() > kMostParts) break;
+    const int64_t run = std::max<int64_t>(1, (tiles + below - 1) / below);
+    const int64_t blocks = (tiles + run - 1) / run * beside;
+    const int64_t time = (blocks + wave - 1) / wave * run;
+    if (best == 0 || time < best_time) best = run, best_time = time;
+  }
+  return static_cast<int>(best);
+}
+
+constexpr ConvGeometry conv_geometry(const ConvProblem& problem, ConvPass pass, Form form) {
+  const Tile tile = tile_of(conv_tile(problem, pass, form));
+  const size_t element = size_of(problem.type);
+  ConvGeometry g = plain_geometry(problem, pass);
+  g.form = form;
+  g.patch_rows = tile.rows;
+  g.patch_slots = tile.stages;
+  if (is_aligned(problem)) g = with_halo(g, tile, element);
+  g.run = tiles_in_a_run(g, tile, element);
+  return g;
+}
+
+/// Parts of the sums of a channel.
+constexpr int conv_parts(const ConvGeometry& g, const Tile& tile) {
+  return g.first_part(g.classes(), tile.rows);
 }
 
 }  // namespace residuum::kernels

@@ -26,11 +26,16 @@ inline constexpr int kMultiprocessors = 132;
 /// Shared memory a block may have: A100 offers 163 KB; half of H100's 227 KB lets two blocks overlap.
 inline constexpr size_t kSharedBytes = 113 * 1024;
 
-/// The tiles there are. (Names and not values are the kernels' template arguments: nvcc 13.0 writes broken
-/// host stubs for arguments of class type.)
+/// Shared memory of an sm_90 multiprocessor, and what the system keeps of it for each block.
+inline constexpr size_t kMultiprocessorBytes = 228 * 1024, kBlockReserve = 1024;
+
+/// The tiles there are, those of forward and backward-data first. (Names and not values are the kernels'
+/// template arguments: nvcc 13.0 writes broken host stubs for arguments of class type.)
 enum class TileName : uint8_t {
   kConvWide,
   kConvMedium,
+  kConvWideTwo,
+  kConvMediumTwo,
   kConvNarrow,
   kConvSlim,
   kConvPacked,
@@ -53,6 +58,11 @@ constexpr Tile tile_of(TileName name) {
       return {128, 128, 64, 2, 4, 3, 2};  // 64x32 a warp: 16 mma for 6 ldmatrix
     case TileName::kConvMedium:
       return {128, 64, 64, 4, 1, 3, 3};  // 72 KB: three blocks on an H100
+    // For forms of two tensors, which take twice the room for pixels, and many coefficients.
+    case TileName::kConvWideTwo:
+      return {128, 128, 32, 2, 4, 3, 2};  // 74 KB: 39 KB are left for coefficients, 2048 channels of 4
+    case TileName::kConvMediumTwo:
+      return {128, 64, 32, 4, 1, 3, 3};  // 62 KB: three blocks on an H100
     case TileName::kConvNarrow:
       return {128, 32, 32, 4, 1, 4, 4};  // CIFAR's second stage: 32 channels
     case TileName::kConvSlim:
@@ -85,23 +95,113 @@ constexpr bool is_aligned(const ConvProblem& problem) {
   return (s.c / s.groups) % vector == 0 && (s.k / s.groups) % vector == 0;
 }
 
-/// The tile of the forward pass (backward_data false: columns are output channels) or of backward-data
-/// (columns are input channels).
-constexpr TileName conv_tile(const ConvProblem& problem, bool backward_data) {
+/// Tensors that a form reads, and coefficients that it needs of each channel.
+constexpr int form_tensors(Form form) {
+  return form == Form::kJoin || form == Form::kGradient ? 2 : 1;
+}
+constexpr int form_vectors(Form form) {
+  return form == Form::kStored ? 0 : form == Form::kApply ? 2 : form == Form::kJoin ? 4 : 3;
+}
+
+/// Channels of a group that are summed, and that are written.
+constexpr int64_t conv_depth(const ConvProblem& problem, ConvPass pass) {
+  const ConvShape& s = problem.shape;
+  return (pass == ConvPass::kForward ? s.c : s.k) / s.groups;
+}
+constexpr int64_t conv_columns(const ConvProblem& problem, ConvPass pass) {
+  const ConvShape& s = problem.shape;
+  return (pass == ConvPass::kForward ? s.k : s.c) / s.groups;
+}
+
+/// Shared memory of a block's operands, whose place the results of a tile take on their way out (rows of four
+/// floats more than columns: rows of a fragment fall into different banks).
+constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels) {
+  const size_t rows = static_cast<size_t>(tile.rows), columns = static_cast<size_t>(tile.columns);
+  const size_t vectors =
+      patch_pixels * static_cast<size_t>(form_tensors(form)) + columns * static_cast<size_t>(tile.stages);
+  const size_t results = rows * (columns + 4 * static_cast<size_t>(tile.warps_n)) * sizeof(float);
+  return std::max(vectors * static_cast<size_t>(tile.depth) * element, results);
+}
+/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros, operands, coefficients.
+constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
+                                  int64_t depth) {
+  return static_cast<size_t>(tile.rows) * 16 + 128 + conv_work_bytes(tile, element, form, patch_pixels) +
+         static_cast<size_t>(form_vectors(form) * depth) * sizeof(float);
+}
+/// What a block needs besides when there is more to do with results than to store them: three sums in double
+/// and five vectors of floats.
+constexpr size_t conv_result_bytes(const Tile& tile) {
+  return static_cast<size_t>(tile.columns) * (3 * sizeof(double) + 5 * sizeof(float));
+}
+
+/// Whether a tile leaves room for forms of two tensors: deep tiles for 16-bit types do not.
+constexpr bool takes_two_tensors(TileName name) {
+  return name != TileName::kConvWide && name != TileName::kConvMedium;
+}
+
+/// Whether a pass can run with a tile: made for its element type and channels, and its memory suffices.
+constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form form, TileName name) {
+  if (name >= TileName::kFilterWide) return false;
+  const bool packed = name == TileName::kConvPacked || name == TileName::kConvF32Packed;
+  const bool f32 = name == TileName::kConvF32 || name == TileName::kConvF32Packed;
+  const bool two = name == TileName::kConvWideTwo || name == TileName::kConvMediumTwo;
+  if (f32 != (problem.type == Element::kF32) || packed == is_aligned(problem)) return false;
+  if (form == Form::kStored ? two : packed) return false;
+  if (form_tensors(form) == 2 && !takes_two_tensors(name)) return false;
+  const Tile tile = tile_of(name);
+  const size_t pixels = static_cast<size_t>(tile.rows * tile.stages);
+  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_depth(problem, pass)) +
+             conv_result_bytes(tile) <=
+         kSharedBytes;
+}
+
+/// All tiles that a pass can run with.
+struct TileList {
+  TileName names[static_cast<int>(TileName::kFilterWide)] = {};
+  int count = 0;
+  constexpr const TileName* begin() const { return names; }
+  constexpr const TileName* end() const { return names + count; }
+};
+constexpr TileList conv_tiles(const ConvProblem& problem, ConvPass pass, Form form) {
+  TileList list;
+  for (int i = 0; i < static_cast<int>(TileName::kFilterWide); ++i) {
+    const TileName name = static_cast<TileName>(i);
+    if (conv_tile_suits(problem, pass, form, name)) list.names[list.count++] = name;
+  }
+  return list;
+}
+
+/// The tile for a source that is read as it is.
+constexpr TileName stored_tile(const ConvProblem& problem, ConvPass pass) {
   const bool aligned = is_aligned(problem);
   if (problem.type == Element::kF32) return aligned ? TileName::kConvF32 : TileName::kConvF32Packed;
   if (!aligned) return TileName::kConvPacked;
-  const int64_t c = problem.shape.c / problem.shape.groups, k = problem.shape.k / problem.shape.groups;
-  const int64_t columns = backward_data ? c : k, depth = backward_data ? k : c;
+  const int64_t columns = conv_columns(problem, pass), depth = conv_depth(problem, pass);
   // A tile deeper than the channels there are multiplies zeros.
   if (columns <= 16 && depth <= 16) return TileName::kConvSlim;
   if (columns <= 32) return TileName::kConvNarrow;
   if (columns <= 64) return TileName::kConvMedium;
   // A wide tile must still give every multiprocessor a block.
   const ConvShape& s = problem.shape;
-  const int64_t pixels = backward_data ? s.n * s.h * s.w : s.n * s.p() * s.q();
+  const int64_t pixels = pass == ConvPass::kForward ? s.n * s.p() * s.q() : s.n * s.h * s.w;
   const int64_t blocks = ((pixels + 127) / 128) * ((columns + 127) / 128) * s.groups;
   return blocks >= kMultiprocessors && columns % 128 == 0 ? TileName::kConvWide : TileName::kConvMedium;
+}
+
+/// The tile of the forward pass (columns are output channels) or of backward-data (columns are input
+/// channels): problem.tile, or the usual one.
+constexpr TileName conv_tile(const ConvProblem& problem, ConvPass pass, Form form) {
+  if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
+  // When a second tensor or the coefficients of many channels need more room: half as deep, then narrower.
+  constexpr TileName kSmaller[][2] = {{TileName::kConvWide, TileName::kConvWideTwo},
+                                      {TileName::kConvWideTwo, TileName::kConvMediumTwo},
+                                      {TileName::kConvMedium, TileName::kConvMediumTwo},
+                                      {TileName::kConvMediumTwo, TileName::kConvNarrow}};
+  TileName name = stored_tile(problem, pass);
+  for (const auto& step : kSmaller) {
+    if (name == step[0] && !conv_tile_suits(problem, pass, form, name)) name = step[1];
+  }
+  return name;
 }
 
 /// Whether backward-filter can run the problem with that tile.

@@ -5,17 +5,11 @@
 #pragma once
 
 #include <algorithm>
-#include <string_view>
 #include <vector>
 
 #include "kernels/launch.h"
 
 namespace residuum::kernels {
-
-/// Whether the kernels of that name call grid_dependency_wait.
-constexpr bool waits_for_grids(std::string_view name) {
-  return !name.starts_with("conv");  // the convolutions do not yet: `return true` once they do
-}
 
 /// The choice of this host thread: what it captures says nothing of what other threads put on streams.
 class DependentLaunches {
@@ -35,11 +29,9 @@ class DependentLaunches {
   void interrupt(Stream stream) { std::erase(after_kernel_, stream); }
   /// Whether a launch() on `stream`, made now, may be dependent; from here on that kernel is the stream's
   /// last work.
-  bool take(Stream stream, std::string_view name) {
+  bool take(Stream stream) {
     if (!on_) return false;
-    if (std::find(after_kernel_.begin(), after_kernel_.end(), stream) != after_kernel_.end()) {
-      return waits_for_grids(name);
-    }
+    if (std::find(after_kernel_.begin(), after_kernel_.end(), stream) != after_kernel_.end()) return true;
     after_kernel_.push_back(stream);
     return false;
   }

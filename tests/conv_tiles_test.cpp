@@ -46,6 +46,8 @@ std::vector<ConvShape> all_convolutions() {
   return all;
 }
 
+constexpr ConvPass kPasses[] = {ConvPass::kForward, ConvPass::kBackwardData};
+
 const std::vector<ConvShape> kOdd = {
     {1, 1, 1, 1, 1, 1, 1, 1, 0, 1},    {2, 7, 5, 8, 16, 3, 3, 1, 1, 1},   {3, 13, 11, 16, 24, 3, 3, 2, 1, 1},
     {2, 9, 9, 16, 16, 5, 5, 1, 2, 1},  {2, 17, 13, 3, 64, 7, 7, 2, 3, 1}, {2, 10, 10, 16, 32, 3, 3, 3, 1, 2},
@@ -62,9 +64,9 @@ TEST(ConvTiles, EveryLayerFitsTheChip) {
   for (const ConvShape& shape : all_convolutions()) {
     for (const Element type : {Element::kBF16, Element::kF32}) {
       const ConvProblem problem{shape, type, F32Math::kTf32x3};
-      for (const bool backward : {false, true}) {
-        const Tile tile = tile_of(conv_tile(problem, backward));
-        const ConvGeometry g = conv_geometry(problem, backward);
+      for (const ConvPass pass : kPasses) {
+        const Tile tile = tile_of(conv_tile(problem, pass, Form::kStored));
+        const ConvGeometry g = conv_geometry(problem, pass, Form::kStored);
         const size_t bytes = conv_shared_bytes(g, tile, size_of(type));
         EXPECT_LE(bytes, kSharedBytes) << text(shape);
         const size_t resident = g.halo ? 2 : static_cast<size_t>(tile.blocks);
@@ -91,7 +93,9 @@ TEST(ConvTiles, ResidentBlocksLeaveRegisters) {
 }
 
 TEST(ConvTiles, LargeLayersGetLargeTiles) {
-  const auto tile = [](const ConvShape& shape) { return conv_tile({shape, Element::kBF16, {}}, false); };
+  const auto tile = [](const ConvShape& shape) {
+    return conv_tile({shape, Element::kBF16, {}}, ConvPass::kForward, Form::kStored);
+  };
   EXPECT_EQ(tile({256, 56, 56, 64, 256, 1, 1, 1, 0, 1}), TileName::kConvWide);
   EXPECT_EQ(tile({256, 56, 56, 64, 64, 3, 3, 1, 1, 1}), TileName::kConvMedium);
   EXPECT_EQ(tile({256, 7, 7, 512, 2048, 1, 1, 1, 0, 1}), TileName::kConvWide);
@@ -105,12 +109,15 @@ TEST(ConvTiles, ThreeByThreeReadsEachPixelOnce) {
   for (const int64_t size : {7, 8, 14, 16, 28, 32, 56}) {
     for (const int64_t channels : {16, 64, 128, 512}) {
       const ConvProblem problem{{32, size, size, channels, channels, 3, 3, 1, 1, 1}, Element::kBF16, {}};
-      EXPECT_TRUE(conv_geometry(problem, false).halo) << size << " " << channels;
-      EXPECT_TRUE(conv_geometry(problem, true).halo) << size << " " << channels;
+      EXPECT_TRUE(conv_geometry(problem, ConvPass::kForward, Form::kStored).halo) << size << " " << channels;
+      EXPECT_TRUE(conv_geometry(problem, ConvPass::kBackwardData, Form::kStored).halo)
+          << size << " " << channels;
     }
   }
   // One tap: nothing to share.
-  EXPECT_FALSE(conv_geometry({{32, 56, 56, 64, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}}, false).halo);
+  EXPECT_FALSE(conv_geometry({{32, 56, 56, 64, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}}, ConvPass::kForward,
+                             Form::kStored)
+                   .halo);
 }
 
 /// (output pixel, input pixel, r, s) of a convolution, by its definition.
@@ -162,8 +169,8 @@ TEST(ConvGeometry, TapsAreTheConvolution) {
     SCOPED_TRACE(text(shape));
     const ConvProblem problem{shape, Element::kBF16, {}};
     const std::multiset<Contribution> expected = contributions(shape);
-    EXPECT_EQ(contributions(conv_geometry(problem, true)), expected);
-    const ConvGeometry forward = conv_geometry(problem, false);
+    EXPECT_EQ(contributions(conv_geometry(problem, ConvPass::kBackwardData, Form::kStored)), expected);
+    const ConvGeometry forward = conv_geometry(problem, ConvPass::kForward, Form::kStored);
     if (!forward.packed) {
       EXPECT_EQ(contributions(forward), expected);
     }
@@ -173,8 +180,8 @@ TEST(ConvGeometry, TapsAreTheConvolution) {
 TEST(ConvGeometry, PatchesHoldEveryTap) {
   for (const ConvShape& shape : kOdd) {
     SCOPED_TRACE(text(shape));
-    for (const bool backward : {false, true}) {
-      const ConvGeometry g = conv_geometry({shape, Element::kBF16, {}}, backward);
+    for (const ConvPass pass : kPasses) {
+      const ConvGeometry g = conv_geometry({shape, Element::kBF16, {}}, pass, Form::kStored);
       if (!g.halo) continue;
       for (int parity = 0; parity < g.classes(); ++parity) {
         const TapGrid t = g.taps(parity);

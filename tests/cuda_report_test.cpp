@@ -15,8 +15,9 @@ namespace residuum::cuda {
 namespace {
 
 const std::string kConv =
-    "_ZN8residuum7kernels11conv_kernelILNS0_8TileNameE0E13__nv_bfloat16LNS0_7F32MathE0ELb1ELNS0_5PatchE1ENS0_"
-    "13StoreEpilogueIS3_EEEEvNS0_12ConvGeometryEPKT0_SB_T4_";
+    "_ZN8residuum7kernels11conv_kernelILNS0_8TileNameE0E13__nv_bfloat16LNS0_7F32MathE0ELb1ELNS0_"
+    "5PatchE1ELNS0_"
+    "8PrologueE0EEEvNS0_12ConvGeometryENS0_10ConvSourceEPKT0_NS0_10ConvResultE";
 const std::string kCast = "_ZN8residuum7kernels11cast_kernelIfEEvPKT_";
 
 std::string recorded(const char* name) {
@@ -113,11 +114,15 @@ TEST(KernelName, Convolutions) {
   EXPECT_EQ(name.text, "conv_kernel kConvWide bf16 backward-data halo");
   EXPECT_EQ(name.tile, kernels::TileName::kConvWide);
   EXPECT_EQ(name.element_bytes, 2u);
-  EXPECT_EQ(text("_ZN8residuum7kernels11conv_kernelILNS0_8TileNameE6EfLNS0_"
-                 "7F32MathE1ELb0ELNS0_5PatchE2ENS0_13StoreEpilogue"
-                 "IfEEEEvNS0_12ConvGeometryEPKT0_S9_T4_"),
+  EXPECT_EQ(text("_ZN8residuum7kernels11conv_kernelILNS0_8TileNameE8EfLNS0_"
+                 "7F32MathE1ELb0ELNS0_5PatchE2ELNS0_8PrologueE0EEEvNS0_12ConvGeometryENS0_"
+                 "10ConvSourceEPKT0_NS0_10ConvResultE"),
             "conv_kernel kConvF32Packed tf32x3 forward elements");
-  EXPECT_EQ(text("_ZN8residuum7kernels27conv_backward_filter_kernelILNS0_8TileNameE7E6__"
+  EXPECT_EQ(text("_ZN8residuum7kernels11conv_kernelILNS0_8TileNameE2E13__nv_bfloat16LNS0_"
+                 "7F32MathE0ELb1ELNS0_5PatchE0ELNS0_8PrologueE1EEEvNS0_12ConvGeometryENS0_"
+                 "10ConvSourceEPKT0_NS0_10ConvResultE"),
+            "conv_kernel kConvWideTwo bf16 backward-data gather formed");
+  EXPECT_EQ(text("_ZN8residuum7kernels27conv_backward_filter_kernelILNS0_8TileNameE9E6__"
                  "halfLNS0_7F32MathE0ELb1EEEv"
                  "NS0_14FilterGeometryEPKT0_S8_Pfl"),
             "conv_backward_filter_kernel kFilterWide f16 chunks");

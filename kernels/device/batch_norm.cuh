@@ -45,6 +45,27 @@ __device__ __forceinline__ void rectify(float (&values)[kUnit]) {
   for (int i = 0; i < kUnit; ++i) values[i] = gate_open(values[i]) ? values[i] : 0.0f;
 }
 
+/// g = 0 where the gate is closed: by its value, or by its bit of a mask.
+__device__ __forceinline__ void close_by_values(const float (&gate)[kUnit], float (&g)[kUnit]) {
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) g[i] = gate_open(gate[i]) ? g[i] : 0.0f;
+}
+__device__ __forceinline__ void close_by_bits(unsigned bits, float (&g)[kUnit]) {
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) g[i] = (bits >> i & 1) != 0 ? g[i] : 0.0f;
+}
+/// g = 0 where BN(x), rounded to T as it was when it was stored, is closed.
+template <typename T>
+__device__ __forceinline__ void close_by_normalised(const float (&x)[kUnit], const float (&scale)[kUnit],
+                                                    const float (&shift)[kUnit], float (&g)[kUnit]) {
+  float gate[kUnit];
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) gate[i] = x[i];
+  normalise(gate, scale, shift);
+  round_as<T>(gate);
+  close_by_values(gate, g);
+}
+
 /// Where a unit of row `row` lies in a mask or tensor of `channels` channels.
 struct UnitIndex {
   int64_t element;  ///< of the tensor

@@ -58,7 +58,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &dependent;
-  const bool allowed = DependentLaunches::of_this_thread().take(stream, name);
+  const bool allowed = DependentLaunches::of_this_thread().take(stream);
   config.numAttrs = allowed && has_dependency_wait(kernel) ? 1 : 0;
   cudaError_t status = cudaSuccess;
   if (shared_bytes > kDefaultShared) {

@@ -47,6 +47,37 @@ __device__ __forceinline__ double column_total(int columns, int parts, double* m
   return sum;
 }
 
+/// Mean and sum of squared deviations of a part of the rows, as its block leaves them for the last block: the
+/// mean in two floats.
+enum Moment { kMean, kMeanRest, kM2, kMoments };
+
+/// The last block joins the moments of all parts: mean = sum n_i mean_i / n; m2 = sum m2_i + n_i (mean_i -
+/// mean)^2. at(part, moment, column) is a moment of one of `columns` columns, rows_of(part) its rows.
+/// `memory` and `means` are kThreads doubles of shared memory each.
+template <int kThreads, typename At, typename RowsOf>
+__device__ __forceinline__ void join_moments(int columns, int parts, double rows, double* memory,
+                                             double* means, const At& at, const RowsOf& rows_of, float* mean,
+                                             float* variance) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto mean_of = [&](int part, int c) {
+    return static_cast<double>(at(part, kMean, c)) + static_cast<double>(at(part, kMeanRest, c));
+  };
+  const double total_mean =
+      column_total<kThreads>(columns, parts, memory,
+                             [&](int part, int c) { return rows_of(part) * mean_of(part, c); }) /
+      rows;
+  if (thread < columns) means[thread] = total_mean;
+  __syncthreads();
+  const double total_m2 = column_total<kThreads>(columns, parts, memory, [&](int part, int c) {
+    const double delta = mean_of(part, c) - means[c];
+    return static_cast<double>(at(part, kM2, c)) + rows_of(part) * delta * delta;
+  });
+  if (thread < columns) {
+    mean[thread] = static_cast<float>(total_mean);
+    variance[thread] = static_cast<float>(total_m2 / rows);
+  }
+}
+
 /// The sum over the block, in every thread. `memory` is kThreads doubles of shared memory.
 template <int kThreads>
 __device__ __forceinline__ double block_total(double value, double* memory) {

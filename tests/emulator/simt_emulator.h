@@ -62,8 +62,8 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
                *static_cast<const Values*>(values));
   };
   emulator::Launch shape{name, grid, block, shared_bytes};
-  shape.dependent = DependentLaunches::of_this_thread().take(stream, name);
-  shape.must_wait = shape.dependent || (emulator::options().every_grid_waits && waits_for_grids(name));
+  shape.dependent = DependentLaunches::of_this_thread().take(stream);
+  shape.must_wait = shape.dependent || emulator::options().every_grid_waits;
   emulator::check_launch(shape);
   emulator::enqueue(
       stream, [shape = std::move(shape), values = Values{kernel, static_cast<Parameters>(arguments)...}] {

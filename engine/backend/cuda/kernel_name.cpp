@@ -21,6 +21,10 @@ const char* name_of(TileName tile) {
       return "kConvWide";
     case TileName::kConvMedium:
       return "kConvMedium";
+    case TileName::kConvWideTwo:
+      return "kConvWideTwo";
+    case TileName::kConvMediumTwo:
+      return "kConvMediumTwo";
     case TileName::kConvNarrow:
       return "kConvNarrow";
     case TileName::kConvSlim:
@@ -119,7 +123,7 @@ bool is_element(std::string_view argument) {
 }
 
 /// A kernel of kernels/conv.cuh or conv_backward_filter.cuh: tile, element type (f32: kind of product),
-/// direction, way of the source into shared memory, and any other epilogue than the one that only stores.
+/// direction, way of the source into shared memory, and whether it is formed there.
 KernelName convolution_name(const Function& function, TileName tile) {
   KernelName name{function.name + " " + name_of(tile), tile, 0};
   constexpr std::string_view kPatches[] = {"gather", "halo", "elements"};
@@ -138,7 +142,9 @@ KernelName convolution_name(const Function& function, TileName tile) {
       name.text += forward_kernel ? " backward-data" : " chunks";
     } else if (argument == "false") {
       name.text += forward_kernel ? " forward" : " elements";
-    } else if (!argument.starts_with("StoreEpilogue<")) {
+    } else if (const auto prologue = enum_value(argument, "(Prologue)")) {
+      if (*prologue != 0) name.text += " formed";
+    } else {
       name.text += " " + argument;
     }
   }

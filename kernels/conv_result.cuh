@@ -1,0 +1,269 @@
+// What becomes of the results of a convolution on their way to memory, a unit of eight channels of one pixel
+// at a time: bias, addend, gate, and sums per channel of what was stored. Sums go through a fixed tree: the
+// rows of a lane, the lanes of a warp, the warps of a block (in double), the parts of the launch; so the bits
+// are the same in every run.
+#pragma once
+
+#include "kernels/device/batch_norm.cuh"
+#include "kernels/device/reduce.cuh"
+
+namespace residuum::kernels {
+
+inline constexpr int kMostSums = 3;
+/// Vectors of a block's columns in shared memory; the statistics' shift takes the place of a mean.
+enum ResultVector { kBias, kGateScale, kGateShift, kFirstMean, kSecondMean, kResultVectors };
+inline constexpr ResultVector kShift = kFirstMean;
+
+/// Eight values, or fewer where neither whole units nor addresses are sure (kWhole false).
+template <bool kWhole, typename T>
+__device__ __forceinline__ void load_eight(const void* src, int64_t offset, int count,
+                                           float (&values)[kUnit]) {
+  const T* const from = static_cast<const T*>(src) + offset;
+  if (kWhole || (count == kUnit && offset % (16 / static_cast<int>(sizeof(T))) == 0)) {
+    load_unit<true>(from, count, values);
+  } else {
+    load_unit<false>(from, count, values);
+  }
+}
+template <bool kWhole, typename T>
+__device__ __forceinline__ void store_eight(const Pack<T>& pack, void* dst, int64_t offset, int count) {
+  T* const to = static_cast<T*>(dst) + offset;
+  if (kWhole || (count == kUnit && offset % (16 / static_cast<int>(sizeof(T))) == 0)) {
+    store_pack<true>(pack, to, count);
+  } else {
+    store_pack<false>(pack, to, count);
+  }
+}
+
+/// Sums of a lane's column-eight over the rows it has seen.
+struct LaneSums {
+  float of[kMostSums][kUnit];
+};
+
+/// The results of one block in columns [first, first + kColumns) of the tensor, `channels` of which exist.
+template <typename T, int kColumns, int kThreads, bool kWhole>
+class ResultBlock {
+ public:
+  /// `memory`: conv_result_bytes, not touched where results are only stored.
+  __device__ __forceinline__ ResultBlock(const ConvResult& result, int first, int channels, int pitch,
+                                         unsigned char* memory)
+      : result_(result),
+        totals_(reinterpret_cast<double*>(memory)),
+        vectors_(reinterpret_cast<float*>(totals_ + kMostSums * kColumns)),
+        first_(first),
+        columns_(min(channels, kColumns)),
+        pitch_(pitch) {}
+
+  __device__ __forceinline__ int sums() const { return conv_sums(result_); }
+  __device__ __forceinline__ bool has_statistics() const { return result_.mean != nullptr; }
+
+  /// Fills the shared vectors; a barrier must follow.
+  __device__ __forceinline__ void stage() {
+    const ConvNorm* const norms = result_.norms;
+    for (int c = thread(); c < columns_; c += kThreads) {
+      const int channel = first_ + c;
+      if (result_.bias != nullptr) at(kBias, c) = result_.bias[channel];
+      if (result_.gate == Gate::kNormalised) {
+        affine_of(norms[0].vectors, channel, at(kGateScale, c), at(kGateShift, c));
+      }
+      if (norms[0].src != nullptr) at(kFirstMean, c) = norms[0].vectors.mean[channel];
+      if (norms[1].src != nullptr) at(kSecondMean, c) = norms[1].vectors.mean[channel];
+    }
+    if (sums() == 0) return;
+    for (int i = thread(); i < kMostSums * kColumns; i += kThreads) totals_[i] = 0;
+  }
+
+  /// Statistics are summed less a shift, the first result of the block's run in column `c`: neither a mean
+  /// far from zero nor an outlier may cost them their digits.
+  __device__ __forceinline__ void set_shift(int c, float value, int64_t pixel) {
+    if (c >= columns_) return;
+    if (result_.bias != nullptr) value += at(kBias, c);
+    if (result_.addend != nullptr) {
+      value += to_float(static_cast<const T*>(result_.addend)[pixel * pitch_ + first_ + c]);
+    }
+    at(kShift, c) = value;
+  }
+
+  /// Finishes and stores `values`, the unit from column `c` on of a pixel, and adds it to the lane's sums.
+  __device__ __forceinline__ void finish(int64_t pixel, int c, float (&values)[kUnit], LaneSums& sums) const {
+    const int64_t offset = pixel * pitch_ + first_ + c;
+    const int count = min(columns_ - c, kUnit);
+    if (result_.bias != nullptr) {
+      float bias[kUnit];
+      vector(kBias, c, bias);
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) values[i] += bias[i];
+    }
+    if (result_.addend != nullptr) {
+      float addend[kUnit];
+      load_eight<kWhole, T>(result_.addend, offset, count, addend);
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) values[i] += addend[i];
+    }
+    float x[kUnit] = {};
+    if (result_.norms[0].src != nullptr) load_eight<kWhole, T>(result_.norms[0].src, offset, count, x);
+    close(pixel, offset, c, count, x, values);
+    store(offset, count, values);
+    if (has_statistics()) return add_deviations(c, values, sums);
+    if (result_.norms[0].src == nullptr) return;
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) sums.of[0][i] += values[i];
+    add_products(kFirstMean, c, values, x, sums.of[1]);
+    if (result_.norms[1].src == nullptr) return;
+    load_eight<kWhole, T>(result_.norms[1].src, offset, count, x);
+    add_products(kSecondMean, c, values, x, sums.of[2]);
+  }
+
+  /// Adds what the lanes of a warp with the same column-eight (kEights apart) have summed; lanes below
+  /// kEights leave it in `memory` as [sum][pitch].
+  template <int kEights>
+  __device__ __forceinline__ void reduce(LaneSums& lane_sums, int lane, int pitch, float* memory) const {
+#pragma unroll
+    for (int s = 0; s < kMostSums; ++s) {
+      if (s >= sums()) break;
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) {
+        float& sum = lane_sums.of[s][i];
+#pragma unroll
+        for (int distance = kEights; distance < kWarp; distance *= 2) {
+          sum += __shfl_xor_sync(kFullWarp, sum, distance);
+        }
+      }
+      if (lane < kEights) {
+#pragma unroll
+        for (int i = 0; i < kUnit; ++i) memory[s * pitch + lane * kUnit + i] = lane_sums.of[s][i];
+      }
+    }
+  }
+
+  /// Adds the sums of a tile to those of the block's run: of(warp_row, sum, column), in the order of the warp
+  /// rows.
+  template <typename Of>
+  __device__ __forceinline__ void add_tile(int warp_rows, const Of& of) {
+    for (int i = thread(); i < sums() * kColumns; i += kThreads) {
+      double total = totals_[i];
+      for (int w = 0; w < warp_rows; ++w) total += static_cast<double>(of(w, i / kColumns, i % kColumns));
+      totals_[i] = total;
+    }
+  }
+
+  /// Leaves the sums of the block's run in the workspace as part `part`; the last block of the `parts` in its
+  /// columns, which share counter number `counter`, finishes them. rows_of(part) are the rows of a part,
+  /// `all` those of all; `scratch` is 2 kThreads doubles of shared memory. A barrier must lie behind
+  /// add_tile().
+  template <typename RowsOf>
+  __device__ __forceinline__ void finish_run(int part, int parts, int counter, int all, const RowsOf& rows_of,
+                                             double* scratch) {
+    float* const partials = static_cast<float*>(result_.workspace);
+    const int n = sums();
+    if (thread() < columns_) {
+      float* const to = partials + index(n, part, 0, thread());
+      if (has_statistics()) {
+        store_moments(to, rows_of(part));
+      } else {
+        for (int s = 0; s < n; ++s) to[s * pitch_] = static_cast<float>(totals_[s * kColumns + thread()]);
+      }
+    }
+    if (!is_last_block(result_.counters + counter, static_cast<unsigned>(parts))) return;
+    if (has_statistics()) {
+      join_moments<kThreads>(
+          columns_, parts, static_cast<double>(all), scratch, scratch + kThreads,
+          [&](int from, int moment, int c) { return partials[index(n, from, moment, c)]; }, rows_of,
+          result_.mean + first_, result_.variance + first_);
+    } else {
+      for (int s = 0; s < n; ++s) {
+        const double total = column_total<kThreads>(
+            columns_, parts, scratch, [&](int from, int c) { return partials[index(n, from, s, c)]; });
+        if (thread() < columns_) finish_sum(s, first_ + thread(), total);
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ static int thread() {
+    return static_cast<int>(threadIdx.x);
+  }
+  __device__ __forceinline__ float& at(int vector, int column) {
+    return vectors_[vector * kColumns + column];
+  }
+  __device__ __forceinline__ void vector(int vector, int column, float (&values)[kUnit]) const {
+    Coefficients<kResultVectors, kColumns>{vectors_}.load(vector, column, values);
+  }
+  __device__ __forceinline__ int64_t index(int n, int part, int sum, int column) const {
+    return (static_cast<int64_t>(part) * n + sum) * pitch_ + first_ + column;
+  }
+
+  /// g = 0 where the gate is closed; x is the source of the first norm.
+  __device__ __forceinline__ void close(int64_t pixel, int64_t offset, int c, int count,
+                                        const float (&x)[kUnit], float (&g)[kUnit]) const {
+    if (result_.gate == Gate::kTensor) {
+      float gate[kUnit];
+      load_eight<kWhole, T>(result_.gate_tensor, offset, count, gate);
+      close_by_values(gate, g);
+    } else if (result_.gate == Gate::kMask) {
+      close_by_bits(result_.gate_mask[unit_index(pixel, first_ + c, pitch_).mask_byte], g);
+    } else if (result_.gate == Gate::kNormalised) {
+      float scale[kUnit], shift[kUnit];
+      vector(kGateScale, c, scale);
+      vector(kGateShift, c, shift);
+      close_by_normalised<T>(x, scale, shift, g);
+    }
+  }
+
+  /// Stores values in the type of dst and leaves in `values` what a reader sees.
+  __device__ __forceinline__ void store(int64_t offset, int count, float (&values)[kUnit]) const {
+    if (sizeof(T) == 2 && result_.type == Element::kF32) {
+      return store_eight<kWhole>(narrow<float>(values), result_.dst, offset, count);
+    }
+    const Pack<T> stored = narrow<T>(values);
+    store_eight<kWhole>(stored, result_.dst, offset, count);
+    widen(stored, values);
+  }
+
+  __device__ __forceinline__ void add_deviations(int c, const float (&values)[kUnit], LaneSums& sums) const {
+    float shift[kUnit];
+    vector(kShift, c, shift);
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) {
+      const float d = values[i] - shift[i];
+      sums.of[0][i] += d;
+      sums.of[1][i] = fmaf(d, d, sums.of[1][i]);
+    }
+  }
+  __device__ __forceinline__ void add_products(ResultVector mean_vector, int c, const float (&g)[kUnit],
+                                               const float (&x)[kUnit], float (&sum)[kUnit]) const {
+    float mean[kUnit];
+    vector(mean_vector, c, mean);
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) sum[i] = fmaf(g[i], x[i] - mean[i], sum[i]);
+  }
+
+  /// The moments of column thread() of a run of `rows` rows.
+  __device__ __forceinline__ void store_moments(float* to, double rows) const {
+    const double sum = totals_[thread()], squares = totals_[kColumns + thread()];
+    const double offset = sum / rows, m2 = squares - offset * sum;
+    const double mean = static_cast<double>(vectors_[kShift * kColumns + thread()]) + offset;
+    const float rounded = static_cast<float>(mean);
+    to[kMean * pitch_] = rounded;
+    to[kMeanRest * pitch_] = static_cast<float>(mean - static_cast<double>(rounded));
+    to[kM2 * pitch_] = m2 < 0 ? 0.0f : static_cast<float>(m2);  // rounding; a NaN stays
+  }
+
+  /// The total of sum `s` of a channel: d_beta of every norm, then each one's d_gamma.
+  __device__ __forceinline__ void finish_sum(int s, int channel, double total) const {
+    if (s == 0) {
+      result_.norms[0].d_beta[channel] = static_cast<float>(total);
+      if (result_.norms[1].src != nullptr) result_.norms[1].d_beta[channel] = static_cast<float>(total);
+    } else {
+      const ConvNorm& norm = result_.norms[s - 1];
+      norm.d_gamma[channel] = static_cast<float>(total * inverse_deviation(norm.vectors, channel));
+    }
+  }
+
+  const ConvResult& result_;
+  double* totals_;
+  float* vectors_;
+  int first_, columns_, pitch_;
+};
+
+}  // namespace residuum::kernels
