@@ -31,14 +31,14 @@ class ConvBlock {
   __device__ __forceinline__ ConvBlock(const ConvGeometry& g, const ConvSource& source, const T* weight,
                                        const ConvResult& result, unsigned char* shared)
       : g_(g),
-        taps_(taps_of(g)),
+        taps_(taps_of(g, shared)),
         source_(source),
         weight_(weight),
         result_(result, group() * g.columns + first_column(), g.columns - first_column(), g.dst_c,
                 shared + conv_shared_bytes(g, tile_of(kName), sizeof(T))) {
     rows_ = reinterpret_cast<Row*>(shared);
     zeros_ = shared + kTile.rows * sizeof(Row);
-    patches_ = zeros_ + kZeroBytes;
+    patches_ = zeros_ + kZeroBytes + kTapsBytes;
     weights_ = patches_ + (has_two_tensors() ? 2 : 1) * patch_ring();
     coefficients_ = reinterpret_cast<float*>(patches_ + conv_work_bytes(g, tile_of(kName), sizeof(T)));
   }
@@ -68,7 +68,7 @@ class ConvBlock {
   static constexpr int kWeightBytes = kTile.columns * kDepthBytes;
   static constexpr int kWeightChunks = kBackwardData ? kColumnChunks : kDepthChunks;
   static constexpr int kWeightRows = kBackwardData ? kTile.depth : kTile.columns;
-  static constexpr int kZeroBytes = 128;
+  static constexpr int kZeroBytes = 128, kTapsBytes = 128;
   static constexpr int kRowFragments = kTile.warp_rows() / 16;
   static constexpr int kColumnFragments = kTile.warp_columns() / 8;
   static constexpr int kAhead = kTile.stages - 1;
@@ -78,7 +78,7 @@ class ConvBlock {
   static constexpr int kPatchPass = kThreads / kDepthChunks, kWeightPass = kThreads / kWeightChunks;
   using FactorA = Factor<T, kMath, 4>;
   using FactorB = Factor<T, kMath, 2>;
-  static_assert(kDepthBytes <= kZeroBytes && kColumnFragments % 2 == 0);
+  static_assert(kDepthBytes <= kZeroBytes && sizeof(TapGrid) <= kTapsBytes && kColumnFragments % 2 == 0);
   static_assert(kPatchPass % 8 == 0 && kWeightPass % 8 == 0);
 
   /// This lane's part of a weight tile: deep in the forward pass, flat in backward-data.
@@ -129,54 +129,41 @@ class ConvBlock {
     /// Found anew for every load: a second cursor would take registers that the sums need.
     __device__ __forceinline__ Cursor later(int steps, const ConvGeometry& g, const TapGrid& taps) const {
       Cursor cursor = *this;
-#pragma unroll
       for (int step = 0; step < steps; ++step) cursor.next(g, taps);
       return cursor;
     }
   };
 
-  __device__ __forceinline__ static int thread() {
-    return static_cast<int>(threadIdx.x);
-  }
-  __device__ __forceinline__ static int lane() {
-    return thread() % 32;
-  }
-  __device__ __forceinline__ static int warp() {
-    return thread() / 32;
-  }
-  __device__ __forceinline__ static int warp_row() {
-    return warp() / kTile.warps_n * kTile.warp_rows();
-  }
+  /// Said to be below kThreads: divisions are then shifts, cheaper to repeat than to keep in registers.
+  __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x % kThreads); }
+  __device__ __forceinline__ static int lane() { return thread() % 32; }
+  __device__ __forceinline__ static int warp() { return thread() / 32; }
+  __device__ __forceinline__ static int warp_row() { return warp() / kTile.warps_n * kTile.warp_rows(); }
   __device__ __forceinline__ static int warp_column() {
     return warp() % kTile.warps_n * kTile.warp_columns();
   }
-  __device__ __forceinline__ int all_rows() const {
-    return g_.n * taps_.grid_h * taps_.grid_w;
-  }
+  __device__ __forceinline__ int all_rows() const { return g_.n * taps_.grid_h * taps_.grid_w; }
 
   // Blocks: column tiles are neighbours, as they read the same pixels; then the runs of rows; groups and
   // parity classes.
-  __device__ __forceinline__ static int column_tile() {
-    return static_cast<int>(blockIdx.x);
-  }
-  __device__ __forceinline__ static int run_number() {
-    return static_cast<int>(blockIdx.y);
-  }
-  __device__ __forceinline__ int run_first() const {
-    return run_number() * g_.run * kTile.rows;
-  }
-  __device__ __forceinline__ static int first_column() {
-    return column_tile() * kTile.columns;
-  }
+  __device__ __forceinline__ static int column_tile() { return static_cast<int>(blockIdx.x); }
+  __device__ __forceinline__ static int run_number() { return static_cast<int>(blockIdx.y); }
+  __device__ __forceinline__ int run_first() const { return run_number() * g_.run * kTile.rows; }
+  __device__ __forceinline__ static int first_column() { return column_tile() * kTile.columns; }
 
   __device__ __forceinline__ bool has_two_tensors() const {
     return kPrologue == Prologue::kForm && takes_two_tensors(kName) &&
            (kBackwardData || g_.form == Form::kJoin);
   }
-  /// Known to the compiler where it can be: registers are scarce.
-  __device__ __forceinline__ static TapGrid taps_of(const ConvGeometry& g) {
-    if constexpr (kBackwardData) return g.backward_taps(static_cast<int>(blockIdx.z) % g.classes());
-    return g.forward_taps();
+  __device__ __forceinline__ static decltype(auto) taps_of(const ConvGeometry& g, unsigned char* shared) {
+    if constexpr (kBackwardData) {
+      TapGrid* const taps = reinterpret_cast<TapGrid*>(shared + kTile.rows * sizeof(Row) + kZeroBytes);
+      if (threadIdx.x == 0) *taps = g.backward_taps(static_cast<int>(blockIdx.z) % g.classes());
+      __syncthreads();
+      return static_cast<const TapGrid&>(*taps);
+    } else {
+      return g.forward_taps();
+    }
   }
   __device__ __forceinline__ int parity() const {
     return kBackwardData ? static_cast<int>(blockIdx.z) % g_.classes() : 0;
@@ -195,9 +182,7 @@ class ConvBlock {
     return (kPatch == Patch::kHalo ? at.patch_slot : at.weight_slot) * patch_rows() * kDepthBytes;
   }
   /// Bytes of the patches of one tensor.
-  __device__ __forceinline__ int patch_ring() const {
-    return patch_slots() * patch_rows() * kDepthBytes;
-  }
+  __device__ __forceinline__ int patch_ring() const { return patch_slots() * patch_rows() * kDepthBytes; }
 
   __device__ __forceinline__ void fill_rows() {
     for (int r = thread(); r < kTile.rows; r += kThreads) {
@@ -234,9 +219,8 @@ class ConvBlock {
   /// The weights this thread copies for tap (0, 0) and depth 0.
   __device__ __forceinline__ void find_weights() {
     const int rows = kBackwardData ? g_.depth : g_.columns;
-    weight_ += static_cast<int64_t>(group() * rows + weight_row()) * g_.weight_pitch + weight_column();
-    weight_rows_ = rows - weight_row();
-    weight_columns_ = (kBackwardData ? g_.columns : g_.depth) - weight_column();
+    weight_first_ =
+        static_cast<unsigned>((group() * rows + weight_row()) * g_.weight_pitch + weight_column());
   }
 
   __device__ __forceinline__ void load(const Cursor& at) {
@@ -348,20 +332,20 @@ class ConvBlock {
     unsigned char* const to = weights_ + at.weight_slot * kWeightBytes +
                               chunk_offset<kWeightChunks>(thread() / kWeightChunks, thread() % kWeightChunks);
     const int tap = (taps_.first_r + at.i * taps_.r_step) * g_.kernel_w + taps_.first_s + at.j * taps_.r_step;
-    const int rows = weight_rows_ - (kBackwardData ? at.depth : 0);
-    const int columns = weight_columns_ - (kBackwardData ? 0 : at.depth);
-    const T* from = weight_ + tap * g_.weight_tap +
-                    static_cast<int64_t>(at.depth) * (kBackwardData ? g_.weight_pitch : 1);
+    const int rows = (kBackwardData ? g_.depth - at.depth : g_.columns) - weight_row();
+    const int columns = (kBackwardData ? g_.columns : g_.depth - at.depth) - weight_column();
+    unsigned from = weight_first_ + static_cast<unsigned>(tap * g_.weight_tap) +
+                    static_cast<unsigned>(at.depth * (kBackwardData ? g_.weight_pitch : 1));
 #pragma unroll
     for (int pass = 0; pass < kWeightRows; pass += kWeightPass) {
       if (kWeightPass > kWeightRows && thread() / kWeightChunks >= kWeightRows) break;
       unsigned char* const dst = to + pass * kWeightChunks * kChunkBytes;
       if constexpr (kPatch != Patch::kElements) {
-        cp_async_16(shared_address(dst), from, pass < rows && columns > 0);
+        cp_async_16(shared_address(dst), weight_ + from, pass < rows && columns > 0);
       } else {
-        store_partial_chunk(dst, from, 0, pass < rows ? columns : 0);
+        store_partial_chunk(dst, weight_ + from, 0, pass < rows ? columns : 0);
       }
-      from += static_cast<int64_t>(kWeightPass) * g_.weight_pitch;
+      from += static_cast<unsigned>(kWeightPass * g_.weight_pitch);
     }
   }
 
@@ -511,15 +495,16 @@ class ConvBlock {
   }
 
   const ConvGeometry& g_;
-  const TapGrid taps_;
+  /// Of the forward pass, constants; of backward-data in shared memory, as registers are scarce.
+  std::conditional_t<kBackwardData, const TapGrid&, const TapGrid> taps_;
   const ConvSource& source_;
-  const T* weight_;
+  const T* const weight_;
+  unsigned weight_first_ = 0;  ///< element; there are fewer than 2^31
   Result result_;
   int first_row_ = 0;
   Row* rows_;
   unsigned char *zeros_, *patches_, *weights_;
   float* coefficients_;
-  int weight_rows_ = 0, weight_columns_ = 0;  ///< left of this thread's first weight
   float sums_[kRowFragments][kColumnFragments][4];
 };
 

@@ -100,12 +100,23 @@ class ResultBlock {
 #pragma unroll
       for (int i = 0; i < kUnit; ++i) values[i] += addend[i];
     }
-    float x[kUnit] = {};
-    if (result_.norms[0].src != nullptr) load_eight<kWhole, T>(result_.norms[0].src, offset, count, x);
-    close(pixel, offset, c, count, x, values);
+    if (result_.norms[0].src == nullptr) {
+      close(pixel, offset, c, count, values);
+      store(offset, count, values);
+      if (has_statistics()) add_deviations(c, values, sums);
+      return;
+    }
+    float x[kUnit];
+    load_eight<kWhole, T>(result_.norms[0].src, offset, count, x);
+    if (result_.gate == Gate::kNormalised) {
+      float scale[kUnit], shift[kUnit];
+      vector(kGateScale, c, scale);
+      vector(kGateShift, c, shift);
+      close_by_normalised<T>(x, scale, shift, values);
+    } else {
+      close(pixel, offset, c, count, values);
+    }
     store(offset, count, values);
-    if (has_statistics()) return add_deviations(c, values, sums);
-    if (result_.norms[0].src == nullptr) return;
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) sums.of[0][i] += values[i];
     add_products(kFirstMean, c, values, x, sums.of[1]);
@@ -193,20 +204,15 @@ class ResultBlock {
     return (static_cast<int64_t>(part) * n + sum) * pitch_ + first_ + column;
   }
 
-  /// g = 0 where the gate is closed; x is the source of the first norm.
+  /// g = 0 where a gate that lies in memory is closed.
   __device__ __forceinline__ void close(int64_t pixel, int64_t offset, int c, int count,
-                                        const float (&x)[kUnit], float (&g)[kUnit]) const {
+                                        float (&g)[kUnit]) const {
     if (result_.gate == Gate::kTensor) {
       float gate[kUnit];
       load_eight<kWhole, T>(result_.gate_tensor, offset, count, gate);
       close_by_values(gate, g);
     } else if (result_.gate == Gate::kMask) {
       close_by_bits(result_.gate_mask[unit_index(pixel, first_ + c, pitch_).mask_byte], g);
-    } else if (result_.gate == Gate::kNormalised) {
-      float scale[kUnit], shift[kUnit];
-      vector(kGateScale, c, scale);
-      vector(kGateShift, c, shift);
-      close_by_normalised<T>(x, scale, shift, g);
     }
   }
 

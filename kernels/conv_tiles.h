@@ -122,10 +122,11 @@ constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, si
   const size_t results = rows * (columns + 4 * static_cast<size_t>(tile.warps_n)) * sizeof(float);
   return std::max(vectors * static_cast<size_t>(tile.depth) * element, results);
 }
-/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros, operands, coefficients.
+/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros and 128 for taps, operands,
+/// coefficients.
 constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
                                   int64_t depth) {
-  return static_cast<size_t>(tile.rows) * 16 + 128 + conv_work_bytes(tile, element, form, patch_pixels) +
+  return static_cast<size_t>(tile.rows) * 16 + 256 + conv_work_bytes(tile, element, form, patch_pixels) +
          static_cast<size_t>(form_vectors(form) * depth) * sizeof(float);
 }
 /// What a block needs besides when there is more to do with results than to store them: three sums in double
@@ -171,8 +172,20 @@ constexpr TileList conv_tiles(const ConvProblem& problem, ConvPass pass, Form fo
   return list;
 }
 
-/// The tile for a source that is read as it is.
-constexpr TileName stored_tile(const ConvProblem& problem, ConvPass pass) {
+/// Whether a tile leaves room for a patch that serves all taps (about: conv_geometry.h counts its pixels), in
+/// two slots.
+constexpr bool leaves_room_for_halo(const ConvProblem& problem, ConvPass pass, Form form, TileName name) {
+  const ConvShape& s = problem.shape;
+  const Tile tile = tile_of(name);
+  const int64_t line = pass == ConvPass::kForward ? s.w : s.q();
+  const size_t pixels = static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s));
+  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_depth(problem, pass)) +
+             conv_result_bytes(tile) <=
+         kSharedBytes;
+}
+
+/// The tile for a source that is read as it is, or formed where that takes no other.
+constexpr TileName stored_tile(const ConvProblem& problem, ConvPass pass, Form form) {
   const bool aligned = is_aligned(problem);
   if (problem.type == Element::kF32) return aligned ? TileName::kConvF32 : TileName::kConvF32Packed;
   if (!aligned) return TileName::kConvPacked;
@@ -185,7 +198,12 @@ constexpr TileName stored_tile(const ConvProblem& problem, ConvPass pass) {
   const ConvShape& s = problem.shape;
   const int64_t pixels = pass == ConvPass::kForward ? s.n * s.p() * s.q() : s.n * s.h * s.w;
   const int64_t blocks = ((pixels + 127) / 128) * ((columns + 127) / 128) * s.groups;
-  return blocks >= kMultiprocessors && columns % 128 == 0 ? TileName::kConvWide : TileName::kConvMedium;
+  if (blocks < kMultiprocessors || columns % 128 != 0) return TileName::kConvMedium;
+  // Reading each pixel once is worth more than wide tiles: long lines of 128 channels.
+  const bool halo = s.stride == 1 && s.r * s.s >= 3;
+  const bool only_medium = halo && !leaves_room_for_halo(problem, pass, form, TileName::kConvWide) &&
+                           leaves_room_for_halo(problem, pass, form, TileName::kConvMedium);
+  return only_medium ? TileName::kConvMedium : TileName::kConvWide;
 }
 
 /// The tile of the forward pass (columns are output channels) or of backward-data (columns are input
@@ -197,7 +215,7 @@ constexpr TileName conv_tile(const ConvProblem& problem, ConvPass pass, Form for
                                       {TileName::kConvWideTwo, TileName::kConvMediumTwo},
                                       {TileName::kConvMedium, TileName::kConvMediumTwo},
                                       {TileName::kConvMediumTwo, TileName::kConvNarrow}};
-  TileName name = stored_tile(problem, pass);
+  TileName name = stored_tile(problem, pass, form);
   for (const auto& step : kSmaller) {
     if (name == step[0] && !conv_tile_suits(problem, pass, form, name)) name = step[1];
   }

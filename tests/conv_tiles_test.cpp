@@ -47,6 +47,7 @@ std::vector<ConvShape> all_convolutions() {
 }
 
 constexpr ConvPass kPasses[] = {ConvPass::kForward, ConvPass::kBackwardData};
+constexpr Form kForms[] = {Form::kStored, Form::kApply, Form::kJoin, Form::kGradient};
 
 const std::vector<ConvShape> kOdd = {
     {1, 1, 1, 1, 1, 1, 1, 1, 0, 1},    {2, 7, 5, 8, 16, 3, 3, 1, 1, 1},   {3, 13, 11, 16, 24, 3, 3, 2, 1, 1},
@@ -105,13 +106,41 @@ TEST(ConvTiles, LargeLayersGetLargeTiles) {
   EXPECT_EQ(tile({256, 224, 224, 3, 64, 7, 7, 2, 3, 1}), TileName::kConvPacked);
 }
 
+/// Every form of every layer has a tile, and runs of row tiles that cover all rows and leave few parts.
+TEST(ConvTiles, EveryLayerHasATileForEveryForm) {
+  for (const ConvShape& shape : all_convolutions()) {
+    for (const Element type : {Element::kBF16, Element::kF32}) {
+      const ConvProblem problem{shape, type, F32Math::kTf32x3};
+      for (const ConvPass pass : kPasses) {
+        for (const Form form : kForms) {
+          if (form != Form::kStored && !is_aligned(problem)) continue;
+          const TileName name = conv_tile(problem, pass, form);
+          EXPECT_TRUE(conv_tile_suits(problem, pass, form, name)) << text(shape);
+          const TileList list = conv_tiles(problem, pass, form);
+          EXPECT_EQ(std::count(list.begin(), list.end(), name), 1) << text(shape);
+          const Tile tile = tile_of(name);
+          const ConvGeometry g = conv_geometry(problem, pass, form);
+          EXPECT_LE(conv_shared_bytes(g, tile, size_of(type)) + conv_result_bytes(tile), kSharedBytes)
+              << text(shape);
+          for (int parity = 0; parity < g.classes(); ++parity) {
+            EXPECT_GE(int64_t{g.parts(parity, tile.rows)} * g.run * tile.rows, g.rows(parity)) << text(shape);
+          }
+          EXPECT_LE(conv_parts(g, tile), 4 * kMultiprocessors + g.classes()) << text(shape);
+        }
+      }
+    }
+  }
+}
+
 TEST(ConvTiles, ThreeByThreeReadsEachPixelOnce) {
   for (const int64_t size : {7, 8, 14, 16, 28, 32, 56}) {
     for (const int64_t channels : {16, 64, 128, 512}) {
       const ConvProblem problem{{32, size, size, channels, channels, 3, 3, 1, 1, 1}, Element::kBF16, {}};
-      EXPECT_TRUE(conv_geometry(problem, ConvPass::kForward, Form::kStored).halo) << size << " " << channels;
-      EXPECT_TRUE(conv_geometry(problem, ConvPass::kBackwardData, Form::kStored).halo)
-          << size << " " << channels;
+      for (const ConvPass pass : kPasses) {
+        for (const Form form : kForms) {
+          EXPECT_TRUE(conv_geometry(problem, pass, form).halo) << size << " " << channels;
+        }
+      }
     }
   }
   // One tap: nothing to share.

@@ -66,6 +66,16 @@ Tensor gated(Tensor g, const Tensor& gate) {
   return g;
 }
 
+/// All of the workspace was written: its size is what is needed. (Memory starts as 0xFF bytes; no sum is such
+/// a NaN.)
+void expect_all_written(const KernelCase& test, const ConvResult& result) {
+  const KernelCase::Bytes bytes = test.bytes(result.workspace);
+  std::vector<uint32_t> words(bytes.size() / sizeof(uint32_t));
+  std::memcpy(words.data(), bytes.data(), bytes.size());
+  EXPECT_EQ(std::count(words.begin(), words.end(), 0xFFFFFFFFu), 0) << "of " << words.size() << " sums";
+  EXPECT_TRUE(test.unchanged(result.counters)) << "the counters are not 0 again";
+}
+
 /// Chooses the gate of `result` and returns the gate's values.
 Tensor set_gate(KernelCase& test, Gate gate, DType type, const Shape& shape, const IntegerNorm& norm,
                 const Tensor& src, ConvResult& result) {
@@ -124,7 +134,7 @@ void expect_sums(const ConvProblem& problem, ConvPass pass, DType type, Gate gat
         }
       },
       kOrders);
-  EXPECT_TRUE(test.unchanged(call.result.counters)) << "the counters are not 0 again";
+  expect_all_written(test, call.result);
   const Tensor expected = rounded_to(type, gated(reference::add(call.exact, addend), gate_values));
   EXPECT_TRUE(matches(test.read(call.result.dst, type, call.out), expected, kExact));
   for (int n = 0; n < norms; ++n) {
@@ -195,7 +205,7 @@ void expect_statistics(const ConvProblem& problem, DType type, double mean, size
   call.result.variance = test.output<float>(float_bytes(c));
   call.use_sums(test);
   test.run([&] { call.run(); }, most_orders);
-  EXPECT_TRUE(test.unchanged(call.result.counters)) << "the counters are not 0 again";
+  expect_all_written(test, call.result);
   const Tensor stored = test.read(call.result.dst, type, call.out);
   Tensor sum = call.exact;
   for (double& value : sum.data) value += mean;
