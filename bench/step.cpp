@@ -23,7 +23,7 @@ struct Options {
   std::string model = "cifar_resnet20", precision = "fp32", device = "auto";
   int64_t batch = 128;
   int threads = 0, warmup = 3, steps = 10;
-  bool recompute = false, per_launch = false;
+  bool recompute = false, gram_batch_norm = false, per_launch = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -39,6 +39,8 @@ Options parse(int argc, char** argv) {
   app.add_option("--warmup", o.warmup, "steps before measuring")->capture_default_str();
   app.add_option("--steps", o.steps, "steps measured")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_flag("--recompute", o.recompute, "forget activations inside blocks");
+  app.add_flag("--gram-batch-norm", o.gram_batch_norm,
+               "batch norms of wide 1x1 convolutions from the Gram matrix of their input");
   app.add_flag("--per-launch", o.per_launch, "also time each launch");
   try {
     app.parse(argc, argv);
@@ -101,8 +103,11 @@ nlohmann::json measure(const Options& o) {
   UpdateOptions update;
   update.weight_decay = 1e-4f;
   const bool copies = backend->wants_weight_copies();
-  const TrainingPassOptions passes{
-      .update = update, .recompute = o.recompute, .relu_masks = copies, .weight_copies = copies};
+  const TrainingPassOptions passes{.update = update,
+                                   .recompute = o.recompute,
+                                   .gram_batch_norm = o.gram_batch_norm,
+                                   .relu_masks = copies,
+                                   .weight_copies = copies};
   Executor executor(run_passes(build_model(o.model, model), training_passes(passes)), *backend, state);
   write_synthetic_batch(executor, model_defaults(o.model).classes);
 

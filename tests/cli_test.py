@@ -208,6 +208,13 @@ class Plan(ProgramTest):
         self.assertLess(recomputed["peak_bytes"], kept["peak_bytes"])
         self.assertGreater(recomputed["flops"], kept["flops"])
 
+    def test_gram_batch_norm_changes_wide_convolutions_only(self):
+        plan = self.json_of(run("plan", "resnet50", "--batch", 1, "--json", "--gram-batch-norm"))
+        self.assertEqual(sum(node["operation"] == "gram" for node in plan["nodes"]), 17)
+        plain, asked = (self.json_of(run("plan", "cifar_resnet8", "--json", *flags))
+                        for flags in ([], ["--gram-batch-norm"]))
+        self.assertEqual(plain, asked)
+
     def test_inference_is_forward_only(self):
         plan = self.json_of(run("plan", "cifar_resnet8", "--inference", "--json"))
         self.assertEqual({node["phase"] for node in plan["nodes"]}, {"forward"})

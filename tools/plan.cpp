@@ -29,7 +29,7 @@ struct PlanArguments {
   int threads = 0;
   std::string precision = "fp32";
   std::vector<std::string> passes_off;
-  bool recompute = false, inference = false, json = false;
+  bool recompute = false, gram_batch_norm = false, inference = false, json = false;
 };
 
 /// Not passes over the graph but choices of the plan; switched off the same way.
@@ -53,6 +53,7 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   options.activation = activation_type(precision_named(arguments.precision));
   TrainingPassOptions training = backend_passes(backend);
   training.recompute = arguments.recompute;
+  training.gram_batch_norm = arguments.gram_batch_norm;
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
   return make_plan(run_passes(build_model(arguments.model.name, options), passes, off), backend,
                    plan_options);
@@ -151,13 +152,14 @@ int show_plan(const PlanArguments& arguments) {
 
 std::string describe_passes() {
   const TrainingPassOptions all{.recompute = true,
+                                .gram_batch_norm = true,
                                 .relu_masks = true,
                                 .weight_copies = true,
                                 .absorbs = [](const Graph&, NodeId, size_t) { return false; }};
   std::string text = "Passes of a training step, in order:\n";
-  for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<14} {}\n", pass.name, pass.help);
-  text += fmt::format("  {:<14} run nodes together in one launch\n", kGroup);
-  text += fmt::format("  {:<14} let tensors share memory that do not live at the same time\n", kReuse);
+  for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<15} {}\n", pass.name, pass.help);
+  text += fmt::format("  {:<15} run nodes together in one launch\n", kGroup);
+  text += fmt::format("  {:<15} let tensors share memory that do not live at the same time\n", kReuse);
   return text;
 }
 
@@ -172,6 +174,8 @@ Verb plan_verb(CLI::App& program) {
       ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())))
       ->capture_default_str();
   command->add_flag("--recompute", arguments->recompute, "Keep block outputs only, compute the rest again");
+  command->add_flag("--gram-batch-norm", arguments->gram_batch_norm,
+                    "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
   command->add_flag("--inference", arguments->inference,
                     "The forward pass of evaluation, not a training step");
   command->add_option("--disable-pass", arguments->passes_off, "Leave a pass out; may be repeated")

@@ -90,7 +90,7 @@ std::string processor_name() {
 }
 
 // A shard may run through nodes one after another as long as none needs a sum over the other shards.
-bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const {
+bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) {
   const Node& node = graph.node(next);
   const auto shardable = [&](const Node& n) {
     return op_domain(n.op) != OpDomain::kWhole && pieces_of(graph, n) == shard_count(batch_of(graph, n));
