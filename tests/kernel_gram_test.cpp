@@ -123,13 +123,6 @@ TEST(KernelGram, BackwardFilter) {
   });
 }
 
-/// The offset undoes the mean of every rounding of folded.
-Tolerance offset_tolerance(DType type) {
-  const double step = type == DType::kF32 ? 0x1p-24 : type == DType::kBF16 ? 0x1p-9 : 0x1p-12;
-  return {"folded-rounding",
-          "the rounding of each element of folded, times its row's sum, with a margin of 8", 0, 8 * step};
-}
-
 TEST(KernelGram, BackwardWeight) {
   for_all([](const Data& data, DType type) {
     for (const DType folded_type : kElementTypes) {

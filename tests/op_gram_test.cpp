@@ -136,13 +136,6 @@ TEST(OpGram, BackwardFilter) {
       });
 }
 
-/// The offset undoes the mean of every rounding of folded: `step` relative to its terms, walking randomly.
-Tolerance offset_tolerance(DType type) {
-  const double step = type == DType::kF32 ? 0x1p-24 : type == DType::kBF16 ? 0x1p-9 : 0x1p-12;
-  return {"folded-rounding",
-          "the rounding of each element of folded, times its row's sum, with a margin of 8", 0, 8 * step};
-}
-
 /// The inputs of GramBackwardWeight.
 void add_weight_inputs(OpCase& test, const Data& data, DType type) {
   test.input(type, data.weight).input(DType::kF32, data.sum).input(DType::kF32, data.variance);
