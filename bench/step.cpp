@@ -9,6 +9,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "engine/backend/backend_passes.h"
 #include "engine/core/random.h"
 #include "engine/exec/executor.h"
 #include "engine/graph/passes.h"
@@ -23,7 +24,7 @@ struct Options {
   std::string model = "cifar_resnet20", precision = "fp32", device = "auto";
   int64_t batch = 128;
   int threads = 0, warmup = 3, steps = 10;
-  bool recompute = false, per_launch = false;
+  bool recompute = false, gram_batch_norm = false, per_launch = false;
   bool cudnn = false, autotune = false;
   std::string autotune_cache;
 };
@@ -44,6 +45,8 @@ Options parse(int argc, char** argv) {
   app.add_flag("--cudnn", o.cudnn, "convolutions by cuDNN where it can");
   app.add_flag("--autotune", o.autotune, "each launch by the fastest of own kernels and libraries");
   app.add_option("--autotune-cache", o.autotune_cache, "file that keeps what was measured");
+  app.add_flag("--gram-batch-norm", o.gram_batch_norm,
+               "batch norms of wide 1x1 convolutions from the Gram matrix of their input");
   app.add_flag("--per-launch", o.per_launch, "also time each launch");
   try {
     app.parse(argc, argv);
@@ -109,9 +112,9 @@ nlohmann::json measure(const Options& o) {
   State state(*backend);
   UpdateOptions update;
   update.weight_decay = 1e-4f;
-  const bool copies = backend->wants_weight_copies();
-  const TrainingPassOptions passes{
-      .update = update, .recompute = o.recompute, .relu_masks = copies, .weight_copies = copies};
+  TrainingPassOptions passes = backend_passes(*backend);
+  passes.recompute = o.recompute;
+  passes.gram_batch_norm = o.gram_batch_norm;
   Executor executor(run_passes(build_model(o.model, model), training_passes(passes)), *backend, state);
   write_synthetic_batch(executor, model_defaults(o.model).classes);
 

@@ -344,4 +344,38 @@ void ema_update(const TensorLists& lists, float decay, const float* norm, Stream
 void batch_norm_commit(const TensorLists& lists, float momentum, const int64_t* counts, const float* norm,
                        Stream stream);
 
+// ---- a batch norm after a 1x1 convolution y = W z, from sums over z (gram.cu) ----
+
+/// c channels of z, k of y, `pixels` pixels; `weight`: the type of the weight W (K,C). Formulas: Gram... of
+/// engine/graph/op.h.
+struct GramProblem {
+  int64_t pixels = 0, c = 0, k = 0;
+  Element weight = Element::kBF16;
+};
+struct GramStatsArgs {
+  const float *gram = nullptr, *sum = nullptr;  ///< C,C and C
+  const void* weight = nullptr;
+  float *mean = nullptr, *variance = nullptr, *weighted = nullptr;  ///< K, K and K,C: W covariance
+};
+size_t gram_stats_workspace(const GramProblem& problem);
+void gram_stats(const GramProblem& problem, const GramStatsArgs& args, void* workspace, unsigned* counter,
+                Stream stream);
+/// d_gamma of product (K,C, sum g z^T); of `vectors` mean and variance are used.
+void gram_backward_reduce(const GramProblem& problem, const float* product, const void* weight,
+                          const BatchNormVectors& vectors, const float* d_beta, float* d_gamma,
+                          Stream stream);
+/// What the gradients of weight and z need of the batch norm; of `vectors` variance and gamma are used.
+struct GramNorm {
+  const float* sum = nullptr;  ///< C, of z
+  BatchNormVectors vectors;
+  const float *d_gamma = nullptr, *d_beta = nullptr;
+};
+/// d_weight K,C of product and weighted, K,C each.
+void gram_backward_filter(const GramProblem& problem, const float* product, const float* weighted,
+                          const GramNorm& norm, float* d_weight, Stream stream);
+/// folded (K + C,C in `type`) and offset (C): the gradient of z is [g | z] folded + offset.
+size_t gram_backward_weight_workspace(const GramProblem& problem);
+void gram_backward_weight(const GramProblem& problem, const void* weight, const GramNorm& norm, Element type,
+                          void* folded, float* offset, void* workspace, unsigned* counter, Stream stream);
+
 }  // namespace residuum::kernels

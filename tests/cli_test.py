@@ -233,6 +233,13 @@ class Plan(ProgramTest):
             self.skipTest("this build has no CUDA backend")
         self.assertLessEqual(self.json_of(process)["peak_bytes"], 16 << 30)
 
+    def test_gram_batch_norm_changes_wide_convolutions_only(self):
+        plan = self.json_of(run("plan", "resnet50", "--batch", 1, "--json", "--gram-batch-norm"))
+        self.assertEqual(sum(node["operation"] == "gram" for node in plan["nodes"]), 17)
+        plain, asked = (self.json_of(run("plan", "cifar_resnet8", "--json", *flags))
+                        for flags in ([], ["--gram-batch-norm"]))
+        self.assertEqual(plain, asked)
+
     def test_inference_is_forward_only(self):
         plan = self.json_of(run("plan", "cifar_resnet8", "--inference", "--json"))
         self.assertEqual({node["phase"] for node in plan["nodes"]}, {"forward"})

@@ -48,6 +48,16 @@ Tolerance summed_tf32(int64_t terms) {
           summed_error(1, 0x1p-11) + summed_error(terms)};
 }
 
+double deviation(const reference::Tensor& found, const reference::Tensor& expected) {
+  double difference = 0, size = 0;
+  for (int64_t i = 0; i < expected.elements(); ++i) {
+    difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+    size += expected[i] * expected[i];
+  }
+  if (difference == 0) return 0;
+  return std::isfinite(difference) ? std::sqrt(difference / size) : INFINITY;
+}
+
 std::string index_text(const Shape& shape, int64_t i) {
   std::string text;
   for (int d = shape.rank() - 1; d >= 0; --d) {

@@ -52,6 +52,9 @@ inline constexpr Tolerance kFiniteDifference{
 ::testing::AssertionResult matches(const reference::Tensor& found, const reference::Tensor& expected,
                                    const Tolerance& tolerance, double scale = 0);
 
+/// |found - expected| / |expected| in the L2 norm; infinite where found is not finite.
+double deviation(const reference::Tensor& found, const reference::Tensor& expected);
+
 /// "[0, 3, 3, 7]": the position of element `i` in a tensor.
 std::string index_text(const Shape& shape, int64_t i);
 

@@ -14,6 +14,8 @@
 #include "engine/graph/passes.h"
 #include "models/zoo.h"
 #include "tests/backend_wrapper.h"
+#include "tests/bottleneck_net.h"
+#include "tests/compare.h"
 #include "tests/golden_data.h"
 #include "tests/graph_run.h"
 #include "tests/test_device.h"
@@ -52,17 +54,6 @@ DType cpu_type(DType type) {
   return type == DType::kF16 ? DType::kBF16 : type;
 }
 
-/// |found - expected| / |expected|.
-double deviation(const Tensor& found, const Tensor& expected) {
-  double difference = 0, size = 0;
-  for (int64_t i = 0; i < expected.elements(); ++i) {
-    difference += (found[i] - expected[i]) * (found[i] - expected[i]);
-    size += expected[i] * expected[i];
-  }
-  if (difference == 0) return 0;
-  return std::isfinite(difference) ? std::sqrt(difference / size) : INFINITY;
-}
-
 void expect_close(double found, const Metric& metric, double cpu, const std::string& what) {
   EXPECT_LE(found, std::max(metric.floor, metric.factor * cpu))
       << what << ": metric '" << metric.name << "' (" << metric.reason << "), the CPU is off by " << cpu;
@@ -87,21 +78,9 @@ Graph pre_activation_net(DType type) {
   return build_model("cifar_preresnet8", options_of(type));
 }
 
-/// A stem with a max pool and two bottlenecks with projections: what ResNet-50 is made of.
-Graph bottleneck_net(DType type) {
-  GraphBuilder builder(Mode::kTrain, type);
-  const ValueId images =
-      builder.images(kBatch, 2 * kSize, 2 * kSize, 3, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f});
-  ValueId x = builder.conv("conv1", images, 16, 7, {.stride = 2, .pad = 3});
-  x = builder.max_pool(builder.relu(builder.batch_norm("bn1", x)), 3, 2, 1);
-  BlockStyle style;
-  style.kind = BlockKind::kBottleneck;
-  x = residual_block(builder, "layer1.0", style, {.width = 8}, x);
-  x = residual_block(builder, "layer1.1", style, {.width = 8}, x);
-  x = residual_block(builder, "layer2.0", style, {.width = 16, .stride = 2}, x);
-  builder.classification_loss(builder.linear("fc", builder.global_avg_pool(x), kClasses, {.logits = true}),
-                              0.1f);
-  return builder.take();
+/// What ResNet-50 is made of.
+Graph bottlenecks(DType type) {
+  return bottleneck_net(type, kBatch, 2 * kSize, kClasses);
 }
 
 struct NetCase {
@@ -109,7 +88,7 @@ struct NetCase {
   Graph (*forward)(DType type);
 };
 constexpr NetCase kNets[] = {
-    {"basic", basic_net}, {"pre-activation", pre_activation_net}, {"bottleneck", bottleneck_net}};
+    {"basic", basic_net}, {"pre-activation", pre_activation_net}, {"bottleneck", bottlenecks}};
 
 /// As the trainer has them on CUDA.
 TrainingPassOptions passes(DType type, int accumulation) {
@@ -129,23 +108,6 @@ Tensor images(const Graph& graph, int step) {
 }
 
 // ---- one step, value by value ----
-
-/// Golden values for every parameter and buffer, zeros for the optimizer, the first batch.
-Tensors start_values(const Graph& graph) {
-  Tensors values(graph.values.size());
-  for (size_t id = 0; id < graph.values.size(); ++id) {
-    const Value& value = graph.values[id];
-    if (value.kind == ValueKind::kOptimizer) values[id] = Tensor(value.desc.shape);
-    if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kBuffer)
-      values[id] = golden_parameter(value.name, value.desc.shape);
-    if (value.kind == ValueKind::kCopy)
-      values[id] = rounded_to(value.desc.dtype,
-                              golden_parameter(value.name.substr(kCopyPrefix.size()), value.desc.shape));
-  }
-  values[static_cast<size_t>(*graph.find("images"))] = images(graph, 0);
-  values[static_cast<size_t>(*graph.find("labels"))] = golden_labels(0, kBatch, kClasses);
-  return values;
-}
 
 /// Each floating point value after one step, nothing for those internal to a launch.
 std::vector<std::optional<Tensor>> values_after_step(const Graph& graph, Backend& backend, Grouping grouping,
@@ -179,7 +141,7 @@ Tensors exact_step(const Graph& graph, const Tensors& start) {
 
 /// How far off each value of the graph is on the CPU.
 std::vector<double> cpu_deviations(const Graph& graph) {
-  const Tensors start = start_values(graph), exact = exact_step(graph, start);
+  const Tensors start = golden_start(graph), exact = exact_step(graph, start);
   const auto found = values_after_step(graph, cpu_backend(2), Grouping::kSeparate, start, kParams);
   std::vector<double> deviations(found.size());
   for (size_t id = 0; id < found.size(); ++id) {
@@ -194,7 +156,7 @@ void expect_step(const NetCase& net, DType type, const TrainingPassOptions& opti
   const std::vector<double> cpu =
       cpu_deviations(run_passes(net.forward(cpu_type(type)), training_passes(options)));
   const Graph graph = run_passes(net.forward(type), training_passes(options));
-  const Tensors start = start_values(graph), exact = exact_step(graph, start);
+  const Tensors start = golden_start(graph), exact = exact_step(graph, start);
   for (const Grouping grouping : {Grouping::kJoined, Grouping::kSeparate}) {
     if (grouping == Grouping::kSeparate && !separate) continue;
     const auto cuda = values_after_step(graph, joining, grouping, start, kParams);

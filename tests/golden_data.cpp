@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "engine/core/check.h"
+#include "tests/graph_run.h"
 
 namespace residuum {
 namespace {
@@ -100,6 +101,24 @@ Tensor golden_labels(int step, int64_t batch, int64_t classes) {
   for (int64_t n = 0; n < batch; ++n)
     labels[n] = static_cast<double>(words[static_cast<size_t>(n)] % static_cast<uint64_t>(classes));
   return labels;
+}
+
+reference::Tensors golden_start(const Graph& graph) {
+  reference::Tensors values(graph.values.size());
+  for (size_t id = 0; id < graph.values.size(); ++id) {
+    const Value& value = graph.values[id];
+    if (value.kind == ValueKind::kOptimizer) values[id] = Tensor(value.desc.shape);
+    if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kBuffer)
+      values[id] = golden_parameter(value.name, value.desc.shape);
+    if (value.kind == ValueKind::kCopy)
+      values[id] = rounded_to(value.desc.dtype,
+                              golden_parameter(value.name.substr(kCopyPrefix.size()), value.desc.shape));
+  }
+  const ValueId images = *graph.find("images"), labels = *graph.find("labels");
+  const Shape &size = graph.desc(images).shape, &logits = graph.desc(graph.output("logits")).shape;
+  values[static_cast<size_t>(images)] = golden_images(0, size[0], size[1]);
+  values[static_cast<size_t>(labels)] = golden_labels(0, logits[0], logits[1]);
+  return values;
 }
 
 std::vector<double> golden_digest(const std::string& name, const Tensor& tensor) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/graph/graph.h"
 #include "tests/reference.h"
 
 namespace residuum {
@@ -21,6 +22,10 @@ reference::Tensor golden_parameter(const std::string& name, const Shape& shape);
 /// u8 images of a step, N,H,W,3.
 reference::Tensor golden_images(int step, int64_t batch, int64_t size);
 reference::Tensor golden_labels(int step, int64_t batch, int64_t classes);
+
+/// The persistent values of a training step that begins: golden parameters and buffers, copies rounded, zeros
+/// for the optimizer, the first batch.
+reference::Tensors golden_start(const Graph& graph);
 
 /// {L2 norm, sum, four samples} of a tensor in the engine's layout, sampled where make_golden.py does.
 std::vector<double> golden_digest(const std::string& name, const reference::Tensor& tensor);

@@ -96,6 +96,12 @@ Tolerance summed_tolerance(DType type, int64_t terms) {
   return type == DType::kF32 ? summed_f32(terms) : summed_bf16(terms);
 }
 
+Tolerance offset_tolerance(DType type) {
+  const double step = type == DType::kF32 ? 0x1p-24 : type == DType::kBF16 ? 0x1p-9 : 0x1p-12;
+  return {"folded-rounding",
+          "the rounding of each element of folded, times its row's sum, with a margin of 8", 0, 8 * step};
+}
+
 Tolerance product_tolerance(DType type, DType dst, int64_t terms) {
   return type == DType::kF32 && on_cuda() ? summed_tf32x3(terms) : summed_tolerance(dst, terms);
 }

@@ -43,5 +43,8 @@ Tolerance summed_tolerance(DType type, int64_t terms);
 /// A convolution or linear layer in `type` whose result is a `dst` type: as summed_tolerance, but CUDA forms
 /// the products of f32 in parts (summed_tf32x3).
 Tolerance product_tolerance(DType type, DType dst, int64_t terms);
+/// The offset of GramBackwardWeight, which undoes the mean of the roundings of a folded weight in `type`; the
+/// case's scale is the root of the sum of its terms' squares.
+Tolerance offset_tolerance(DType type);
 
 }  // namespace residuum

@@ -2,10 +2,12 @@
 // the references in double, and compared with central finite differences of its loss.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "engine/graph/autodiff.h"
 #include "engine/graph/builder.h"
+#include "engine/graph/passes.h"
 #include "tests/compare.h"
 #include "tests/graph_run.h"
 #include "tests/random_tensor.h"
@@ -49,10 +51,11 @@ double loss_of(const Graph& graph, Tensors values) {
   return values[static_cast<size_t>(graph.output("loss"))][0];
 }
 
-/// Compares the gradient of "x" and of every parameter with finite differences.
-void expect_gradients(const Graph& forward) {
+/// Compares the gradient of "x" and of every parameter with finite differences; `pass` follows autodiff.
+void expect_gradients(
+    const Graph& forward, const std::function<Graph(Graph)>& pass = [](Graph graph) { return graph; }) {
   const ValueId x = *forward.find("x");
-  const Graph graph = differentiate(forward, {x});
+  const Graph graph = pass(differentiate(forward, {x}));
   graph.validate("autodiff");
   Tensors values = data_for(graph);
   const Tensors start = values;
@@ -154,6 +157,21 @@ TEST(OpGradient, ResidualBlock) {
     ValueId y = b.activation(ActivationKind::kTanh, b.batch_norm("bn1", b.conv("c1", x, 4, 3, {.pad = 1})));
     y = b.batch_norm("bn2", b.conv("c2", y, 4, 3, {.pad = 1}));
     return b.activation(ActivationKind::kSigmoid, b.add(y, x));
+  });
+}
+
+TEST(OpGradient, BatchNormOfAWideConvolutionFromItsGramMatrix) {
+  const Graph forward = forward_graph({3, 5, 4, 4}, Mode::kTrain, [](GraphBuilder& b, ValueId x) {
+    ValueId y = b.batch_norm("bn1", b.conv("c1", x, 9, 1, {}));
+    y = b.activation(ActivationKind::kSigmoid, y);
+    return b.activation(ActivationKind::kTanh, b.batch_norm("bn2", b.conv("c2", y, 18, 1, {})));
+  });
+  expect_gradients(forward, [](Graph graph) {
+    graph = gram_batch_norm(std::move(graph));
+    EXPECT_EQ(std::count_if(graph.nodes.begin(), graph.nodes.end(),
+                            [](const Node& node) { return std::holds_alternative<Gram>(node.op); }),
+              2);
+    return graph;
   });
 }
 

@@ -77,9 +77,10 @@ TEST(Recipe, ReadsSectionsAndKeepsDefaults) {
 }
 
 TEST(Recipe, OverridesWinInOrder) {
-  const Recipe recipe = with({"train.batch=64", " optimizer.lr = 5e-1 ", "train.precision=bf16",
-                              "train.batch=32", "data.path=/data/cifar #10", "model.name='cifar_resnet20'",
-                              "data.mean=[0.5]", "data.std=[1]", "train.recompute=true"});
+  const Recipe recipe =
+      with({"train.batch=64", " optimizer.lr = 5e-1 ", "train.precision=bf16", "train.batch=32",
+            "data.path=/data/cifar #10", "model.name='cifar_resnet20'", "data.mean=[0.5]", "data.std=[1]",
+            "train.recompute=true", "train.gram_batch_norm=true"});
   EXPECT_EQ(recipe.train.batch, 32);
   EXPECT_EQ(recipe.optimizer.lr, 0.5);
   EXPECT_EQ(recipe.train.precision, Precision::kBF16);
@@ -87,6 +88,7 @@ TEST(Recipe, OverridesWinInOrder) {
   EXPECT_EQ(recipe.model.name, "cifar_resnet20");
   EXPECT_EQ(recipe.data.mean, std::vector<double>{0.5});
   EXPECT_TRUE(recipe.train.recompute);
+  EXPECT_TRUE(recipe.train.gram_batch_norm);
   EXPECT_EQ(with({"data.path=2012"}).data.path, "2012") << "a text key takes a number as text";
   EXPECT_EQ(with({"data.path="}).data.path, "");
 }

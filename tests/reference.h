@@ -93,6 +93,13 @@ Tensors softmax_cross_entropy(double smoothing, const Tensor& logits, const Tens
 Tensor softmax_cross_entropy_backward(const SoftmaxCrossEntropyBackward& op, const Tensor& logits,
                                       const Tensor& labels);
 
+// reference_gram.cpp: a batch norm after a 1x1 convolution, from sums over the convolution's input
+Tensors gram(const Tensor& src);
+Tensors gram_stats(const GramStats& op, const Tensor& gram, const Tensor& sum, const Tensor& weight);
+Tensor gram_backward_reduce(const GramBackwardReduce& op, std::span<const Tensor* const> in);
+Tensor gram_backward_filter(const GramBackwardFilter& op, std::span<const Tensor* const> in);
+Tensors gram_backward_weight(const GramBackwardWeight& op, std::span<const Tensor* const> in);
+
 // reference_update.cpp: these change persistent values in place.
 Tensor gradient_norm(std::span<const Tensor* const> gradients);
 void accumulate_gradient(std::span<Tensor* const> gradients_then_sums, const StepParams& params);

@@ -79,6 +79,12 @@ struct Evaluate {
     return {softmax_cross_entropy_backward(op, at(0), at(1))};
   }
 
+  Tensors operator()(const Gram&) const { return gram(at(0)); }
+  Tensors operator()(const GramStats& op) const { return gram_stats(op, at(0), at(1), at(2)); }
+  Tensors operator()(const GramBackwardReduce& op) const { return {gram_backward_reduce(op, constants(in))}; }
+  Tensors operator()(const GramBackwardFilter& op) const { return {gram_backward_filter(op, constants(in))}; }
+  Tensors operator()(const GramBackwardWeight& op) const { return gram_backward_weight(op, constants(in)); }
+
   Tensors operator()(const GradientNorm&) const { return {gradient_norm(constants(in))}; }
   Tensors operator()(const AccumulateGradient&) const { return accumulate_gradient(in, params), Tensors{}; }
   Tensors operator()(const SgdUpdate& op) const { return sgd_update(op, in, params), Tensors{}; }

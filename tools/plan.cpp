@@ -31,7 +31,7 @@ struct PlanArguments {
   std::string precision;  ///< empty: what the device is made for
   std::vector<std::string> passes_off;
   uint64_t memory = 0;  ///< bytes to fill with the largest batch; 0: not asked for
-  bool recompute = false, inference = false, json = false;
+  bool recompute = false, gram_batch_norm = false, inference = false, json = false;
 };
 
 /// Not passes over the graph but choices of the plan; switched off the same way.
@@ -60,6 +60,7 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   options.activation = activation_type(precision_named(arguments.precision));
   TrainingPassOptions training = backend_passes(backend);
   training.recompute = arguments.recompute;
+  training.gram_batch_norm = arguments.gram_batch_norm;
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
   return make_plan(run_passes(build_model(arguments.model.name, options), passes, off), backend,
                    plan_options);
@@ -197,6 +198,7 @@ std::vector<FusionKind> cuda_fusions() {
 
 std::string describe_passes() {
   const TrainingPassOptions all{.recompute = true,
+                                .gram_batch_norm = true,
                                 .relu_masks = true,
                                 .weight_copies = true,
                                 .absorbs = [](const Graph&, NodeId, size_t) { return false; }};
@@ -223,6 +225,8 @@ Verb plan_verb(CLI::App& program) {
                    "Of activations: fp32, tf32, bf16 or fp16; bf16 on cuda and fp32 on cpu when not given")
       ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())));
   command->add_flag("--recompute", arguments->recompute, "Keep block outputs only, compute the rest again");
+  command->add_flag("--gram-batch-norm", arguments->gram_batch_norm,
+                    "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
   command->add_flag("--inference", arguments->inference,
                     "The forward pass of evaluation, not a training step");
   command->add_option("--disable-pass", arguments->passes_off, "Leave a pass out; may be repeated")

@@ -27,6 +27,7 @@ int64_t operations_per_element(const Op& op) {
                         [](const SliceBackward&) -> int64_t { return 0; },
                         [](const ShortcutA&) -> int64_t { return 0; },
                         [](const ShortcutABackward&) -> int64_t { return 0; },
+                        [](const GramBackwardFilter&) -> int64_t { return 2; },
                         [](const SgdUpdate&) -> int64_t { return 2; },
                         [](const GradientNorm&) -> int64_t { return 2; },
                         [](const auto&) -> int64_t { return 1; },
@@ -96,6 +97,7 @@ Cost& Cost::operator+=(const Cost& other) {
 }
 
 int64_t node_macs(const Graph& graph, const Node& node) {
+  const auto in = [&](size_t i) -> const TensorDesc& { return graph.desc(node.inputs[i]); };
   const auto linear = [&](const TensorDesc& dst, const TensorDesc& src) {
     return dst.elements() * (src.shape[0] == 0 ? 0 : src.elements() / src.shape[0]);
   };
@@ -115,6 +117,10 @@ int64_t node_macs(const Graph& graph, const Node& node) {
           [&](const LinearBackwardFilter&) -> int64_t {
             return linear(graph.desc(node.inputs[0]), graph.desc(node.inputs[1]));
           },
+          [&](const Gram&) -> int64_t { return in(0).elements() * Nhwc::of(in(0).shape).c; },
+          [&](const GramStats&) -> int64_t { return in(2).elements() * in(1).elements(); },
+          [&](const GramBackwardReduce&) -> int64_t { return in(1).elements(); },
+          [&](const GramBackwardWeight&) -> int64_t { return in(0).elements() * in(1).elements(); },
           [](const auto&) -> int64_t { return 0; },
       },
       node.op);

@@ -30,6 +30,7 @@ bool follows_source(const Op& op) {
                         [](const ActivationBackward&) { return true; },
                         [](const ReluMaskBackward&) { return true; },
                         [](const BatchNormBackwardReduce&) { return true; },
+                        [](const BiasBackward&) { return true; },
                         [](const auto&) { return false; },
                     },
                     op);
@@ -51,8 +52,19 @@ class Order {
   /// A node that waits has a reader, so it is emitted in the end.
   bool waits(NodeId id) const {
     const Node& node = graph_.node(id);
-    if (!waits_for_reader(node.op)) return false;
+    if (!waits_for_reader(node.op) && !applies_norm(node)) return false;
     return !readers_.is_output(node.outputs[0]) && !readers_.of(node.outputs[0]).empty();
+  }
+  /// A convolution whose batch norm is known before it and is all that reads it: it comes where that batch
+  /// norm is wanted, with what can follow both (a residual addition).
+  bool applies_norm(const Node& node) const {
+    if (!std::holds_alternative<Conv>(node.op)) return false;
+    const std::vector<NodeId>& readers = readers_.of(node.outputs[0]);
+    if (readers.size() != 1) return false;
+    const Node& reader = graph_.node(readers[0]);
+    if (!std::holds_alternative<BatchNormApply>(reader.op)) return false;
+    const NodeId statistics = graph_.value(reader.inputs[1]).producer;
+    return statistics != kNone && std::holds_alternative<GramStats>(graph_.node(statistics).op);
   }
   bool is_done(ValueId value) const {
     const NodeId producer = graph_.value(value).producer;

@@ -169,6 +169,39 @@ struct SoftmaxCrossEntropyBackward {
   float scale = 1;  ///< of the loss: keeps gradients in the range of f16; SgdUpdate::gradient_scale undoes it
 };
 
+// ---- a batch norm after a 1x1 convolution y = W z, from sums over its input z (gram_batch_norm pass)
+// -------------------------------------------------------------------------------------------------------
+// W is the weight K,1,1,C, f32 or a 16-bit copy; `pixels` M is the number of pixels z; covariance = gram / M
+// - sum sum^T / M^2; inv_k = 1 / sqrt(variance_k + epsilon); g is the gradient that reaches the batch norm.
+
+/// (src) -> (gram C,C; sum C), f32: the sums of z z^T and of z over the pixels z of src.
+struct Gram {};
+/// (gram, sum, weight) -> (mean K, variance K, weighted K,1,1,C), f32: mean_k = w_k sum / M, weighted = W
+/// covariance, variance_k = weighted_k w_k^T, never below 0.
+struct GramStats {
+  int64_t pixels = 0;
+};
+/// (product f32 K,1,1,C; weight, mean, variance, d_beta) -> (d_gamma K), product = sum g z^T: d_gamma_k =
+/// inv_k (sum_c weight_kc product_kc - mean_k d_beta_k).
+struct GramBackwardReduce {
+  float epsilon = 1e-5f;
+};
+/// (product, weighted, sum, variance, gamma, d_gamma, d_beta) -> (d_weight f32 K,1,1,C): row k is gamma_k
+/// inv_k (product_k - d_beta_k sum^T / M - inv_k d_gamma_k weighted_k).
+struct GramBackwardFilter {
+  int64_t pixels = 0;
+  float epsilon = 1e-5f;
+};
+/// (weight, sum, variance, gamma, d_gamma, d_beta) -> (folded of `dtype` K+C,1,1,C; offset f32 C): the
+/// gradient of z is [g | z] folded + offset, folded = [diag(a) W ; W^T diag(b) W] with a_k = gamma_k inv_k
+/// and b_k = -a_k inv_k d_gamma_k / M. That gradient has mean 0, so offset = -[d_beta | sum] folded / M,
+/// where folded is as stored: its rounding does not shift the gradient.
+struct GramBackwardWeight {
+  int64_t pixels = 0;
+  float epsilon = 1e-5f;
+  DType dtype = DType::kF32;
+};
+
 // ---- update: the last nodes of a training step; they change persistent values in place
 // -------------------------------
 
@@ -208,7 +241,8 @@ using Op =
                  BatchNormBackwardReduce, BatchNormBackwardApply, BatchNormFrozenBackward, ActivationBackward,
                  ReluMaskBackward, ShortcutABackward, SliceBackward, MaxPoolBackward, AvgPoolBackward,
                  GlobalAvgPoolBackward, LinearBackwardData, LinearBackwardFilter, SoftmaxCrossEntropyBackward,
-                 GradientNorm, AccumulateGradient, SgdUpdate, EmaUpdate, BatchNormCommit>;
+                 Gram, GramStats, GramBackwardReduce, GramBackwardFilter, GramBackwardWeight, GradientNorm,
+                 AccumulateGradient, SgdUpdate, EmaUpdate, BatchNormCommit>;
 
 /// "conv", "batch_norm_apply", "relu", "conv_backward_data", ...: the one name of an operation everywhere.
 std::string_view op_name(const Op& op);
@@ -217,7 +251,7 @@ std::string_view op_name(const Op& op);
 enum class OpDomain : uint8_t {
   kBatchMap,     ///< row n of every output depends on row n of the batch inputs alone
   kBatchReduce,  ///< some outputs are ordered sums over the batch
-  kWhole,        ///< no batch: updates over parameters
+  kWhole,        ///< no batch: updates over parameters, algebra on weights and sums
 };
 OpDomain op_domain(const Op& op);
 /// True when input `i` is a batch (its first extent is N) and not a weight, a vector or a whole tensor.

@@ -52,6 +52,11 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
                     }});
   passes.push_back({"update", "append optimizer and running statistics",
                     [update = options.update](Graph g) { return append_update(std::move(g), update); }});
+  if (options.gram_batch_norm) {
+    passes.push_back({"gram_batch_norm",
+                      "batch norms of wide 1x1 convolutions from the Gram matrix of their input",
+                      gram_batch_norm});
+  }
   if (options.recompute) {
     passes.push_back(
         {"recompute", "keep one tensor per block, repeat the rest in the backward pass", recompute_blocks});
@@ -61,7 +66,7 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
     passes.push_back(
         {"relu_masks", "one bit an element in place of ReLU outputs kept for the backward pass", relu_masks});
   }
-  if (options.weight_copies) {
+  if (options.weight_copies || options.gram_batch_norm) {
     passes.push_back({"weight_copies", "read weights in the activations' 16-bit type, kept by the optimizer",
                       weight_copies});
   }

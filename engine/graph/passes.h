@@ -34,6 +34,13 @@ float gradient_scale(const UpdateOptions& options);
 /// its loss is not finite.
 Graph append_update(Graph graph, const UpdateOptions& options);
 
+/// Gives each 1x1 convolution y = W z with at least twice as many output as input channels, whose result only
+/// a batch norm with batch statistics reads, the form in which y is not needed but to apply that batch norm:
+/// statistics, parameter gradients and the gradient of z follow from z, its Gram matrix and the incoming
+/// gradient (Gram, GramStats, GramBackward...). In a graph after autodiff; values keep their ids. Does
+/// nothing where no convolution is of that kind.
+Graph gram_batch_norm(Graph graph);
+
 /// Activation checkpointing (Chen et al. 2016, 1604.06174): of each block only the output is kept; the nodes
 /// before it are repeated just before the block's backward nodes. Batch statistics are kept, so they are not
 /// computed twice.
@@ -82,12 +89,14 @@ Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<st
 struct TrainingPassOptions {
   UpdateOptions update = {};
   bool recompute = false;
+  /// Brings weight_copies with it: statistics and convolutions must read the same rounded weights.
+  bool gram_batch_norm = false;
   bool relu_masks = false;
   bool weight_copies = false;
   AbsorbRule absorbs = {};  ///< empty: launches form nothing themselves
 };
-/// autodiff, update, recompute, rematerialize, relu_masks, weight_copies, reader_copies, neighbours, prune;
-/// those with a flag when it is set, reader_copies and neighbours with a rule.
+/// autodiff, update, gram_batch_norm, recompute, rematerialize, relu_masks, weight_copies, reader_copies,
+/// neighbours, prune; those with a flag when it is set, reader_copies and neighbours with a rule.
 std::vector<Pass> training_passes(const TrainingPassOptions& options);
 
 }  // namespace residuum

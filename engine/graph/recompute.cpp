@@ -51,6 +51,12 @@ std::vector<bool> read_by(const Graph& graph, Predicate reader) {
   return read;
 }
 
+/// Small results of a whole batch: they are kept, not computed twice.
+bool is_statistics(const Op& op) {
+  return std::holds_alternative<BatchNormStats>(op) || std::holds_alternative<Gram>(op) ||
+         std::holds_alternative<GramStats>(op);
+}
+
 /// The forward nodes of a block that recompute repeats: all but those whose result is kept (statistics,
 /// values that nodes outside the block's forward part read) and those no repeated or backward node of the
 /// block reads.
@@ -64,7 +70,7 @@ std::vector<NodeId> nodes_to_repeat(const Graph& graph, const std::vector<NodeId
   std::vector<NodeId> result;
   for (auto id = forward.rbegin(); id != forward.rend(); ++id) {
     const Node& node = graph.node(*id);
-    const bool kept = std::holds_alternative<BatchNormStats>(node.op) ||
+    const bool kept = is_statistics(node.op) ||
                       std::any_of(node.outputs.begin(), node.outputs.end(),
                                   [&](ValueId out) { return outside_readers[static_cast<size_t>(out)] > 0; });
     const bool used = std::any_of(node.outputs.begin(), node.outputs.end(),

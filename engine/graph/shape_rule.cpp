@@ -136,6 +136,35 @@ Descs conv_backward_filter(const ConvShape& s, In in) {
   return {{DType::kF32, {s.k, s.r, s.s, s.c / s.groups}}};
 }
 
+/// A weight K,1,1,C: f32 or a 16-bit copy.
+void require_pointwise(const TensorDesc& weight, In in) {
+  require(is_float(weight) && weight.shape.rank() == 4 && weight.shape[1] == 1 && weight.shape[2] == 1,
+          "weight must be floating point K,1,1,C", in);
+}
+
+/// f32 vectors of n at the positions [first, first + count).
+void require_vectors(In in, size_t first, size_t count, int64_t n, std::string_view what) {
+  for (size_t i = first; i < first + count; ++i) require(is_vector(in[i], n), what, in);
+}
+
+void require_pixels(int64_t pixels) {
+  check(pixels >= 1, ErrorKind::kShape, "pixels is {}, must be 1 or more", pixels);
+}
+
+/// Inputs that begin with product and weight: the product must be an f32 of the weight's shape.
+void require_product(In in) {
+  require_pointwise(in[1], in);
+  require(in[0] == TensorDesc{DType::kF32, in[1].shape}, "product must be f32 of the weight's shape", in);
+}
+
+void require_gram(const TensorDesc& gram, const TensorDesc& sum, int64_t c, In in) {
+  require(gram == TensorDesc{DType::kF32, {c, c}}, "gram must be f32[C, C] of the weight", in);
+  require(is_vector(sum, c), "sum must be f32[C] of the weight", in);
+}
+
+constexpr std::string_view kOutputVectors =
+    "statistics, parameters and their gradients must be f32 vectors with one entry an output channel";
+
 /// Checks `lists` equally long lists of tensors after `leading` inputs; entry i of all lists has one shape.
 void require_lists(In in, size_t leading, size_t lists) {
   check(in.size() > leading && (in.size() - leading) % lists == 0, ErrorKind::kShape,
@@ -307,6 +336,44 @@ struct ShapeRule {
   Descs operator()(const SoftmaxCrossEntropyBackward&) const {
     require_classification(in);
     return {in[0]};
+  }
+
+  Descs operator()(const Gram&) const {
+    require_count(in, 1);
+    require(is_float(in[0]) && in[0].shape.rank() == 4, "src must be floating point N,H,W,C", in);
+    const int64_t c = last(in[0]);
+    return {{DType::kF32, {c, c}}, vector_f32(c)};
+  }
+  Descs operator()(const GramStats& op) const {
+    require_count(in, 3);
+    require_pixels(op.pixels);
+    require_pointwise(in[2], in);
+    require_gram(in[0], in[1], last(in[2]), in);
+    return {vector_f32(in[2].shape[0]), vector_f32(in[2].shape[0]), {DType::kF32, in[2].shape}};
+  }
+  Descs operator()(const GramBackwardReduce&) const {
+    require_count(in, 5);
+    require_product(in);
+    require_vectors(in, 2, 3, in[1].shape[0], kOutputVectors);
+    return {vector_f32(in[1].shape[0])};
+  }
+  Descs operator()(const GramBackwardFilter& op) const {
+    require_count(in, 7);
+    require_pixels(op.pixels);
+    require_product(in);
+    require(in[1].dtype == DType::kF32, "weighted must be f32", in);
+    require(is_vector(in[2], last(in[1])), "sum must be f32[C] of the weight", in);
+    require_vectors(in, 3, 4, in[1].shape[0], kOutputVectors);
+    return {in[0]};
+  }
+  Descs operator()(const GramBackwardWeight& op) const {
+    require_count(in, 6);
+    require_pixels(op.pixels);
+    require_pointwise(in[0], in);
+    const int64_t k = in[0].shape[0], c = last(in[0]);
+    require(is_vector(in[1], c), "sum must be f32[C] of the weight", in);
+    require_vectors(in, 2, 4, k, kOutputVectors);
+    return {{op.dtype, {k + c, 1, 1, c}}, vector_f32(c)};
   }
 
   Descs operator()(const GradientNorm&) const {

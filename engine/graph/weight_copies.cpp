@@ -1,6 +1,7 @@
 // The pass that lets convolutions and linear layers read their weights in the type of their activations.
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "engine/core/overloaded.h"
 #include "engine/graph/passes.h"
@@ -8,7 +9,19 @@
 namespace residuum {
 namespace {
 
-constexpr size_t kWeightInput = 1;  // of every operation that reads a weight
+constexpr size_t kWeightInput = 1;  // of every operation that multiplies activations by a weight
+
+/// Which input is the weight, of an operation on the weight of a convolution elsewhere in the graph.
+std::optional<size_t> weight_beside(const Op& op) {
+  using Input = std::optional<size_t>;
+  return std::visit(overloaded{
+                        [](const GramStats&) -> Input { return 2; },
+                        [](const GramBackwardReduce&) -> Input { return 1; },
+                        [](const GramBackwardWeight&) -> Input { return 0; },
+                        [](const auto&) -> Input { return std::nullopt; },
+                    },
+                    op);
+}
 
 /// The type of the activations that meet the node's weight; f32 for a node without one.
 DType activation_type(const Graph& graph, const Node& node) {
@@ -31,6 +44,10 @@ class Copies {
   }
 
   bool learned(ValueId weight) const { return index_.contains(weight); }
+  /// The copy if there is one, else the weight itself.
+  ValueId or_weight(ValueId weight) const {
+    return graph_.find(std::string(kCopyPrefix) + graph_.value(weight).name).value_or(weight);
+  }
   ValueId of(ValueId weight, DType type) {
     const std::string name = std::string(kCopyPrefix) + graph_.value(weight).name;
     if (const auto found = graph_.find(name)) return *found;
@@ -58,6 +75,9 @@ Graph weight_copies(Graph graph) {
     const DType type = activation_type(graph, node);
     if (type == DType::kF32 || !copies.learned(node.inputs[kWeightInput])) continue;
     node.inputs[kWeightInput] = copies.of(node.inputs[kWeightInput], type);
+  }
+  for (Node& node : graph.nodes) {
+    if (const auto i = weight_beside(node.op)) node.inputs[*i] = copies.or_weight(node.inputs[*i]);
   }
   sgd->inputs.insert(sgd->inputs.end(), copies.ids.begin(), copies.ids.end());
   std::get<SgdUpdate>(sgd->op).copy_of = copies.copy_of;

@@ -72,6 +72,7 @@ struct TrainRecipe {
   Precision precision = Precision::kF32;  ///< of activations and products
   double loss_scale = 0;                  ///< see loss_scale() of precision.h; 0: the precision's own
   bool recompute = false;                 ///< forget the activations inside blocks, compute them again
+  bool gram_batch_norm = false;           ///< see gram_batch_norm() of engine/graph/passes.h
   double label_smoothing = 0;
   int64_t eval_every = 1;    ///< epochs; 0: at the end only
   int64_t eval_batch = 256;  ///< global

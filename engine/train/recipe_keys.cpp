@@ -81,6 +81,8 @@ const std::vector<RecipeKey>& table() {
              "of activations; tf32: fp32 with products in TF32 on CUDA; fp16: CUDA only"),
       real(MEMBER(train.loss_scale), {0, 1 << 24}, "of gradients on their way; 0: 1024 for fp16, else 1"),
       flag(MEMBER(train.recompute), "compute activations of blocks again"),
+      flag(MEMBER(train.gram_batch_norm),
+           "batch norms of wide 1x1 convolutions from their input's Gram matrix"),
       real(MEMBER(train.label_smoothing), {0, 0.99}, "of the training loss"),
       integer(MEMBER(train.eval_every), {0, kManyEpochs}, "epochs between evaluations; 0: at the end"),
       integer(MEMBER(train.eval_batch), {1, kLargestBatch}, "global batch of evaluation"),

@@ -59,6 +59,7 @@ std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend) {
   TrainingPassOptions options = backend_passes(backend);
   options.update = update_options(recipe);
   options.recompute = recipe.train.recompute;
+  options.gram_batch_norm = recipe.train.gram_batch_norm;
   return training_passes(options);
 }
 

@@ -27,6 +27,7 @@ int64_t KernelSource::rows_per_image(const TensorDesc& desc) {
 std::unique_ptr<Kernel> make_kernel(const KernelSource& source) {
   using Made = std::unique_ptr<Kernel>;
   const auto batch_norm = [&](const auto&) -> Made { return make_batch_norm(source); };
+  const auto gram = [&](const auto&) -> Made { return make_gram(source); };
   return std::visit(overloaded{
                         [&](const Conv&) -> Made { return make_conv(source); },
                         [&](const ConvBackwardData&) -> Made { return make_conv_backward_data(source); },
@@ -39,6 +40,11 @@ std::unique_ptr<Kernel> make_kernel(const KernelSource& source) {
                         [&](const BatchNormBackwardReduce& op) -> Made { return batch_norm(op); },
                         [&](const BatchNormBackwardApply& op) -> Made { return batch_norm(op); },
                         [&](const BatchNormFrozenBackward& op) -> Made { return batch_norm(op); },
+                        [&](const Gram& op) -> Made { return gram(op); },
+                        [&](const GramStats& op) -> Made { return gram(op); },
+                        [&](const GramBackwardReduce& op) -> Made { return gram(op); },
+                        [&](const GramBackwardFilter& op) -> Made { return gram(op); },
+                        [&](const GramBackwardWeight& op) -> Made { return gram(op); },
                         [&](const CropFlip&) -> Made { return make_crop_flip(source); },
                         [&](const ReluMask&) -> Made { return make_relu_mask(source); },
                         [&](const ReluMaskBackward&) -> Made { return make_relu_mask(source); },

@@ -89,6 +89,7 @@ std::unique_ptr<Kernel> make_channels(
     const KernelSource&);  // channels.cpp: shortcut_a, concat, slice and backward
 std::unique_ptr<Kernel> make_pool(const KernelSource&);  // pool.cpp: max, average, global average, both ways
 std::unique_ptr<Kernel> make_softmax_loss(const KernelSource&);  // softmax_loss.cpp
-std::unique_ptr<Kernel> make_update(const KernelSource&);        // update.cpp: kWhole operations
+std::unique_ptr<Kernel> make_gram(const KernelSource&);          // gram.cpp: every gram_*
+std::unique_ptr<Kernel> make_update(const KernelSource&);        // update.cpp: updates of parameters
 
 }  // namespace residuum::cpu

@@ -30,7 +30,8 @@ int pieces_of(const Graph& graph, const Node& node) {
   if (op_domain(node.op) == OpDomain::kWhole) return 64;
   const int shards = shard_count(batch_of(graph, node));
   const bool weight_gradient = std::holds_alternative<ConvBackwardFilter>(node.op) ||
-                               std::holds_alternative<LinearBackwardFilter>(node.op);
+                               std::holds_alternative<LinearBackwardFilter>(node.op) ||
+                               std::holds_alternative<Gram>(node.op);
   if (!weight_gradient) return shards;
   // Partials beyond 16 MB leave the caches for memory: fewer, larger pieces, but at least two.
   constexpr size_t kPartialBytes = 16 << 20;

@@ -1,25 +1,13 @@
 // Fully connected layers in f32 whatever the activation type: they are small in residual nets and the logits
 // want the precision. One GEMM per shard; the weight gradient is one partial per shard, added in shard order.
-#include <dnnl.h>
-
 #include <algorithm>
 
+#include "engine/backend/cpu/gemm.h"
 #include "engine/backend/cpu/kernel.h"
 #include "engine/backend/cpu/simd.h"
-#include "engine/core/check.h"
 
 namespace residuum::cpu {
 namespace {
-
-/// c[m,n] = op(a)[m,k] op(b)[k,n], row major, dense.
-void gemm(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-          float* c) {
-  const int64_t lda = transpose_a == 'N' ? k : m, ldb = transpose_b == 'N' ? n : k;
-  const dnnl_status_t status =
-      dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a, lda, b, ldb, 0.0f, c, n);
-  check(status == dnnl_success, ErrorKind::kDevice, "oneDNN's GEMM failed with status {}",
-        static_cast<int>(status));
-}
 
 const float* floats(const std::byte* p) {
   return reinterpret_cast<const float*>(p);

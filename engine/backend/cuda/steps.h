@@ -122,6 +122,13 @@ Step make_loss_step(const Graph& graph, const Fused& fused, const StepOptions& o
 Step make_step(const StepSource& source, const SoftmaxCrossEntropy& op);
 Step make_step(const StepSource& source, const SoftmaxCrossEntropyBackward& op);
 
+// gram_steps.cpp: a batch norm after a 1x1 convolution, from sums over the convolution's input
+Step make_step(const StepSource& source, const Gram& op);
+Step make_step(const StepSource& source, const GramStats& op);
+Step make_step(const StepSource& source, const GramBackwardReduce& op);
+Step make_step(const StepSource& source, const GramBackwardFilter& op);
+Step make_step(const StepSource& source, const GramBackwardWeight& op);
+
 // update_steps.cpp: many tensors in one launch
 Step make_step(const StepSource& source, const GradientNorm& op);
 Step make_step(const StepSource& source, const AccumulateGradient& op);

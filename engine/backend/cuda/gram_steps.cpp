@@ -1,0 +1,93 @@
+// A batch norm after a wide 1x1 convolution from sums over the convolution's input.
+#include <algorithm>
+
+#include "engine/backend/cuda/steps.h"
+
+namespace residuum::cuda {
+namespace {
+
+using kernels::GramNorm;
+using kernels::GramProblem;
+
+/// The problem of an operation whose weight, or a tensor of its shape, is `weight`.
+GramProblem gram_problem(const StepSource& source, const TensorDesc& weight, int64_t pixels) {
+  const kernels::Rows rows = source.rows(weight);
+  return {pixels, rows.channels, rows.rows, rows.type};
+}
+
+/// Sum, variance, gamma, d_gamma and d_beta at the positions from `first` on.
+GramNorm gram_norm(const Bound& b, size_t first, float epsilon) {
+  const auto at = [&](size_t i) { return as<float>(b.in[first + i]); };
+  return {.sum = at(0),
+          .vectors = {.variance = at(1), .gamma = at(2), .epsilon = epsilon},
+          .d_gamma = at(3),
+          .d_beta = at(4)};
+}
+
+}  // namespace
+
+/// The filter gradient of a 1x1 convolution whose two operands are src, then the sums over its pixels.
+/// Products of f32 are never rounded to TF32: differences of their sums are taken.
+Step make_step(const StepSource& source, const Gram&) {
+  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
+  const kernels::Rows rows = source.rows(source.in(0));
+  const kernels::ConvProblem product{
+      .shape = {n, h, w, c, c, 1, 1, 1, 0, 1}, .type = rows.type, .math = kernels::F32Math::kTf32x3};
+  Step step = source.step(
+      [=](const Bound& b) {
+        kernels::ConvSource src;
+        src.a = b.in[0];
+        kernels::conv_backward_filter(product, src, src, as<float>(b.out[0]), b.scratch, b.counter, b.stream);
+        kernels::bias_backward(rows, b.in[0], as<float>(b.out[1]), b.scratch, b.counter, b.stream);
+      },
+      std::max(kernels::conv_backward_filter_workspace(product), kernels::bias_backward_workspace(rows)));
+  step.counters = std::max(1, kernels::conv_backward_filter_counters(product));
+  return step;
+}
+
+Step make_step(const StepSource& source, const GramStats& op) {
+  const GramProblem problem = gram_problem(source, source.in(2), op.pixels);
+  return source.step(
+      [=](const Bound& b) {
+        kernels::gram_stats(problem,
+                            {.gram = as<float>(b.in[0]),
+                             .sum = as<float>(b.in[1]),
+                             .weight = b.in[2],
+                             .mean = as<float>(b.out[0]),
+                             .variance = as<float>(b.out[1]),
+                             .weighted = as<float>(b.out[2])},
+                            b.scratch, b.counter, b.stream);
+      },
+      kernels::gram_stats_workspace(problem));
+}
+
+Step make_step(const StepSource& source, const GramBackwardReduce& op) {
+  const GramProblem problem = gram_problem(source, source.in(1), 1);  // sums over pixels are made
+  return source.step([=](const Bound& b) {
+    kernels::gram_backward_reduce(
+        problem, as<float>(b.in[0]), b.in[1],
+        {.mean = as<float>(b.in[2]), .variance = as<float>(b.in[3]), .epsilon = op.epsilon},
+        as<float>(b.in[4]), as<float>(b.out[0]), b.stream);
+  });
+}
+
+Step make_step(const StepSource& source, const GramBackwardFilter& op) {
+  const GramProblem problem = gram_problem(source, source.in(1), op.pixels);
+  return source.step([=](const Bound& b) {
+    kernels::gram_backward_filter(problem, as<float>(b.in[0]), as<float>(b.in[1]),
+                                  gram_norm(b, 2, op.epsilon), as<float>(b.out[0]), b.stream);
+  });
+}
+
+Step make_step(const StepSource& source, const GramBackwardWeight& op) {
+  const GramProblem problem = gram_problem(source, source.in(0), op.pixels);
+  const kernels::Element type = source.element(source.out(0));
+  return source.step(
+      [=](const Bound& b) {
+        kernels::gram_backward_weight(problem, b.in[0], gram_norm(b, 1, op.epsilon), type, b.out[0],
+                                      as<float>(b.out[1]), b.scratch, b.counter, b.stream);
+      },
+      kernels::gram_backward_weight_workspace(problem));
+}
+
+}  // namespace residuum::cuda
