@@ -113,6 +113,7 @@ nlohmann::json measure(const Options& o) {
   UpdateOptions update;
   update.weight_decay = 1e-4f;
   TrainingPassOptions passes = backend_passes(*backend);
+  passes.update = update;
   passes.recompute = o.recompute;
   passes.gram_batch_norm = o.gram_batch_norm;
   Executor executor(run_passes(build_model(o.model, model), training_passes(passes)), *backend, state);
