@@ -31,14 +31,15 @@ class ConvBlock {
   __device__ __forceinline__ ConvBlock(const ConvGeometry& g, const ConvSource& source, const T* weight,
                                        const ConvResult& result, unsigned char* shared)
       : g_(g),
-        taps_(taps_of(g, shared)),
+        in_shared_(*reinterpret_cast<Scalars*>(shared + kTile.rows * sizeof(Row) + kZeroBytes)),
+        taps_(find_taps()),
         source_(source),
         weight_(weight),
         result_(result, group() * g.columns + first_column(), g.columns - first_column(), g.dst_c,
                 shared + conv_shared_bytes(g, tile_of(kName), sizeof(T))) {
     rows_ = reinterpret_cast<Row*>(shared);
     zeros_ = shared + kTile.rows * sizeof(Row);
-    patches_ = zeros_ + kZeroBytes + kTapsBytes;
+    patches_ = zeros_ + kZeroBytes + kScalarBytes;
     weights_ = patches_ + (has_two_tensors() ? 2 : 1) * patch_ring();
     coefficients_ = reinterpret_cast<float*>(patches_ + conv_work_bytes(g, tile_of(kName), sizeof(T)));
   }
@@ -60,6 +61,12 @@ class ConvBlock {
   }
 
  private:
+  /// What all threads know alike, in shared memory: registers are scarce.
+  struct Scalars {
+    int lowest;    ///< the first source pixel of a halo's patch
+    TapGrid taps;  ///< of backward-data
+  };
+
   static constexpr Tile kTile = tile_of(kName);
   static constexpr int kThreads = kTile.threads();
   static constexpr int kDepthChunks = kTile.depth / kChunk<T>;
@@ -68,7 +75,7 @@ class ConvBlock {
   static constexpr int kWeightBytes = kTile.columns * kDepthBytes;
   static constexpr int kWeightChunks = kBackwardData ? kColumnChunks : kDepthChunks;
   static constexpr int kWeightRows = kBackwardData ? kTile.depth : kTile.columns;
-  static constexpr int kZeroBytes = 128, kTapsBytes = 128;
+  static constexpr int kZeroBytes = 128, kScalarBytes = 128;
   static constexpr int kRowFragments = kTile.warp_rows() / 16;
   static constexpr int kColumnFragments = kTile.warp_columns() / 8;
   static constexpr int kAhead = kTile.stages - 1;
@@ -78,7 +85,7 @@ class ConvBlock {
   static constexpr int kPatchPass = kThreads / kDepthChunks, kWeightPass = kThreads / kWeightChunks;
   using FactorA = Factor<T, kMath, 4>;
   using FactorB = Factor<T, kMath, 2>;
-  static_assert(kDepthBytes <= kZeroBytes && sizeof(TapGrid) <= kTapsBytes && kColumnFragments % 2 == 0);
+  static_assert(kDepthBytes <= kZeroBytes && sizeof(Scalars) <= kScalarBytes && kColumnFragments % 2 == 0);
   static_assert(kPatchPass % 8 == 0 && kWeightPass % 8 == 0);
 
   /// This lane's part of a weight tile: deep in the forward pass, flat in backward-data.
@@ -155,14 +162,13 @@ class ConvBlock {
     return kPrologue == Prologue::kForm && takes_two_tensors(kName) &&
            (kBackwardData || g_.form == Form::kJoin);
   }
-  __device__ __forceinline__ static decltype(auto) taps_of(const ConvGeometry& g, unsigned char* shared) {
+  __device__ __forceinline__ decltype(auto) find_taps() {
     if constexpr (kBackwardData) {
-      TapGrid* const taps = reinterpret_cast<TapGrid*>(shared + kTile.rows * sizeof(Row) + kZeroBytes);
-      if (threadIdx.x == 0) *taps = g.backward_taps(static_cast<int>(blockIdx.z) % g.classes());
+      if (thread() == 0) in_shared_.taps = g_.backward_taps(parity());
       __syncthreads();
-      return static_cast<const TapGrid&>(*taps);
+      return static_cast<const TapGrid&>(in_shared_.taps);
     } else {
-      return g.forward_taps();
+      return g_.forward_taps();
     }
   }
   __device__ __forceinline__ int parity() const {
@@ -198,6 +204,7 @@ class ConvBlock {
                   x * taps_.dst_stride + taps_.offset_w;
       }
       rows_[r] = row;
+      if (r == 0) in_shared_.lowest = row.src + taps_.lowest_h() * g_.src_w + taps_.lowest_w();
     }
     if (thread() < kZeroBytes / kChunkBytes) reinterpret_cast<uint4*>(zeros_)[thread()] = uint4{0, 0, 0, 0};
   }
@@ -228,11 +235,6 @@ class ConvBlock {
     load_weights(at);
   }
 
-  /// The first source pixel of a halo's patch.
-  __device__ __forceinline__ int lowest_pixel() const {
-    return rows_[0].src + taps_.lowest_h() * g_.src_w + taps_.lowest_w();
-  }
-
   /// visit(place in the slot, source pixel, whether it is one) for each chunk of a patch that this thread
   /// copies. Its channels exist.
   template <bool kUnrolled, typename Visit>
@@ -240,7 +242,7 @@ class ConvBlock {
     const int first = thread() / kDepthChunks;
     const int place = patch_offset(at) + chunk_offset<kDepthChunks>(first, thread() % kDepthChunks);
     if constexpr (kPatch == Patch::kHalo) {
-      const int pixels = g_.n * g_.src_h * g_.src_w, lowest = lowest_pixel();
+      const int pixels = g_.n * g_.src_h * g_.src_w, lowest = in_shared_.lowest;
 #pragma unroll 1
       for (int r = first; r < patch_rows(); r += kPatchPass) {
         const int pixel = lowest + r;
@@ -391,7 +393,7 @@ class ConvBlock {
       // From shared memory at every tap: kept in registers, two numbers a fragment make the wide tile spill.
       const Row& row = rows_[warp_row() + lane() % 16 + 16 * f];
       if (!inside(row.position, dh, dw)) return deep_lane<kDepthChunks>(shared_address(zeros_), 0, chunk);
-      return deep_lane<kDepthChunks>(patch, row.src - lowest_pixel() + dh * g_.src_w + dw, chunk);
+      return deep_lane<kDepthChunks>(patch, row.src - in_shared_.lowest + dh * g_.src_w + dw, chunk);
     } else {
       return deep_lane<kDepthChunks>(patch, warp_row() + lane() % 16, chunk) +
              static_cast<SharedAddress>(16 * f * kDepthBytes);
@@ -495,7 +497,8 @@ class ConvBlock {
   }
 
   const ConvGeometry& g_;
-  /// Of the forward pass, constants; of backward-data in shared memory, as registers are scarce.
+  Scalars& in_shared_;
+  /// Of the forward pass, constants.
   std::conditional_t<kBackwardData, const TapGrid&, const TapGrid> taps_;
   const ConvSource& source_;
   const T* const weight_;

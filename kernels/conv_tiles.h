@@ -122,7 +122,7 @@ constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, si
   const size_t results = rows * (columns + 4 * static_cast<size_t>(tile.warps_n)) * sizeof(float);
   return std::max(vectors * static_cast<size_t>(tile.depth) * element, results);
 }
-/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros and 128 for taps, operands,
+/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros and 128 of scalars, operands,
 /// coefficients.
 constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
                                   int64_t depth) {
