@@ -27,9 +27,11 @@ class BackendWrapper : public Backend {
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return inner_.download(src, bytes);
   }
-  bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) const override {
-    return inner_.joins(graph, group, next);
+  std::vector<Group> groups(const Graph& graph) const override { return inner_.groups(graph); }
+  bool absorbs(const Graph& graph, NodeId reader, size_t input) const override {
+    return inner_.absorbs(graph, reader, input);
   }
+  std::vector<FusionKind> fusions() const override { return inner_.fusions(); }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
     return inner_.prepare(graph, group);
   }

@@ -73,6 +73,7 @@ class SizedLaunch : public Launch {
   size_t scratch_bytes() const override { return bytes_; }
   void bind(std::span<std::byte* const>, std::byte*) override {}
   void run(const StepParams&) override {}
+  Cost cost() const override { return {}; }
 
  private:
   size_t bytes_;
@@ -83,8 +84,10 @@ class RandomBackend : public BackendWrapper {
  public:
   explicit RandomBackend(uint64_t seed)
       : BackendWrapper(cpu_backend(1)), random_(seed, RandomPurpose::kAnalysis, 0, 0) {}
-  bool joins(const Graph&, std::span<const NodeId>, NodeId) const override {
-    return random_.uniform_below(3) == 0;
+  std::vector<Group> groups(const Graph& graph) const override {
+    return form_groups(graph, [this](const Graph&, std::span<const NodeId>, NodeId) {
+      return random_.uniform_below(3) == 0;
+    });
   }
   std::unique_ptr<Launch> prepare(const Graph&, const Group&) override {
     return std::make_unique<SizedLaunch>(random_.uniform_below(3) * random_.uniform_below(100000));
