@@ -123,7 +123,9 @@ std::vector<std::optional<Tensor>> values_after_step(const Graph& graph, Backend
   }
   std::vector<std::optional<Tensor>> values(graph.values.size());
   for (size_t id = 0; id < graph.values.size(); ++id) {
-    const DType type = graph.values[id].desc.dtype;
+    const Value& value = graph.values[id];
+    if (!value.persistent() && value.producer == kNone) continue;  // a pass left it without a node
+    const DType type = value.desc.dtype;
     if (type == DType::kU8 || type == DType::kI32 || !readable[id]) continue;
     values[id] = run.read(static_cast<ValueId>(id));
   }
