@@ -95,7 +95,6 @@ void check_sums(const char* name, const ConvProblem& problem, ConvPass pass, con
   require(result.norms[1].src == nullptr || result.norms[0].src != nullptr, name,
           "a second norm without a first");
   if (conv_sums(result) == 0) return;
-  require(conv_can_form(problem), name, "channels are no whole chunks, so nothing can be summed");
   require(result.mean == nullptr || (pass == ConvPass::kForward && result.norms[0].src == nullptr), name,
           "statistics are of the forward pass, and not together with norms");
   require_addresses(name, {result.workspace});

@@ -134,8 +134,7 @@ constexpr int conv_sums(const ConvResult& result) {
 }
 
 enum class ConvPass : uint8_t { kForward, kBackwardData };
-/// Whether the pass can read a tensor in another form than kStored, and make sums: channels come in whole
-/// 16-byte chunks.
+/// Whether the pass can read a tensor in another form than kStored: channels come in whole 16-byte chunks.
 bool conv_can_form(const ConvProblem& problem);
 /// Whether the forward pass can store the tensor it forms (with a mask): its output pixels are its source
 /// pixels, and masks need 16-bit types.
@@ -340,6 +339,9 @@ struct SgdArgs {
 void sgd_update(const TensorLists& lists, const SgdArgs& args, Stream stream);
 /// Roles {w, e}: e = decay e + (1 - decay) w when norm[1] is not 0.
 void ema_update(const TensorLists& lists, float decay, const float* norm, Stream stream);
+/// sgd_update of `weights` and batch_norm_commit of `norms`, with args.norm, in one launch.
+void sgd_update_and_commit(const TensorLists& weights, const SgdArgs& args, const TensorLists& norms,
+                           float momentum, const int64_t* counts, Stream stream);
 /// Roles {mean, variance, running_mean, running_variance}; counts[tensor] rows each, device.
 void batch_norm_commit(const TensorLists& lists, float momentum, const int64_t* counts, const float* norm,
                        Stream stream);

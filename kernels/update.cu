@@ -93,17 +93,37 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// policy.quad(view, first, count, aligned) for every run of four elements of every chunk; nothing when
+/// policy.tensors(view).quad(first, count, aligned) for every run of four elements of a chunk; nothing when
 /// policy.skip().
+template <typename Policy>
+__device__ __forceinline__ void update_chunk(const TensorLists& lists, const Policy& policy, int number) {
+  if (policy.skip()) return;
+  const ChunkView view{lists, lists.chunks[number]};
+  const auto tensors = policy.tensors(view);
+  const bool aligned = view.chunk.first % kQuad == 0;
+  for_quads(view.chunk, [&](int first, int count) { tensors.quad(first, count, aligned); });
+}
+
 template <typename Policy>
 __global__ void __launch_bounds__(kThreads) update_kernel(const TensorLists lists, const Policy policy) {
   grid_dependency_wait();
   grid_dependency_trigger();
-  if (policy.skip()) return;
-  const ChunkView view{lists, lists.chunks[blockIdx.x]};
-  const auto tensors = policy.tensors(view);
-  const bool aligned = view.chunk.first % kQuad == 0;
-  for_quads(view.chunk, [&](int first, int count) { tensors.quad(first, count, aligned); });
+  update_chunk(lists, policy, static_cast<int>(blockIdx.x));
+}
+
+/// Two updates of different tensors in one launch: the first blocks do the first.
+template <typename First, typename Second>
+__global__ void __launch_bounds__(kThreads)
+    update_pair_kernel(const TensorLists first_lists, const First first, const TensorLists second_lists,
+                       const Second second) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
+  const int block = static_cast<int>(blockIdx.x);
+  if (block < first_lists.chunk_count) {
+    update_chunk(first_lists, first, block);
+  } else {
+    update_chunk(second_lists, second, block - first_lists.chunk_count);
+  }
 }
 
 /// Whether the step's gradients were not finite.
@@ -267,6 +287,20 @@ void sgd_update(const TensorLists& lists, const SgdArgs& args, Stream stream) {
 
 void ema_update(const TensorLists& lists, float decay, const float* norm, Stream stream) {
   update("ema_update", lists, Ema{decay, norm}, stream);
+}
+
+void sgd_update_and_commit(const TensorLists& weights, const SgdArgs& args, const TensorLists& norms,
+                           float momentum, const int64_t* counts, Stream stream) {
+  constexpr const char* kName = "sgd_update_and_commit";
+  require_positive(kName, "chunks of weights", weights.chunk_count);
+  require_positive(kName, "chunks of statistics", norms.chunk_count);
+  require_addresses(kName, {weights.chunks, weights.pointers, norms.chunks, norms.pointers});
+  with_element(args.copy_type, [&](auto zero) {
+    using First = Sgd<decltype(zero)>;
+    launch(kName, update_pair_kernel<First, Commit>,
+           dim3(static_cast<unsigned>(weights.chunk_count + norms.chunk_count)), dim3(kThreads), 0, stream,
+           weights, First{args}, norms, Commit{momentum, counts, args.norm});
+  });
 }
 
 void batch_norm_commit(const TensorLists& lists, float momentum, const int64_t* counts, const float* norm,

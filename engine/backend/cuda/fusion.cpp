@@ -13,7 +13,8 @@ constexpr size_t kLongest = 5;
 
 // Names of fusion_kinds().
 constexpr const char *kAugmentation = "augmentation", *kBatchNorm = "batch_norm",
-                     *kBatchNormGradient = "batch_norm_gradient", *kLossStep = "loss";
+                     *kBatchNormGradient = "batch_norm_gradient", *kLossStep = "loss",
+                     *kOptimizer = "optimizer";
 
 /// Operations in the order of their nodes; shorter sequences end in empty names.
 struct Pattern {
@@ -67,6 +68,7 @@ constexpr Pattern kPatterns[] = {
     {kBatchNorm, FusedKind::kApply, {"batch_norm_apply", "relu"}},
     {kBatchNorm, FusedKind::kApply, {"batch_norm_apply", "relu_mask"}},
     {kBatchNormGradient, FusedKind::kBackwardApply, {"batch_norm_backward_apply", "add"}},
+    {kOptimizer, FusedKind::kUpdate, {"sgd_update", "batch_norm_commit"}},
     {kLossStep, FusedKind::kLoss, {"softmax_cross_entropy", "softmax_cross_entropy_backward"}},
 };
 
@@ -123,6 +125,8 @@ bool fits(const Matching& m, const Fused& fused) {
       return is_gradient(m, fused);
     case FusedKind::kLoss:
       return is_loss(m, fused);
+    case FusedKind::kUpdate:
+      return m.graph.node(fused.first).inputs[0] == m.graph.node(fused.first + 1).inputs[0];  // the norm
     default:
       return is_chain(m, fused);
   }
@@ -151,7 +155,8 @@ std::vector<FusionKind> fusion_kinds() {
       {kAugmentation, "crop, flip and normalise images in one launch"},
       {kBatchNorm, "batch norm with residual addition, ReLU and the stem's pool"},
       {kBatchNormGradient, "gradient sums of a batch norm with pool, residual addition and ReLU gate"},
-      {kLossStep, "the loss and its gradient in one launch"}};
+      {kLossStep, "the loss and its gradient in one launch"},
+      {kOptimizer, "the optimizer and the running statistics in one launch"}};
   for (FusionKind& kind : conv_fusion_kinds()) kinds.push_back(std::move(kind));
   return kinds;
 }

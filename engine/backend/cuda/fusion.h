@@ -19,6 +19,7 @@ enum class FusedKind : uint8_t {
             ///< ->] batch_norm_backward_reduce
   kBackwardApply,  ///< batch_norm_backward_apply -> add
   kLoss,           ///< softmax_cross_entropy and its backward
+  kUpdate,         ///< sgd_update and batch_norm_commit
   kConv,           ///< a convolution or linear layer with what conv_parts finds around it
 };
 

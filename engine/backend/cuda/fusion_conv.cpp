@@ -128,7 +128,7 @@ class Parser {
   }
   bool can_sum(const char* kind) const {
     const std::optional<ConvProblem> problem = conv_problem(m_.graph, *p_.conv);
-    return m_.allows(kind) && problem && conv_can_form(*problem);
+    return m_.allows(kind) && problem;
   }
 
   void take_gradient_result() {
@@ -138,11 +138,16 @@ class Parser {
     if (!take_repeated_gate()) {
       p_.gate_apply = p_.gate_relu = nullptr;
       cursor_.go_back_to(before_gate);
-      const Node* next = cursor_.peek<ActivationBackward>();
-      if (next == nullptr || std::get<ActivationBackward>(next->op).kind == ActivationKind::kRelu)
-        p_.gate = after<ActivationBackward, ReluMaskBackward>(0);
+      if (gate_fits()) p_.gate = after<ActivationBackward, ReluMaskBackward>(0);
     }
     take_reduces();
+  }
+  /// Whether the kernel has the gate that is next: ReLU's, and no mask of which groups share bytes.
+  bool gate_fits() const {
+    if (const Node* next = cursor_.peek<ActivationBackward>())
+      return std::get<ActivationBackward>(next->op).kind == ActivationKind::kRelu;
+    const ConvShape& shape = std::get<ConvBackwardData>(p_.conv->op).shape;
+    return shape.groups == 1 || shape.c / shape.groups % 8 == 0;
   }
   /// batch_norm_apply, relu, relu_backward, and the reduction over the same batch norm: the gate follows from
   /// what that reads.

@@ -50,6 +50,8 @@ Step make_fused_step(const Graph& graph, const Fused& fused, const StepOptions& 
       return make_fused_backward_apply(graph, fused, options);
     case FusedKind::kLoss:
       return make_loss_step(graph, fused, options);
+    case FusedKind::kUpdate:
+      return make_fused_update(graph, fused, options);
     case FusedKind::kConv:
       return make_conv_step(graph, conv_parts({graph, options.fusions_off}, fused.first, fused.length),
                             options);

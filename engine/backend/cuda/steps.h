@@ -135,5 +135,6 @@ Step make_step(const StepSource& source, const AccumulateGradient& op);
 Step make_step(const StepSource& source, const SgdUpdate& op);
 Step make_step(const StepSource& source, const EmaUpdate& op);
 Step make_step(const StepSource& source, const BatchNormCommit& op);
+Step make_fused_update(const Graph& graph, const Fused& fused, const StepOptions& options);
 
 }  // namespace residuum::cuda

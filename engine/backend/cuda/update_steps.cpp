@@ -1,6 +1,7 @@
 // The optimizer's part of a step: many tensors in one launch. Which pieces of which tensors a launch works on
 // is a table in device memory (the step's constants), made once when the addresses are known.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 
@@ -59,6 +60,9 @@ class Tables {
       result.insert(result.end(), table.begin(), table.end());
     return result;
   }
+  size_t byte_count() const {
+    return pointers_offset() + positions_.size() * sizeof(void*) + numbers_.size();
+  }
   kernels::TensorLists lists(const Bound& bound) const {
     return {reinterpret_cast<const Chunk*>(bound.constants),
             reinterpret_cast<void* const*>(bound.constants + pointers_offset()), chunk_count(),
@@ -99,6 +103,54 @@ Step table_step(const StepSource& source, Tables tables, const Cost& beside, con
   return step;
 }
 
+/// A node's tables, its cost beside them, and what its kernel wants to know.
+struct SgdPlan {
+  SgdPlan(const StepSource& source, const SgdUpdate& op)
+      : tables(source, op.weight_decay.size(), sgd_positions(source, op), bytes_of(op.weight_decay)) {
+    args.momentum = op.momentum;
+    args.clip_norm = op.clip_norm;
+    args.gradient_scale = op.gradient_scale;
+    args.nesterov = op.nesterov;
+    const size_t inputs = source.node.inputs.size(), tensors = op.weight_decay.size();
+    if (!op.copy_of.empty()) args.copy_type = source.element(source.in(inputs - 1));
+    const int64_t copied = bytes_of_inputs(source, 1 + 3 * tensors, inputs);
+    beside = also_written(bytes_of_inputs(source, 1, 1 + 2 * tensors) + copied) +
+             also_read(kWord - copied - (op.clip_norm > 0 ? 0 : kWord));
+  }
+  /// weights, momenta, gradients; then each weight's copy, or none.
+  static Positions sgd_positions(const StepSource& source, const SgdUpdate& op) {
+    const size_t tensors = op.weight_decay.size(), copies = 3 * tensors;
+    Positions positions = all_inputs(source, 1);
+    positions.resize(copies);
+    positions.resize(copies + tensors, kAbsent);
+    for (size_t k = 0; k < op.copy_of.size(); ++k)
+      positions[copies + static_cast<size_t>(op.copy_of[k])] = 1 + copies + k;
+    return positions;
+  }
+  kernels::SgdArgs bind(const Bound& b) const {
+    kernels::SgdArgs bound = args;
+    bound.weight_decay = tables.numbers<float>(b);
+    bound.norm = as<float>(b.in[0]);
+    bound.step = b.step;
+    return bound;
+  }
+
+  Tables tables;
+  kernels::SgdArgs args;
+  Cost beside;
+};
+struct CommitPlan {
+  CommitPlan(const StepSource& source, const BatchNormCommit& op)
+      : tables(source, op.counts.size(), all_inputs(source, 1), bytes_of(op.counts)), momentum(op.momentum) {
+    beside = also_written(bytes_of_inputs(source, 1 + 2 * op.counts.size(), source.node.inputs.size())) +
+             also_read(-kWord);
+  }
+
+  Tables tables;
+  float momentum;
+  Cost beside;
+};
+
 }  // namespace
 
 Step make_step(const StepSource& source, const GradientNorm&) {
@@ -122,29 +174,10 @@ Step make_step(const StepSource& source, const AccumulateGradient&) {
 }
 
 Step make_step(const StepSource& source, const SgdUpdate& op) {
-  kernels::SgdArgs args;
-  args.momentum = op.momentum;
-  args.clip_norm = op.clip_norm;
-  args.gradient_scale = op.gradient_scale;
-  args.nesterov = op.nesterov;
-  if (!op.copy_of.empty()) args.copy_type = source.element(source.in(source.node.inputs.size() - 1));
-  const size_t tensors = op.weight_decay.size(), copies = 3 * tensors;
-  Positions positions = all_inputs(source, 1);
-  positions.resize(copies);
-  positions.resize(copies + tensors, kAbsent);
-  for (size_t k = 0; k < op.copy_of.size(); ++k)
-    positions[copies + static_cast<size_t>(op.copy_of[k])] = 1 + copies + k;
-  const int64_t copied = bytes_of_inputs(source, 1 + copies, source.node.inputs.size());
-  const Cost beside = also_written(bytes_of_inputs(source, 1, 1 + 2 * tensors) + copied) +
-                      also_read(kWord - copied - (op.clip_norm > 0 ? 0 : kWord));
-  return table_step(source, Tables(source, tensors, std::move(positions), bytes_of(op.weight_decay)), beside,
-                    [args](const Tables& t, const Bound& b) {
-                      kernels::SgdArgs bound = args;
-                      bound.weight_decay = t.numbers<float>(b);
-                      bound.norm = as<float>(b.in[0]);
-                      bound.step = b.step;
-                      kernels::sgd_update(t.lists(b), bound, b.stream);
-                    });
+  const SgdPlan plan(source, op);
+  return table_step(source, plan.tables, plan.beside, [plan](const Tables& t, const Bound& b) {
+    kernels::sgd_update(t.lists(b), plan.bind(b), b.stream);
+  });
 }
 
 Step make_step(const StepSource& source, const EmaUpdate& op) {
@@ -157,13 +190,45 @@ Step make_step(const StepSource& source, const EmaUpdate& op) {
 }
 
 Step make_step(const StepSource& source, const BatchNormCommit& op) {
-  const size_t inputs = source.node.inputs.size(), tensors = op.counts.size();
-  const Cost beside = also_written(bytes_of_inputs(source, 1 + 2 * tensors, inputs)) + also_read(-kWord);
-  return table_step(source, Tables(source, tensors, all_inputs(source, 1), bytes_of(op.counts)), beside,
-                    [momentum = op.momentum](const Tables& t, const Bound& b) {
-                      kernels::batch_norm_commit(t.lists(b), momentum, t.numbers<int64_t>(b),
-                                                 as<float>(b.in[0]), b.stream);
-                    });
+  const CommitPlan plan(source, op);
+  return table_step(source, plan.tables, plan.beside, [plan](const Tables& t, const Bound& b) {
+    kernels::batch_norm_commit(t.lists(b), plan.momentum, t.numbers<int64_t>(b), as<float>(b.in[0]),
+                               b.stream);
+  });
+}
+
+Step make_fused_update(const Graph& graph, const Fused& fused, const StepOptions& options) {
+  const StepSource weights{graph, *part<SgdUpdate>(graph, fused), options},
+      norms{graph, *part<BatchNormCommit>(graph, fused), options};
+  const SgdPlan sgd(weights, std::get<SgdUpdate>(weights.node.op));
+  const CommitPlan commit(norms, std::get<BatchNormCommit>(norms.node.op));
+  const size_t inputs = weights.node.inputs.size();
+  const size_t second_at = aligned(sgd.tables.byte_count());
+  // Each half sees its own node's inputs and its own tables.
+  const auto halves = [=](const Bound& b) {
+    std::array<Bound, 2> half{b, b};
+    half[0].in.resize(inputs);
+    half[1].in.assign(b.in.begin() + static_cast<std::ptrdiff_t>(inputs), b.in.end());
+    if (b.constants != nullptr) half[1].constants += second_at;
+    return half;
+  };
+  Step step = weights.step(
+      [=](const Bound& b) {
+        const auto [first, second] = halves(b);
+        kernels::sgd_update_and_commit(sgd.tables.lists(first), sgd.bind(first), commit.tables.lists(second),
+                                       commit.momentum, commit.tables.numbers<int64_t>(second), b.stream);
+      },
+      0, sgd.tables.cost() + sgd.beside + commit.tables.cost() + commit.beside + also_read(kWord));
+  step.inputs.insert(step.inputs.end(), norms.node.inputs.begin(), norms.node.inputs.end());
+  step.constants = [=](const Bound& b) {
+    const auto [first, second] = halves(b);
+    std::vector<std::byte> bytes = sgd.tables.bytes(first);
+    bytes.resize(second_at);
+    const std::vector<std::byte> more = commit.tables.bytes(second);
+    bytes.insert(bytes.end(), more.begin(), more.end());
+    return bytes;
+  };
+  return step;
 }
 
 }  // namespace residuum::cuda
