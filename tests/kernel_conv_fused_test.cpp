@@ -142,7 +142,7 @@ TEST(KernelConvFused, ReadsTheGradientOfABatchNorm) {
     test.run(
         [&] {
           batch_norm_backward_apply(rows, source.a, source.b, source.vectors, source.d_gamma, source.d_beta,
-                                    gradient, nullptr);
+                                    nullptr, gradient, nullptr);
           conv_backward_data(usual, formed, weight, separate, nullptr);
           conv_backward_data(problem, source, weight, fused, nullptr);
         },
