@@ -226,12 +226,28 @@ class Plan(ProgramTest):
         for text in ("0", "much", "3 parsecs"):
             self.assert_refused(run("plan", "cifar_resnet8", "--memory", text), USAGE, "--memory")
 
-    def test_a_net_of_1202_layers_fits_with_recompute(self):
-        process = run("plan", "cifar_resnet1202", "--batch", 128, "--recompute", "--device", "cuda", "--precision",
-                      "bf16", "--json")
+    def cuda_plan(self, *arguments):
+        process = run("plan", *arguments, "--device", "cuda", "--json")
         if "made without nvcc" in process.stderr:
             self.skipTest("this build has no CUDA backend")
-        self.assertLessEqual(self.json_of(process)["peak_bytes"], 16 << 30)
+        return self.json_of(process)
+
+    def test_fused_steps_are_few_launches_and_bytes(self):
+        plan = self.cuda_plan("resnet50", "--batch", 256)
+        self.assertLessEqual(plan["mb_per_image"], 250)
+        self.assertLessEqual(plan["launches"], 190)
+        self.assertLessEqual(self.cuda_plan("cifar_resnet110", "--batch", 128)["launches"], 345)
+
+    def test_each_kind_of_fusion_can_be_left_out(self):
+        fused = self.cuda_plan("resnet18", "--batch", 8)
+        for kind in ("conv_source", "conv_source_gradient", "conv_statistics", "conv_residual",
+                     "conv_gradient_sums", "linear_bias", "loss", "optimizer"):
+            plain = self.cuda_plan("resnet18", "--batch", 8, "--disable-pass", kind)
+            self.assertGreater(plain["launches"], fused["launches"], kind)
+
+    def test_a_net_of_1202_layers_fits_with_recompute(self):
+        plan = self.cuda_plan("cifar_resnet1202", "--batch", 128, "--recompute")
+        self.assertLessEqual(plan["peak_bytes"], 16 << 30)
 
     def test_gram_batch_norm_changes_wide_convolutions_only(self):
         plan = self.json_of(run("plan", "resnet50", "--batch", 1, "--json", "--gram-batch-norm"))

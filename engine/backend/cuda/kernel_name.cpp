@@ -122,12 +122,20 @@ bool is_element(std::string_view argument) {
   return argument == "bf16" || argument == "f16" || argument == "f32";
 }
 
+/// Word for flag `number` among a convolution kernel's arguments: conv_kernel has the direction; the filter's
+/// kernel the way of its operands into shared memory, and whether they are formed there.
+std::string_view flag_text(const Function& function, int number, bool set) {
+  if (function.name == "conv_kernel") return set ? " backward-data" : " forward";
+  if (number == 0) return set ? " chunks" : " elements";
+  return set ? " formed" : "";
+}
+
 /// A kernel of kernels/conv.cuh or conv_backward_filter.cuh: tile, element type (f32: kind of product),
 /// direction, way of the source into shared memory, and whether it is formed there.
 KernelName convolution_name(const Function& function, TileName tile) {
   KernelName name{function.name + " " + name_of(tile), tile, 0};
   constexpr std::string_view kPatches[] = {"gather", "halo", "elements"};
-  const bool forward_kernel = function.name == "conv_kernel";
+  int flags = 0;
   for (const std::string& argument : function.arguments) {
     if (enum_value(argument, "(TileName)")) continue;
     if (is_element(argument)) {
@@ -138,10 +146,8 @@ KernelName convolution_name(const Function& function, TileName tile) {
       if (name.element_bytes == 4) name.text += *math == kX3 ? " tf32x3" : " tf32";
     } else if (const auto patch = enum_value(argument, "(Patch)")) {
       name.text.append(" ").append(kPatches[*patch]);
-    } else if (argument == "true") {
-      name.text += forward_kernel ? " backward-data" : " chunks";
-    } else if (argument == "false") {
-      name.text += forward_kernel ? " forward" : " elements";
+    } else if (argument == "true" || argument == "false") {
+      name.text += flag_text(function, flags++, argument == "true");
     } else if (const auto prologue = enum_value(argument, "(Prologue)")) {
       if (*prologue != 0) name.text += " formed";
     } else {
