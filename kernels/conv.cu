@@ -83,7 +83,7 @@ void check_source(const char* name, const ConvProblem& problem, ConvPass pass, c
   require(source.mask == nullptr || source.relu, name, "a mask without ReLU");
 }
 
-void check_sums(const char* name, const ConvProblem& problem, ConvPass pass, const ConvResult& result) {
+void check_sums(const char* name, ConvPass pass, const ConvResult& result) {
   require((result.mean == nullptr) == (result.variance == nullptr), name, "mean without variance");
   for (const ConvNorm& norm : result.norms) {
     if (norm.src == nullptr) continue;
@@ -112,7 +112,7 @@ void check_result(const char* name, const ConvProblem& problem, ConvPass pass, c
   require(result.gate != Gate::kNormalised ||
               (result.norms[0].src != nullptr && is_complete(result.norms[0].vectors)),
           name, "the gate's batch norm is not complete");
-  check_sums(name, problem, pass, result);
+  check_sums(name, pass, result);
 }
 
 void check_call(const char* name, const ConvProblem& problem, ConvPass pass, const ConvSource& source,
