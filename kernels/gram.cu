@@ -99,6 +99,8 @@ int tiles(int64_t extent) {
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 2)
     gram_stats_kernel(const Sizes s, const GramStatsArgs args, double* partials, unsigned* counter) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(float, left, [kDepth * kPitch]);
   SHARED(float, right, [kDepth * kPitch]);
   const int first_row = static_cast<int>(blockIdx.y) * kTile;
@@ -163,6 +165,8 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     gram_backward_reduce_kernel(const Sizes s, const float* product, const T* weight,
                                 const BatchNormVectors vectors, const float* d_beta, float* d_gamma) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int k = static_cast<int>(blockIdx.x) * kRowsPerBlock + static_cast<int>(threadIdx.x) / kWarp;
   if (k >= s.k) return;
@@ -190,6 +194,8 @@ __device__ __forceinline__ ChannelFactors channel_factors(const GramNorm& norm, 
 __global__ void __launch_bounds__(kThreads)
     gram_backward_filter_kernel(const Sizes s, const float* product, const float* weighted,
                                 const GramNorm norm, float* d_weight) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int k = static_cast<int>(blockIdx.x) * kRowsPerBlock + static_cast<int>(threadIdx.x) / kWarp;
   if (k >= s.k) return;
@@ -213,6 +219,8 @@ constexpr int kFoldRows = 16;  // rows of the folded weight that one block finis
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 2)
     gram_square_kernel(const Sizes s, const T* weight, const GramNorm norm, float* parts) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(float, left, [kDepth * kPitch]);
   SHARED(float, right, [kDepth * kPitch]);
   SHARED(float, factors, [kSplit]);
@@ -250,6 +258,8 @@ template <typename T, typename U>
 __global__ void __launch_bounds__(kThreads)
     gram_fold_kernel(const Sizes s, const T* weight, const GramNorm norm, const float* parts, U* folded,
                      float* offset, double* partials, unsigned* counter) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
   SHARED(float, of_weight, [kFoldRows]);  // a; unused in rows of the square
   SHARED(float, of_sum, [kFoldRows]);     // what the row meets in the offset
   const int first = static_cast<int>(blockIdx.x) * kFoldRows;

@@ -1,6 +1,10 @@
-// Several nodes in one launch compute the same bits as one launch each, in every variant.
+// Several nodes in one launch compute what one launch each computes: on the CPU the same bits, on CUDA the
+// same but for the order in which a convolution's kernel adds up its sums; and one set of bits in every
+// variant.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <utility>
 
 #include "tests/graph_chain.h"
 #include "tests/op_case.h"
@@ -63,17 +67,33 @@ GraphChain head_chain(int64_t batch, DType type) {
   return chain;
 }
 
+/// The results of one launch beside those of a launch a node.
+void expect_close(const GraphChain& chain, const GraphRun& joined, const GraphRun& separate) {
+  for (const ValueId id : chain.results) {
+    const TensorDesc& desc = chain.graph.desc(id);
+    const Tolerance tolerance = desc.dtype == DType::kF32 ? summed_f32(chain.graph.desc(0).elements())
+                                                          : rounded_tolerance(desc.dtype);
+    EXPECT_TRUE(matches(joined.read(id), separate.read(id), tolerance)) << chain.graph.value(id).name;
+  }
+}
+
 void expect_grouping_changes_nothing(const GraphChain& chain) {
   GraphRun separate(chain.graph, test_backend(), Grouping::kSeparate);
   ASSERT_EQ(separate.launches(), chain.graph.nodes.size());
-  const auto expected = chain.run(separate);
+  auto expected = chain.run(separate);
+  bool first = on_cuda();
   for_each_variant([&](const Variant& variant) {
     GraphRun joined(chain.graph, *variant.backend, Grouping::kJoined);
     if (!on_cuda()) {
       ASSERT_EQ(joined.launches(), 1u) << "the backend did not join the chain";
     }
     for (int turn = 0; turn < variant.runs; ++turn) {
-      EXPECT_EQ(chain.run(joined), expected) << variant.name << ", run " << turn;
+      const auto found = chain.run(joined);
+      if (std::exchange(first, false)) {
+        expect_close(chain, joined, separate);
+        expected = found;
+      }
+      EXPECT_TRUE(found == expected) << variant.name << ", run " << turn;
     }
     EXPECT_EQ(joined.overruns(), std::vector<std::string>{}) << variant.name;
   });
@@ -102,8 +122,7 @@ TEST(OpGroup, Head) {
 TEST(OpGroup, ChainsHaveInternalValues) {
   const GraphChain chain = forward_chain(8, DType::kF32);
   GraphRun joined(chain.graph, test_backend(), Grouping::kJoined);
-  // The CPU keeps both in the thread's cache, CUDA the first in registers while it makes the second.
-  EXPECT_EQ(joined.groups()[0].internal.size(), on_cuda() ? 1u : 2u);
+  EXPECT_EQ(joined.groups()[0].internal.size(), 2u) << "what the convolution reads never reaches memory";
 }
 
 TEST(OpGroup, ResultsFollowTheReference) {
