@@ -37,7 +37,7 @@ class KernelCase {
   template <typename T>
   T* values(const std::vector<T>& list) {
     Bytes bytes(list.size() * sizeof(T));
-    std::memcpy(bytes.data(), list.data(), bytes.size());
+    if (!list.empty()) std::memcpy(bytes.data(), list.data(), bytes.size());
     return reinterpret_cast<T*>(add(bytes));
   }
   /// Memory that starts as 0xFF bytes.
