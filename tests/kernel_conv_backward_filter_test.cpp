@@ -74,7 +74,7 @@ class FilterCase {
   int64_t floats_written(const Result& result) const {
     const KernelCase::Bytes bytes = memory.bytes(result.workspace);
     std::vector<uint32_t> words(bytes.size() / sizeof(uint32_t));
-    std::memcpy(words.data(), bytes.data(), words.size() * sizeof(uint32_t));
+    if (!bytes.empty()) std::memcpy(words.data(), bytes.data(), words.size() * sizeof(uint32_t));
     return std::count_if(words.begin(), words.end(), [](uint32_t word) { return word != 0xFFFFFFFFu; });
   }
   ConvSource stored_d_dst() const { return source(d_dst_); }
