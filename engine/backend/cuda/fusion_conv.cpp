@@ -13,19 +13,6 @@ constexpr const char *kSource = "conv_source", *kSourceGradient = "conv_source_g
                      *kStatistics = "conv_statistics", *kResidual = "conv_residual",
                      *kGradientSums = "conv_gradient_sums", *kLinearBias = "linear_bias";
 
-std::optional<kernels::Element> element(DType type) {
-  switch (type) {
-    case DType::kF32:
-      return kernels::Element::kF32;
-    case DType::kBF16:
-      return kernels::Element::kBF16;
-    case DType::kF16:
-      return kernels::Element::kF16;
-    default:
-      return std::nullopt;
-  }
-}
-
 template <typename Op>
 bool is(const Node* node) {
   return node != nullptr && std::holds_alternative<Op>(node->op);
@@ -217,10 +204,23 @@ ConvParts conv_parts(const Matching& matching, NodeId first, size_t limit) {
   return Parser(matching, first, limit).run();
 }
 
+std::optional<kernels::Element> element_of(DType type) {
+  switch (type) {
+    case DType::kF32:
+      return kernels::Element::kF32;
+    case DType::kBF16:
+      return kernels::Element::kBF16;
+    case DType::kF16:
+      return kernels::Element::kF16;
+    default:
+      return std::nullopt;
+  }
+}
+
 std::optional<ConvProblem> conv_problem(const Graph& graph, const Node& node, kernels::F32Math math) {
   const auto in = [&](size_t i) { return graph.desc(node.inputs[i]); };
   const auto problem = [&](const ConvShape& shape, DType type) -> std::optional<ConvProblem> {
-    const std::optional<kernels::Element> known = element(type);
+    const std::optional<kernels::Element> known = element_of(type);
     if (!known) return std::nullopt;
     return ConvProblem{shape, *known, math};
   };

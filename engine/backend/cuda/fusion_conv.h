@@ -40,6 +40,9 @@ struct ConvParts {
 /// The longest such run of at most `limit` nodes from `first` on.
 ConvParts conv_parts(const Matching& matching, NodeId first, size_t limit);
 
+/// The element type of the kernels for activations of `type`; nothing when they do not compute in it.
+std::optional<kernels::Element> element_of(DType type);
+
 /// The convolution of a node, of f32 activations with `math`; nothing when it is none, or is in a type that
 /// the kernels do not compute in.
 std::optional<kernels::ConvProblem> conv_problem(const Graph& graph, const Node& node,

@@ -6,17 +6,11 @@
 namespace residuum::cuda {
 
 kernels::Element StepSource::element(const TensorDesc& desc) const {
-  switch (desc.dtype) {
-    case DType::kF32:
-      return kernels::Element::kF32;
-    case DType::kBF16:
-      return kernels::Element::kBF16;
-    case DType::kF16:
-      return kernels::Element::kF16;
-    default:
-      fail(ErrorKind::kDevice, "node '{}' ({}): CUDA computes in f32, bf16 and f16, not in {}", node.name,
-           op_name(node.op), to_string(desc.dtype));
-  }
+  const std::optional<kernels::Element> known = element_of(desc.dtype);
+  check(known.has_value(), ErrorKind::kDevice,
+        "node '{}' ({}): CUDA computes in f32, bf16 and f16, not in {}", node.name, op_name(node.op),
+        to_string(desc.dtype));
+  return *known;
 }
 
 kernels::Rows StepSource::rows(const TensorDesc& desc) const {
