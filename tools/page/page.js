@@ -45,6 +45,11 @@
     return mantissa === 1 ? powerOfTen(exponent) : `${mantissa}·${powerOfTen(exponent)}`;
   }
 
+  /** A logarithmic axis that does not begin or end at a power of ten has no number there. */
+  const isPower = value => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
+  const isSame = (a, b) => b !== undefined && Math.abs(a / b - 1) < 1e-9;
+  const tickText = (value, axis) => axis.logarithmic && (isSame(value, axis.low) || isSame(value, axis.high)) &&
+    !isPower(value) ? '' : numberText(value, 6);
   const colour = (look, i) => look.colours[i % look.colours.length];
   const dash = (line, i, look) => line.dashed ? 'dashed' : DASHES[Math.floor(i / look.colours.length) % DASHES.length];
   const shown = (value, axis) => value === null || (axis.logarithmic && value <= 0) ? null : value;
@@ -64,8 +69,8 @@
       min: axis.low,
       max: axis.high,
       nameTextStyle: {color: look.soft, fontSize: 12},
-      axisLine: {show: true, lineStyle: {color: look.soft}},
-      axisLabel: {color: look.soft, hideOverlap: true, formatter: value => numberText(value, 6)},
+      axisLine: {show: true, onZero: false, lineStyle: {color: look.soft}},
+      axisLabel: {color: look.soft, hideOverlap: true, formatter: value => tickText(value, axis)},
       splitLine: {lineStyle: {color: look.rule}},
       minorSplitLine: {show: axis.logarithmic, lineStyle: {color: look.rule, opacity: 0.4}},
       minorTick: {show: axis.logarithmic, splitNumber: 9},
@@ -113,7 +118,7 @@
   /** The marks of both axes as one series without points of its own but those that widen the axes to the marks. */
   function markSeries(x, y, anchor, look) {
     const lines = [
-      ...x.marks.map(mark => ({name: mark.name, xAxis: mark.value})),
+      ...x.marks.map(mark => ({name: mark.name, xAxis: mark.value, label: {position: 'end', rotate: 0}})),
       ...y.marks.map(mark => ({name: mark.name, yAxis: mark.value})),
     ];
     if (lines.length === 0) return [];
@@ -189,17 +194,15 @@
     };
   }
 
-  /** The name of a line beside it: at the right end of a level one, else on its left flank. */
-  function lineLabel(line, x, y, look) {
+  /** The name of a line along it: at the right end of a level one, at the left end of any other. */
+  function lineLabel(line, look) {
     const last = line.x.length - 1;
-    const level = line.y[0] === line.y[last];
-    const between = (values, axis) => axis.logarithmic ? values[0] ** 0.55 * values[last] ** 0.45
-                                                       : values[0] * 0.55 + values[last] * 0.45;
+    if (!line.name || last < 1) return undefined;
+    const position = line.y[0] === line.y[last] ? 'insideEndTop' : 'insideStartTop';
     return {
-      type: 'scatter', symbolSize: 0.01, silent: true, tooltip: {show: false}, z: 4,
-      data: [level ? [line.x[last], line.y[last]] : [between(line.x, x), between(line.y, y)]],
-      label: {show: true, formatter: () => line.name, position: 'left', offset: level ? [0, -9] : [-2, -4],
-              color: look.soft, fontSize: 11},
+      symbol: 'none', silent: true, lineStyle: {color: 'transparent'},
+      label: {formatter: '{b}', position, color: look.soft, fontSize: 11},
+      data: [[{name: line.name, coord: [line.x[0], line.y[0]]}, {coord: [line.x[last], line.y[last]]}]],
     };
   }
 
@@ -220,8 +223,8 @@
         ...lines.map(line => ({
           type: 'line', data: pointsOf(line, x, y), symbol: 'none', silent: true, clip: true,
           lineStyle: {color: look.soft, width: 1.5, type: line.dashed ? 'dashed' : 'solid'}, tooltip: {show: false},
+          markLine: lineLabel(line, look),
         })),
-        ...lines.filter(line => line.name && line.x.length > 1).map(line => lineLabel(line, x, y, look)),
         ...points.map((group, i) => ({
           name: group.name, type: 'scatter', data: pointsOf(group, x, y), symbol: SYMBOLS[i % SYMBOLS.length],
           symbolSize: small ? 5 : 9, itemStyle: {color: colour(look, i), opacity: 0.85}, z: 5,
@@ -296,7 +299,7 @@
     const base = frame(look, []);
     return {
       ...base,
-      grid: {...base.grid, top: 30, right: 96},
+      grid: {...base.grid, top: 30, right: 112},
       tooltip: {
         ...base.tooltip,
         formatter: item => `${escapeHtml(chart.rowName)} ${escapeHtml(rows[item.value[1]])}<br>${
