@@ -11,6 +11,7 @@
 
 #include "engine/backend/backend.h"
 #include "engine/core/check.h"
+#include "tools/page/page.h"
 
 namespace residuum {
 
@@ -33,6 +34,7 @@ nlohmann::ordered_json library_versions() {
   };
   return {
       {"CLI11", CLI11_VERSION},
+      {"echarts", chart_library_version()},
       {"fmt", dotted(FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100)},
       {"libjpeg-turbo", RESIDUUM_TEXT_OF(LIBJPEG_TURBO_VERSION)},
       {"libpng", PNG_LIBPNG_VER_STRING},

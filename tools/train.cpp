@@ -1,5 +1,6 @@
 // residuum train: a recipe, the command line's changes to it, and a training run in a directory of its own.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -19,6 +20,7 @@
 #include "tools/exit_codes.h"
 #include "tools/output.h"
 #include "tools/recipe_arguments.h"
+#include "tools/run_page.h"
 #include "tools/verbs.h"
 
 namespace residuum {
@@ -52,7 +54,21 @@ double images_per_second(const TrainResult& result) {
   return result.train_seconds > 0 ? static_cast<double>(result.train_images) / result.train_seconds : 0;
 }
 
-nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out) {
+/// Writes the page of a run that has ended and returns its path; empty where this build writes none, or, with
+/// a warning, where it cannot be written: that costs no result.
+std::string write_page(const fs::path& out) {
+  if (!can_write_pages()) return "";
+  const fs::path file = out / "report.html";
+  try {
+    run_page({read_run(out)}).write(file);
+  } catch (const Error& error) {
+    spdlog::warn("no {}: {}", file.string(), error.what());
+    return "";
+  }
+  return file.string();
+}
+
+nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out, const std::string& page) {
   return {{"out", out.string()},
           {"steps", result.steps},
           {"interrupted", result.interrupted},
@@ -60,10 +76,11 @@ nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out) {
           {"best", to_json(result.best)},
           {"images_per_second", images_per_second(result)},
           {"train_seconds", result.train_seconds},
-          {"weights", (out / "checkpoints" / "last.safetensors").string()}};
+          {"weights", (out / "checkpoints" / "last.safetensors").string()},
+          {"report", page.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(page)}};
 }
 
-std::string to_text(const TrainResult& result, const fs::path& out) {
+std::string to_text(const TrainResult& result, const fs::path& out, const std::string& page) {
   const std::string pace =
       fmt::format("{} images in {} of training steps, {:.0f} images/s\n", count_text(result.train_images),
                   duration_text(result.train_seconds), images_per_second(result));
@@ -72,9 +89,12 @@ std::string to_text(const TrainResult& result, const fs::path& out) {
         "{}interrupted after step {}, state saved; to go on: residuum train --resume --out {}\n", pace,
         result.steps, out.string());
   }
-  return fmt::format("{}test top1 {} after the last step, best {}\nweights {}\n", pace,
-                     percent_text(result.last.top1_accuracy()), percent_text(result.best.top1_accuracy()),
-                     (out / "checkpoints" / "last.safetensors").string());
+  return fmt::format(
+      "{}test top1 {} after the last step, best {}\nweights {}\nreport {}\n", pace,
+      percent_text(result.last.top1_accuracy()), percent_text(result.best.top1_accuracy()),
+      (out / "checkpoints" / "last.safetensors").string(),
+      page.empty() ? "not written" + std::string(can_write_pages() ? "" : ": this build has no chart library")
+                   : page);
 }
 
 /// A closed or full standard output costs the report, not the result of the run.
@@ -105,14 +125,16 @@ int run_training(const TrainArguments& arguments) {
   const TrainOptions options{out, arguments.resume, {&environment, &metrics, progress.get()}};
   const TrainResult result = train(recipe, model_builder(recipe), *train_data, *test_data, *backend, options);
 
-  print_unless_closed(arguments.json ? to_json(result, out).dump() + "\n" : to_text(result, out));
+  const std::string page = result.interrupted ? "" : write_page(out);
+  print_unless_closed(arguments.json ? to_json(result, out, page).dump() + "\n" : to_text(result, out, page));
   return result.interrupted ? kExitInterrupted : kExitOk;
 }
 
 constexpr const char* kFooter =
     "A run's directory holds recipe.toml (every key, resolved), environment.json, metrics.jsonl, "
     "metrics.csv,\n"
-    "events.out.tfevents.* (TensorBoard) and checkpoints/ with last.safetensors, best.safetensors and the\n"
+    "events.out.tfevents.* (TensorBoard), at the end report.html, and checkpoints/ with last.safetensors, "
+    "best.safetensors and the\n"
     "states a resume needs. SIGTERM or SIGINT: the step is finished, the state saved, exit code 75; a "
     "second\n"
     "signal ends the program at once.\n\n"
