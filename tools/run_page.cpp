@@ -12,40 +12,79 @@ namespace {
 
 using Runs = std::vector<RunRecord>;
 
-/// A metric of metrics.jsonl as a curve. Shares of 1 are shown in percent.
+/// A metric of metrics.jsonl as a curve.
 struct Curve {
   std::string metric, name;
-  bool percent = false;
+  std::string of = {};  ///< "training", "test": curves of several runs that share a figure
 };
 
+struct CurveFigure {
+  std::string title;
+  Axis y;
+  std::vector<Curve> curves;
+  bool percent = false;  ///< shares of 1 are shown in percent
+};
+
+const std::vector<CurveFigure>& curve_figures() {
+  static const std::vector<CurveFigure> kFigures = {
+      {"Loss",
+       {"loss", true},
+       {{"train/loss", "training", "training"},
+        {"test/loss", "test", "test"},
+        {"test_ema/loss", "test, averaged weights", "test"}}},
+      {"Top-1 accuracy",
+       {"top-1 accuracy (%)"},
+       {{"train/top1", "training", "training"},
+        {"test/top1", "test", "test"},
+        {"test_ema/top1", "test, averaged weights", "test"}},
+       true},
+      {"Learning rate", {"learning rate"}, {{"train/lr", "learning rate"}}},
+      {"Gradient norm", {"norm of all gradients", true}, {{"train/gradient_norm", "norm of all gradients"}}},
+      {"Throughput", {"images/s", false, 0.0}, {{"train/images_per_second", "images/s"}}},
+      {"Waiting for data",
+       {"share of the time (%)", false, 0.0},
+       {{"train/data_share", "share of the time (%)"}},
+       true}};
+  return kFigures;
+}
+
 /// The curve of one run, if it has any.
-void add_line(std::vector<Line>& lines, const RunRecord& run, const Curve& curve, const std::string& name) {
+void add_line(std::vector<Line>& lines, const RunRecord& run, const CurveFigure& figure, const Curve& curve,
+              const std::string& name) {
   Series series = run.series(curve.metric);
   if (series.values.empty()) return;
-  if (curve.percent) {
+  if (figure.percent) {
     for (double& value : series.values) value *= 100;
   }
   lines.push_back({name, std::move(series.steps), std::move(series.values)});
 }
 
-void add_figure(Page& page, const std::string& title, const Axis& y, std::vector<Line> lines) {
+void add_lines(Page& page, const CurveFigure& figure, const std::string& of, std::vector<Line> lines) {
   if (lines.empty()) return;
-  page.figure({title, LineChart{{"step"}, y, std::move(lines)}});
+  page.figure({of.empty() ? figure.title : figure.title + ", " + of,
+               LineChart{{"step"}, figure.y, std::move(lines)}});
 }
 
-/// One figure with all curves of one run, or one figure a curve with all runs.
-void add_curves(Page& page, const Runs& runs, const std::string& title, const Axis& y,
-                const std::vector<Curve>& curves) {
-  if (runs.size() == 1) {
+/// All curves of one run in one figure.
+void add_figure(Page& page, const RunRecord& run, const CurveFigure& figure) {
+  std::vector<Line> lines;
+  for (const Curve& curve : figure.curves) add_line(lines, run, figure, curve, curve.name);
+  add_lines(page, figure, "", std::move(lines));
+}
+
+/// A figure with all runs for each kind of curve.
+void add_comparison(Page& page, const Runs& runs, const CurveFigure& figure) {
+  for (size_t begin = 0, end = 0; begin < figure.curves.size(); begin = end) {
+    const std::string& of = figure.curves[begin].of;
+    while (end < figure.curves.size() && figure.curves[end].of == of) ++end;
     std::vector<Line> lines;
-    for (const Curve& curve : curves) add_line(lines, runs.front(), curve, curve.name);
-    add_figure(page, title, y, std::move(lines));
-    return;
-  }
-  for (const Curve& curve : curves) {
-    std::vector<Line> lines;
-    for (const RunRecord& run : runs) add_line(lines, run, curve, run.name);
-    add_figure(page, curves.size() == 1 ? title : title + ", " + curve.name, y, std::move(lines));
+    for (const RunRecord& run : runs) {
+      for (size_t i = begin; i < end; ++i) {
+        const bool averaged = figure.curves[i].metric.starts_with("test_ema/");
+        add_line(lines, run, figure, figure.curves[i], run.name + (averaged ? ", averaged weights" : ""));
+      }
+    }
+    add_lines(page, figure, of, std::move(lines));
   }
 }
 
@@ -55,19 +94,12 @@ void add_all_curves(Page& page, const Runs& runs) {
       "Figures of training are means over the steps since the line before in `metrics.jsonl`; those of the "
       "test set "
       "are exact counts over all of its images.");
-  add_curves(
-      page, runs, "Loss", {"loss", true},
-      {{"train/loss", "training"}, {"test/loss", "test"}, {"test_ema/loss", "test, averaged weights"}});
-  add_curves(page, runs, "Top-1 accuracy", {"top-1 accuracy (%)"},
-             {{"train/top1", "training", true},
-              {"test/top1", "test", true},
-              {"test_ema/top1", "test, averaged weights", true}});
-  add_curves(page, runs, "Learning rate", {"learning rate"}, {{"train/lr", "learning rate"}});
-  add_curves(page, runs, "Gradient norm", {"L2 norm of all gradients", true},
-             {{"train/gradient_norm", "gradient norm"}});
-  add_curves(page, runs, "Throughput", {"images/s", false, 0.0}, {{"train/images_per_second", "images/s"}});
-  add_curves(page, runs, "Waiting for data", {"share of the time (%)", false, 0.0},
-             {{"train/data_share", "waiting for images", true}});
+  for (const CurveFigure& figure : curve_figures()) {
+    if (runs.size() == 1)
+      add_figure(page, runs.front(), figure);
+    else
+      add_comparison(page, runs, figure);
+  }
 }
 
 /// The metric by which runs are judged: of averaged weights where the run has them.
@@ -80,7 +112,7 @@ std::string percent(const std::optional<double>& share) {
 }
 
 Table results_table(const Runs& runs) {
-  Table table{"",
+  Table table{"Runs",
               {"run", "model", "steps", "last top-1 (%)", "best top-1 (%)", "last test loss",
                "last training loss", "images/s"},
               {}};

@@ -61,13 +61,23 @@
     return px === null || py === null ? [px ?? NaN, NaN] : [px, py];
   });
 
+  /** 1, 2 or 5 times a power of ten, next to `value`: below it, or above it. */
+  function roundLogarithm(value, choose) {
+    if (!(value > 0) || !Number.isFinite(value)) return value;
+    const steps = [-1, 0, 1].flatMap(more => [1, 2, 5].map(k => k * 10 ** (Math.floor(Math.log10(value)) + more)));
+    return choose === 'below' ? Math.max(...steps.filter(step => step <= value * (1 + 1e-9)))
+                              : Math.min(...steps.filter(step => step >= value * (1 - 1e-9)));
+  }
+
   function valueAxis(axis, look, extra = {}) {
+    const ends = axis.logarithmic
+      ? {min: axis.low ?? (v => roundLogarithm(v.min, 'below')), max: axis.high ?? (v => roundLogarithm(v.max, 'above'))}
+      : {min: axis.low, max: axis.high};
     return {
       type: axis.logarithmic ? 'log' : 'value',
       name: axis.name,
       scale: true,
-      min: axis.low,
-      max: axis.high,
+      ...ends,
       nameTextStyle: {color: look.soft, fontSize: 12},
       axisLine: {show: true, onZero: false, lineStyle: {color: look.soft}},
       axisLabel: {color: look.soft, hideOverlap: true, formatter: value => tickText(value, axis)},
@@ -102,9 +112,9 @@
       backgroundColor: 'transparent',
       color: look.colours,
       textStyle: {fontFamily: 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'},
-      grid: {left: 12, right: 28, top: names.length > 1 ? 68 : 44, bottom: 34, containLabel: true},
+      grid: {left: 12, right: 28, top: names.length > 0 ? 68 : 44, bottom: 34, containLabel: true},
       legend: {
-        show: names.length > 1, type: 'scroll', top: 4, left: 0, right: 150, data: names, itemWidth: 26,
+        show: names.length > 0, type: 'scroll', top: 4, left: 0, right: 150, data: names, itemWidth: 26,
         textStyle: {color: look.ink}, pageTextStyle: {color: look.soft}, pageIconColor: look.ink,
         pageIconInactiveColor: look.rule,
       },
@@ -171,12 +181,13 @@
 
   function drawLines(chart, look) {
     const {x, y, lines} = chart;
-    const base = frame(look, lines.map(line => line.name));
+    const names = lines.map(line => line.name);
+    const base = frame(look, names.length === 1 && names[0] === y.name ? [] : names);
     return {
       ...base,
       tooltip: {...base.tooltip, trigger: 'axis', axisPointer: {label: {show: false}}},
       toolbox: zoomButtons(look),
-      xAxis: valueAxis(x, look, below),
+      xAxis: valueAxis(x, look, x.logarithmic ? below : {...below, max: x.high ?? 'dataMax'}),
       yAxis: valueAxis(y, look, {...above, ...alignedLeft(look)}),
       series: [
         ...lines.flatMap((line, i) => bandSeries(line, i, x, y, look)),
