@@ -14,7 +14,8 @@
   const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle', 'emptyDiamond'];
   const DASHES = ['solid', 'dashed', 'dotted', [8, 3, 2, 3]];
   const MOST_VECTORS = 4000;  // above so many marks a bitmap is faster than the SVG's elements
-  const PRINT_WIDTH = 672;    // CSS pixels of an A4 page within its margins
+  const PRINT_WIDTH = 636;    // CSS pixels of an A4 page within its margins and a figure's frame
+  const MOST_PRINT_HEIGHT = 800;
 
   const prefersDark = matchMedia('(prefers-color-scheme: dark)');
 
@@ -393,7 +394,7 @@
     const option = DRAW[chart.kind](chart, theme('light'));
     const top = option.grid.top + 30;
     instance.setOption({
-      ...option, backgroundColor: '#ffffff', toolbox: undefined, grid: {...option.grid, top},
+      ...option, backgroundColor: '#ffffff', toolbox: {show: false}, grid: {...option.grid, top},
       legend: {...option.legend, top: 34, right: 8},
       title: {text: chart.title, left: 4, top: 6, textStyle: {fontSize: 15, color: '#1a1c20'}},
     });
@@ -415,14 +416,15 @@
   function drawFigure(figure) {
     const chart = JSON.parse(figure.querySelector('script').textContent);
     const plot = figure.querySelector('.plot');
-    plot.style.height = `${heightOf(chart)}px`;
+    const stretch = height => { plot.style.height = `${height}px`; };
+    stretch(heightOf(chart));
     const instance = echarts.init(plot, null, {renderer: markCount(chart) > MOST_VECTORS ? 'canvas' : 'svg'});
-    const draw = name => instance.setOption(DRAW[chart.kind](chart, theme(name)), true);
+    const draw = (name, more = {}) => instance.setOption({...DRAW[chart.kind](chart, theme(name)), ...more}, true);
     draw(prefersDark.matches ? 'dark' : 'light');
     for (const button of figure.querySelectorAll('button[data-save]')) {
       button.addEventListener('click', () => save(chart, button.dataset.save));
     }
-    return {chart, plot, instance, draw};
+    return {chart, instance, draw, stretch};
   }
 
   /** Column heads that sort: numbers by value, texts by letters; a second press turns the order. */
@@ -461,18 +463,31 @@
   }
   document.documentElement.dataset.charts = String(figures.length);
 
-  const redraw = () => figures.forEach(figure => figure.draw(prefersDark.matches ? 'dark' : 'light'));
+  let printing = false;
+  const redraw = () => {
+    for (const figure of figures) {
+      if (printing) figure.draw('light', {toolbox: {show: false}});
+      else figure.draw(prefersDark.matches ? 'dark' : 'light');
+    }
+  };
   prefersDark.addEventListener('change', redraw);
   addEventListener('resize', () => figures.forEach(figure => figure.instance.resize()));
   addEventListener('beforeprint', () => {
     document.querySelectorAll('details.listing').forEach(details => { details.open = true; });
     for (const figure of figures) {
-      figure.draw('light');
-      figure.instance.resize({width: PRINT_WIDTH - 34, height: Math.min(heightOf(figure.chart), 900)});
+      const height = Math.min(Math.max(heightOf(figure.chart) - 84, 300), MOST_PRINT_HEIGHT);
+      figure.stretch(height);
+      figure.instance.resize({width: PRINT_WIDTH, height});
     }
+    printing = true;
+    redraw();
   });
   addEventListener('afterprint', () => {
-    for (const figure of figures) figure.instance.resize({width: 'auto', height: 'auto'});
+    printing = false;
+    for (const figure of figures) {
+      figure.stretch(heightOf(figure.chart));
+      figure.instance.resize({width: 'auto', height: 'auto'});
+    }
     redraw();
   });
 })();
