@@ -17,7 +17,7 @@ namespace residuum {
 struct CommunicatorOptions {
   /// Seconds: for all ranks to come, for a rank to be silent, for a rank to be missing in a collective.
   double timeout = 300;
-  std::string version;           ///< must be the same on all ranks
+  std::string version = {};      ///< must be the same on all ranks
   std::string network = "auto";  ///< "tcp", "mpi"; auto: MPI where MPI started the processes
   /// Called long after a failure when this process has not ended by itself; should end it.
   std::function<void(const std::string&)> on_stuck = {};

@@ -1,0 +1,278 @@
+// Training steps on several ranks: which collectives the passes put where, and that the ranks together take
+// the step that one rank takes with the whole batch.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "engine/backend/backend_passes.h"
+#include "engine/comm/communicator.h"
+#include "engine/comm/exchange.h"
+#include "engine/comm/socket.h"
+#include "engine/core/check.h"
+#include "engine/core/random.h"
+#include "engine/exec/executor.h"
+#include "engine/graph/buckets.h"
+#include "engine/graph/builder.h"
+#include "engine/graph/passes.h"
+#include "engine/graph/readers.h"
+#include "models/zoo.h"
+
+namespace residuum {
+namespace {
+
+TEST(Buckets, AreFullWithTheGradientThatReachesTheirSize) {
+  const std::vector<size_t> bytes = {4, 4, 8, 1, 20, 3};
+  const std::vector<Bucket> expected = {{0, 2, 8}, {2, 3, 8}, {3, 5, 21}, {5, 6, 3}};
+  EXPECT_EQ(make_buckets(bytes, 8), expected);
+  EXPECT_EQ(make_buckets(bytes, 0).size(), bytes.size());
+  EXPECT_EQ(make_buckets(bytes, 1000).size(), 1u);
+  EXPECT_TRUE(make_buckets({}, 8).empty());
+}
+
+TEST(Buckets, SizeIsAnEighthWithinBounds) {
+  EXPECT_EQ(bucket_bytes_for(size_t{100} << 20), size_t{100} << 17);
+  EXPECT_EQ(bucket_bytes_for(1000), size_t{1} << 20);
+  EXPECT_EQ(bucket_bytes_for(size_t{1} << 30), size_t{32} << 20);
+  EXPECT_EQ(bucket_bytes_for(1000, 17), 17u);
+}
+
+std::unique_ptr<Backend> cpu() {
+  return make_backend("cpu", {.threads = 1});
+}
+
+TrainingPassOptions options_for(const Backend& backend, int ranks) {
+  TrainingPassOptions options = backend_passes(backend);
+  options.update.ranks = ranks;
+  options.update.weight_decay = 1e-4f;
+  options.bucket_bytes = 4096;
+  return options;
+}
+
+std::vector<const Node*> nodes_of(const Graph& graph, std::string_view op) {
+  std::vector<const Node*> found;
+  for (const Node& node : graph.nodes) {
+    if (op_name(node.op) == op) found.push_back(&node);
+  }
+  return found;
+}
+
+Graph step_graph(const TrainingPassOptions& options, int64_t batch = 4) {
+  ModelOptions model;
+  model.batch = batch;
+  return run_passes(build_model("cifar_resnet20", model), training_passes(options));
+}
+
+TEST(Communicate, EachGradientAndStatisticIsSummedOnce) {
+  const auto backend = cpu();
+  const Graph alone = step_graph(options_for(*backend, 1)), graph = step_graph(options_for(*backend, 2));
+  EXPECT_TRUE(nodes_of(alone, "all_reduce").empty());
+  std::vector<ValueId> summed;
+  for (const Node* node : nodes_of(graph, "all_reduce"))
+    summed.insert(summed.end(), node->inputs.begin(), node->inputs.end());
+  const size_t gradients = nodes_of(alone, "gradient_norm").at(0)->inputs.size(),
+               norms = nodes_of(alone, "batch_norm_stats").size();
+  EXPECT_EQ(summed.size(), gradients + 2 * norms);
+  std::sort(summed.begin(), summed.end());
+  EXPECT_EQ(std::adjacent_find(summed.begin(), summed.end()), summed.end());
+  // The update reads sums alone: nothing of this rank's own but weights, momenta and running statistics.
+  for (const Node& node : graph.nodes) {
+    if (node.phase != Phase::kUpdate) continue;
+    for (const ValueId id : node.inputs)
+      EXPECT_FALSE(std::binary_search(summed.begin(), summed.end(), id)) << graph.value(id).name;
+  }
+  const auto& sgd = std::get<SgdUpdate>(nodes_of(graph, "sgd_update").at(0)->op);
+  EXPECT_FLOAT_EQ(sgd.gradient_scale, 0.5f);
+  EXPECT_FLOAT_EQ(std::get<BatchNormCommit>(nodes_of(graph, "batch_norm_commit").at(0)->op).scale, 0.5f);
+}
+
+TEST(Communicate, CollectivesComeAmongTheBackwardNodesAndAfterAllReaders) {
+  const auto backend = cpu();
+  const Graph graph = step_graph(options_for(*backend, 2));
+  const Readers readers(graph);
+  std::vector<size_t> places;
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    if (!std::holds_alternative<AllReduce>(node.op)) continue;
+    places.push_back(n);
+    size_t bytes = 0;
+    for (const ValueId id : node.inputs) {
+      bytes += graph.desc(id).bytes();
+      for (const NodeId reader : readers.of(id)) EXPECT_LE(static_cast<size_t>(reader), n);
+    }
+    const size_t without_last = bytes - graph.desc(node.inputs.back()).bytes();
+    EXPECT_LT(without_last, 4096u) << node.name;
+  }
+  ASSERT_GT(places.size(), 10u);
+  const auto backward_after = [&](size_t place) {
+    return std::count_if(graph.nodes.begin() + static_cast<std::ptrdiff_t>(place), graph.nodes.end(),
+                         [](const Node& node) { return op_name(node.op) == "conv_backward_filter"; });
+  };
+  EXPECT_GT(backward_after(places[0]), 15)
+      << "the first bucket is on its way while most of the backward pass runs";
+  EXPECT_EQ(backward_after(places.back()), 0);
+}
+
+/// Sums of one rank, which notes when they begin and end.
+class NotingExchange : public Exchange {
+ public:
+  std::string describe() const override { return "noting"; }
+  void start(std::span<const SummedMemory>, float, const std::string& name) override {
+    notes.push_back(name);
+  }
+  void finish() override { notes.emplace_back("finish"); }
+  double waited_seconds() const override { return 0; }
+
+  std::vector<std::string> notes;
+};
+
+void write_batch(Executor& executor, int64_t rows, int64_t first_row, uint64_t step) {
+  const Graph& graph = executor.graph();
+  const size_t row_bytes = graph.desc(*graph.find("images")).bytes() / static_cast<size_t>(rows);
+  std::vector<uint8_t> images;
+  std::vector<int32_t> labels;
+  for (int64_t row = 0; row < rows; ++row) {
+    RandomStream random(5, RandomPurpose::kAnalysis, step, static_cast<uint64_t>(first_row + row));
+    labels.push_back(static_cast<int32_t>(random.uniform_below(10)));
+    for (size_t i = 0; i < row_bytes; ++i) images.push_back(static_cast<uint8_t>(random.next_u32()));
+  }
+  executor.write("images", images);
+  executor.write("labels", labels);
+}
+
+TEST(Executor, BeginsCollectivesInOrderAndWaitsBeforeTheUpdate) {
+  const auto backend = cpu();
+  const Graph graph = step_graph(options_for(*backend, 2));
+  NotingExchange exchange;
+  State state(*backend);
+  Executor executor(graph, *backend, state, {{.exchange = &exchange}, 1, {}});
+  write_batch(executor, 4, 0, 0);
+  executor.run_micro_step({});
+  std::vector<std::string> expected;
+  for (const Node* node : nodes_of(graph, "all_reduce")) expected.push_back(node->name);
+  expected.emplace_back("finish");
+  EXPECT_EQ(exchange.notes, expected);
+  executor.run_update({});
+  EXPECT_EQ(exchange.notes, expected) << "nothing is left for the update to wait for";
+
+  State other(*backend);
+  Executor without(graph, *backend, other, {{}, 1, {}});
+  write_batch(without, 4, 0, 0);
+  EXPECT_THROW(without.run_micro_step({}), Error);
+}
+
+using Values = std::map<std::string, std::vector<float>>;
+
+/// A net with two batch norms, or with none.
+Graph small_net(int64_t batch, bool batch_norms) {
+  GraphBuilder builder(Mode::kTrain, DType::kF32);
+  ValueId x = builder.images(batch, 8, 8, 3, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f});
+  for (const char* layer : {"a", "b"}) {
+    const std::string name = layer;
+    x = builder.conv("conv_" + name, x, 8, 3, {.pad = 1, .bias = !batch_norms});
+    if (batch_norms) x = builder.batch_norm("bn_" + name, x);
+    x = builder.relu(x);
+  }
+  builder.classification_loss(builder.linear("fc", builder.global_avg_pool(x), 10, {.logits = true}), 0.1f);
+  return builder.take();
+}
+
+struct RankRun {
+  int ranks = 1;
+  bool batch_norms = true, sync = false;
+  int64_t micro_steps = 1;
+  bool in_pairs = false;
+};
+
+/// Weights, momenta and running statistics after three steps of 16 images on this rank.
+Values train_rank(const RankRun& run, int rank, Communicator* communicator) {
+  const auto backend = cpu();
+  const auto exchange = communicator == nullptr ? nullptr : make_host_exchange(*communicator, *backend);
+  TrainingPassOptions options = options_for(*backend, run.ranks);
+  options.sync_batch_norm = run.sync;
+  options.bucket_bytes = 600;
+  options.update.accumulation = static_cast<int>(run.micro_steps);
+  options.update.in_pairs = run.in_pairs;
+  const int64_t rows = 16 / run.ranks / run.micro_steps;
+  State state(*backend);
+  Executor executor(run_passes(small_net(rows, run.batch_norms), training_passes(options)), *backend, state,
+                    {{.exchange = exchange.get()}, 3, {}});
+  for (uint64_t step = 0; step < 3; ++step) {
+    StepParams params{1, step, 0, 0.1f};
+    for (int64_t micro = 0; micro < run.micro_steps; ++micro) {
+      params.micro_step = static_cast<uint32_t>(micro);
+      write_batch(executor, rows, (rank * run.micro_steps + micro) * rows, step);
+      executor.run_micro_step(params);
+    }
+    executor.run_update(params);
+  }
+  Values values;
+  for (const State::Entry& entry : state.entries()) {
+    if (entry.kind == ValueKind::kSum) continue;
+    const std::vector<std::byte> bytes = state.read(entry.name);
+    std::vector<float>& floats = values[entry.name];
+    floats.resize(bytes.size() / sizeof(float));
+    std::memcpy(floats.data(), bytes.data(), bytes.size());
+  }
+  return values;
+}
+
+/// What rank 0 ends with, after making sure that the others end with the same bits.
+Values train_ranks(const RankRun& run) {
+  if (run.ranks == 1) return train_rank(run, 0, nullptr);
+  const int port = Socket::listening(0).local_port();
+  std::vector<Values> all(static_cast<size_t>(run.ranks));
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < run.ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto communicator =
+          join_ranks({LaunchedBy::kFlags, rank, run.ranks, 0, 1, "127.0.0.1", port}, {.timeout = 60});
+      all[static_cast<size_t>(rank)] = train_rank(run, rank, communicator.get());
+    });
+  }
+  threads.clear();
+  for (const Values& values : all) EXPECT_EQ(values, all[0]);
+  return all[0];
+}
+
+/// Each tensor within `tolerance` of its largest number.
+void expect_close(const Values& found, const Values& expected, double tolerance) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (const auto& [name, values] : expected) {
+    double largest = 1e-6;
+    for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_NEAR(found.at(name).at(i), values[i], tolerance * largest) << name << ", element " << i;
+    }
+  }
+}
+
+TEST(Ranks, TakeTheStepOfOneRankWithTheWholeBatch) {
+  const Values one = train_ranks({.ranks = 1, .batch_norms = false});
+  for (const int ranks : {2, 4}) expect_close(train_ranks({.ranks = ranks, .batch_norms = false}), one, 2e-5);
+}
+
+TEST(Ranks, SynchronisedBatchNormsAreThoseOfTheWholeBatch) {
+  const Values one = train_ranks({.ranks = 1});
+  for (const int ranks : {2, 4}) expect_close(train_ranks({.ranks = ranks, .sync = true}), one, 1e-3);
+  EXPECT_GT(std::abs(train_ranks({.ranks = 4}).at("bn_b.running_var")[0] - one.at("bn_b.running_var")[0]),
+            1e-4f)
+      << "without, each rank has statistics of its own";
+}
+
+TEST(Ranks, BatchNormsPerRankAreThoseOfMicroStepsInPairs) {
+  // Eight parts of two images: as micro-steps of one rank, or spread over two, four or eight ranks.
+  const Values one = train_ranks({.ranks = 1, .micro_steps = 8, .in_pairs = true});
+  for (const int ranks : {2, 4, 8}) {
+    EXPECT_EQ(train_ranks({.ranks = ranks, .micro_steps = 8 / ranks, .in_pairs = true}), one)
+        << ranks << " ranks";
+  }
+  const Values in_turn = train_ranks({.ranks = 1, .micro_steps = 8});
+  EXPECT_NE(in_turn.at("fc.weight"), one.at("fc.weight")) << "the order of additions matters";
+  EXPECT_NEAR(in_turn.at("fc.weight")[0], one.at("fc.weight")[0], 1e-5);
+}
+
+}  // namespace
+}  // namespace residuum
