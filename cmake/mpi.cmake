@@ -1,7 +1,7 @@
 # MPI joins the communication layer when one is found: engine/comm/mpi_network.cpp, else no_mpi.cpp, which says so.
 set(RESIDUUM_MPI AUTO CACHE STRING "MPI: ON, OFF, or AUTO (when it is found)")
 set(RESIDUUM_MPI_FOUND OFF)
-if(NOT RESIDUUM_MPI STREQUAL "OFF")
+if(NOT RESIDUUM_MPI STREQUAL "OFF" AND NOT RESIDUUM_SANITIZE)  # MPI libraries leak by design
   find_package(MPI COMPONENTS C)
   set(RESIDUUM_MPI_FOUND ${MPI_C_FOUND})
   if(RESIDUUM_MPI STREQUAL "ON" AND NOT MPI_C_FOUND)

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -260,20 +261,36 @@ TEST(Communicator, ARankThatDoesNotComeIsNamed) {
 }
 
 TEST(Communicator, WhatWaitsByOtherMeansIsInterrupted) {
-  std::atomic<int> interrupted = 0;
-  joined(2, kLong, [&](Communicator& c) {
-    c.on_failure([&] { ++interrupted; });
+  const auto errors = joined(2, kLong, [&](Communicator& c) {
+    std::atomic<bool> interrupted = false;
+    c.on_failure([&] { interrupted = true; });
     c.gather("", "both are there");
     if (c.rank() == 0) c.fail("over");
-    EXPECT_THROW(
-        for (;;) {
-          c.check_alive();
-          std::this_thread::sleep_for(std::chrono::milliseconds(20));
-        },
-        Error);
+    const Watch late = deadline_watch(kLong, "nobody interrupted");
+    while (!interrupted) late();
     c.on_failure(nullptr);
+    c.check_alive();
   });
-  EXPECT_EQ(interrupted, 2);
+  for (const std::string& error : errors) EXPECT_THAT(error, HasSubstr(") stopped: over"));
+}
+
+TEST(Communicator, APolledErrorOfOneRankReachesAll) {
+  const auto errors = joined(2, kLong, [&](Communicator& c) {
+    std::atomic<bool> broken = false;
+    c.poll([&]() -> std::optional<std::string> {
+      return broken ? std::optional<std::string>("the cable is out") : std::nullopt;
+    });
+    c.gather("", "both are there");
+    broken = c.rank() == 1;
+    const Watch late = deadline_watch(kLong, "nobody noticed");
+    for (;;) {
+      c.check_alive();
+      late();
+    }
+  });
+  for (const std::string& error : errors) {
+    EXPECT_THAT(error, AllOf(HasSubstr("rank 1 ("), HasSubstr(") stopped: the cable is out")));
+  }
 }
 
 TEST(Meeting, ARankThatComesTwiceIsRefused) {

@@ -4,21 +4,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <thread>
 
-#include "engine/backend/backend_passes.h"
 #include "engine/comm/communicator.h"
 #include "engine/comm/exchange.h"
 #include "engine/comm/socket.h"
 #include "engine/core/check.h"
-#include "engine/core/random.h"
 #include "engine/exec/executor.h"
 #include "engine/graph/buckets.h"
-#include "engine/graph/builder.h"
 #include "engine/graph/passes.h"
 #include "engine/graph/readers.h"
 #include "models/zoo.h"
+#include "tests/rank_training.h"
 
 namespace residuum {
 namespace {
@@ -44,11 +41,7 @@ std::unique_ptr<Backend> cpu() {
 }
 
 TrainingPassOptions options_for(const Backend& backend, int ranks) {
-  TrainingPassOptions options = backend_passes(backend);
-  options.update.ranks = ranks;
-  options.update.weight_decay = 1e-4f;
-  options.bucket_bytes = 4096;
-  return options;
+  return rank_passes(backend, ranks, 4096);
 }
 
 std::vector<const Node*> nodes_of(const Graph& graph, std::string_view op) {
@@ -128,27 +121,13 @@ class NotingExchange : public Exchange {
   std::vector<std::string> notes;
 };
 
-void write_batch(Executor& executor, int64_t rows, int64_t first_row, uint64_t step) {
-  const Graph& graph = executor.graph();
-  const size_t row_bytes = graph.desc(*graph.find("images")).bytes() / static_cast<size_t>(rows);
-  std::vector<uint8_t> images;
-  std::vector<int32_t> labels;
-  for (int64_t row = 0; row < rows; ++row) {
-    RandomStream random(5, RandomPurpose::kAnalysis, step, static_cast<uint64_t>(first_row + row));
-    labels.push_back(static_cast<int32_t>(random.uniform_below(10)));
-    for (size_t i = 0; i < row_bytes; ++i) images.push_back(static_cast<uint8_t>(random.next_u32()));
-  }
-  executor.write("images", images);
-  executor.write("labels", labels);
-}
-
 TEST(Executor, BeginsCollectivesInOrderAndWaitsBeforeTheUpdate) {
   const auto backend = cpu();
   const Graph graph = step_graph(options_for(*backend, 2));
   NotingExchange exchange;
   State state(*backend);
   Executor executor(graph, *backend, state, {{.exchange = &exchange}, 1, {}});
-  write_batch(executor, 4, 0, 0);
+  write_rows(executor, 4, 0, 0);
   executor.run_micro_step({});
   std::vector<std::string> expected;
   for (const Node* node : nodes_of(graph, "all_reduce")) expected.push_back(node->name);
@@ -159,69 +138,13 @@ TEST(Executor, BeginsCollectivesInOrderAndWaitsBeforeTheUpdate) {
 
   State other(*backend);
   Executor without(graph, *backend, other, {{}, 1, {}});
-  write_batch(without, 4, 0, 0);
+  write_rows(without, 4, 0, 0);
   EXPECT_THROW(without.run_micro_step({}), Error);
-}
-
-using Values = std::map<std::string, std::vector<float>>;
-
-/// A net with two batch norms, or with none.
-Graph small_net(int64_t batch, bool batch_norms) {
-  GraphBuilder builder(Mode::kTrain, DType::kF32);
-  ValueId x = builder.images(batch, 8, 8, 3, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f});
-  for (const char* layer : {"a", "b"}) {
-    const std::string name = layer;
-    x = builder.conv("conv_" + name, x, 8, 3, {.pad = 1, .bias = !batch_norms});
-    if (batch_norms) x = builder.batch_norm("bn_" + name, x);
-    x = builder.relu(x);
-  }
-  builder.classification_loss(builder.linear("fc", builder.global_avg_pool(x), 10, {.logits = true}), 0.1f);
-  return builder.take();
-}
-
-struct RankRun {
-  int ranks = 1;
-  bool batch_norms = true, sync = false;
-  int64_t micro_steps = 1;
-  bool in_pairs = false;
-};
-
-/// Weights, momenta and running statistics after three steps of 16 images on this rank.
-Values train_rank(const RankRun& run, int rank, Communicator* communicator) {
-  const auto backend = cpu();
-  const auto exchange = communicator == nullptr ? nullptr : make_host_exchange(*communicator, *backend);
-  TrainingPassOptions options = options_for(*backend, run.ranks);
-  options.sync_batch_norm = run.sync;
-  options.bucket_bytes = 600;
-  options.update.accumulation = static_cast<int>(run.micro_steps);
-  options.update.in_pairs = run.in_pairs;
-  const int64_t rows = 16 / run.ranks / run.micro_steps;
-  State state(*backend);
-  Executor executor(run_passes(small_net(rows, run.batch_norms), training_passes(options)), *backend, state,
-                    {{.exchange = exchange.get()}, 3, {}});
-  for (uint64_t step = 0; step < 3; ++step) {
-    StepParams params{1, step, 0, 0.1f};
-    for (int64_t micro = 0; micro < run.micro_steps; ++micro) {
-      params.micro_step = static_cast<uint32_t>(micro);
-      write_batch(executor, rows, (rank * run.micro_steps + micro) * rows, step);
-      executor.run_micro_step(params);
-    }
-    executor.run_update(params);
-  }
-  Values values;
-  for (const State::Entry& entry : state.entries()) {
-    if (entry.kind == ValueKind::kSum) continue;
-    const std::vector<std::byte> bytes = state.read(entry.name);
-    std::vector<float>& floats = values[entry.name];
-    floats.resize(bytes.size() / sizeof(float));
-    std::memcpy(floats.data(), bytes.data(), bytes.size());
-  }
-  return values;
 }
 
 /// What rank 0 ends with, after making sure that the others end with the same bits.
 Values train_ranks(const RankRun& run) {
-  if (run.ranks == 1) return train_rank(run, 0, nullptr);
+  if (run.ranks == 1) return train_rank(run, 0, *cpu(), nullptr);
   const int port = Socket::listening(0).local_port();
   std::vector<Values> all(static_cast<size_t>(run.ranks));
   std::vector<std::jthread> threads;
@@ -229,24 +152,14 @@ Values train_ranks(const RankRun& run) {
     threads.emplace_back([&, rank] {
       const auto communicator =
           join_ranks({LaunchedBy::kFlags, rank, run.ranks, 0, 1, "127.0.0.1", port}, {.timeout = 60});
-      all[static_cast<size_t>(rank)] = train_rank(run, rank, communicator.get());
+      const auto backend = cpu();
+      const auto exchange = make_host_exchange(*communicator, *backend);
+      all[static_cast<size_t>(rank)] = train_rank(run, rank, *backend, exchange.get());
     });
   }
   threads.clear();
   for (const Values& values : all) EXPECT_EQ(values, all[0]);
   return all[0];
-}
-
-/// Each tensor within `tolerance` of its largest number.
-void expect_close(const Values& found, const Values& expected, double tolerance) {
-  ASSERT_EQ(found.size(), expected.size());
-  for (const auto& [name, values] : expected) {
-    double largest = 1e-6;
-    for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
-    for (size_t i = 0; i < values.size(); ++i) {
-      ASSERT_NEAR(found.at(name).at(i), values[i], tolerance * largest) << name << ", element " << i;
-    }
-  }
 }
 
 TEST(Ranks, TakeTheStepOfOneRankWithTheWholeBatch) {

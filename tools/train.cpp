@@ -133,7 +133,9 @@ int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Commu
   check_combinations(recipe);
   const auto backend =
       open_device(arguments.device, threads_of(recipe, place), recipe.train.precision, gpu_of(place));
-  const auto exchange = communicator == nullptr ? nullptr : make_host_exchange(*communicator, *backend);
+  const auto exchange = communicator == nullptr
+                            ? nullptr
+                            : make_exchange(*communicator, *backend, recipe.train.virtual_shards > 0);
 
   const fs::path out = output_directory(arguments, recipe);
   EnvironmentObserver environment(process_command_line());
