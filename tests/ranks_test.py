@@ -160,6 +160,21 @@ class Faults(RanksTest):
         self.assertIn("train.batch is 16, allowed for 3 ranks with 1 micro-steps each are multiples of 3", process.stderr)
 
 
+class AllReduceBench(RanksTest):
+    def test_bandwidths_are_those_of_nccl_tests(self):
+        for count in (1, 2, 3):
+            found = self.json_of(run("launch", "-n", count, "--", "bench", "allreduce", "--device", "cpu", "--min-bytes",
+                                     1000, "--max-bytes", 100000, "--factor", 10, "--repeats", 3, "--json"))
+            self.assertEqual(found["ranks"], count)
+            self.assertEqual([row["bytes"] for row in found["sizes"]], [1000, 10000, 100000])
+            for row in found["sizes"]:
+                self.assertEqual(row["wrong"], 0)
+                self.assertGreater(row["seconds"], 0)
+                self.assertAlmostEqual(row["algorithm_bytes_per_second"], row["bytes"] / row["seconds"], delta=1)
+                bus = row["algorithm_bytes_per_second"] * 2 * (count - 1) / count
+                self.assertAlmostEqual(row["bus_bytes_per_second"], bus, delta=1)
+
+
 class Start(RanksTest):
     def rank(self, rank, port, out, *arguments, ranks=2):
         environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1",

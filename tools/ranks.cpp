@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "tools/build_info.h"
@@ -49,8 +50,17 @@ void add_rank_options(CLI::App& command, RankOptions& options) {
       ->group(kGroup);
 }
 
+int gpu_of(const RankPlace& place) {
+  const std::string visible = environment_variable("CUDA_VISIBLE_DEVICES").value_or("");
+  const auto commas = static_cast<int>(std::count(visible.begin(), visible.end(), ','));
+  return visible.empty() ? place.local_rank : place.local_rank % (commas + 1);
+}
+
 std::unique_ptr<Communicator> join(const RankPlace& place, const RankOptions& options) {
-  if (place.ranks == 1) return nullptr;
+  return place.ranks == 1 ? nullptr : join_even_alone(place, options);
+}
+
+std::unique_ptr<Communicator> join_even_alone(const RankPlace& place, const RankOptions& options) {
   const auto on_stuck = [rank = place.rank](const std::string& verdict) {
     std::fprintf(stderr, "residuum: error: rank %d: %s; this process hung and is ended\n", rank,
                  verdict.c_str());

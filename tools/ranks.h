@@ -18,8 +18,13 @@ struct RankOptions {
 /// --launch, --rank, --ranks, --local-rank, --rendezvous, --network, --comm-timeout.
 void add_rank_options(CLI::App& command, RankOptions& options);
 
-/// Meets the other ranks; null for a process alone. The process ends with kExitCommunication when it hangs
-/// long after another rank failed.
+/// The GPU of this rank: of those in CUDA_VISIBLE_DEVICES, which may be this rank's own alone.
+int gpu_of(const RankPlace& place);
+
+/// Meets the other ranks. The process ends with kExitCommunication when it hangs long after another rank
+/// failed.
+std::unique_ptr<Communicator> join_even_alone(const RankPlace& place, const RankOptions& options);
+/// The same; null for a process alone.
 std::unique_ptr<Communicator> join(const RankPlace& place, const RankOptions& options);
 
 }  // namespace residuum

@@ -108,13 +108,6 @@ TrainResult train_or_tell(const Recipe& recipe, const ModelBuilder& build, const
   }
 }
 
-/// The GPU of this rank: of those in CUDA_VISIBLE_DEVICES, which may be this rank's own alone.
-int gpu_of(const RankPlace& place) {
-  const std::string visible = environment_variable("CUDA_VISIBLE_DEVICES").value_or("");
-  const auto commas = static_cast<int>(std::count(visible.begin(), visible.end(), ','));
-  return visible.empty() ? place.local_rank : place.local_rank % (commas + 1);
-}
-
 /// Cores this process may use, less those of its neighbours.
 int threads_of(const Recipe& recipe, const RankPlace& place) {
   const auto asked = static_cast<int>(recipe.train.threads);
