@@ -47,6 +47,7 @@ const std::vector<Rule> kRules = {
     {"engine/checkpoint/", {"engine/checkpoint/", "engine/core/"}},
     {"engine/train/", {"engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"models/", {"models/", "engine/", "kernels/shapes.h", "kernels/philox.h"}},
+    {"tools/page/", {"tools/page/", "engine/core/"}},
     {"tools/", {"tools/", "models/", "engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"tests/", {"tests/", "bench/", "tools/", "models/", "engine/", "kernels/"}},
     {"bench/", {"tests/", "bench/", "tools/", "models/", "engine/", "kernels/"}},

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "engine/core/check.h"
+#include "engine/core/csv.h"
 
 namespace residuum {
 namespace {
@@ -48,17 +49,6 @@ int for_each_line(const std::filesystem::path& path, Visit visit) {
   return damaged;
 }
 
-// A name as a CSV field (RFC 4180).
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"') quoted.push_back('"');
-    quoted.push_back(c);
-  }
-  return quoted + "\"";
-}
-
 std::string csv_header(const std::vector<std::string>& columns) {
   std::vector<std::string> fields;
   for (const std::string& column : columns) fields.push_back(csv_field(column));
@@ -75,6 +65,12 @@ std::string csv_row(const Json& line, const std::vector<std::string>& columns) {
 }
 
 }  // namespace
+
+std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& file) {
+  std::vector<Json> lines;
+  for_each_line(file, [&](std::string_view, const Json& line) { lines.push_back(line); });
+  return lines;
+}
 
 MetricsLog::MetricsLog(std::filesystem::path directory, int64_t resumed_step)
     : directory_(std::move(directory)) {
@@ -131,13 +127,12 @@ void MetricsLog::write_csv(const Json& line) {
 void MetricsLog::rebuild_csv() {
   csv_.reset();
   columns_ = {"step", "epoch", "wall_time"};
-  std::vector<Json> lines;
-  for_each_line(json_path(), [&](std::string_view, const Json& line) {
+  const std::vector<Json> lines = read_metrics(json_path());
+  for (const Json& line : lines) {
     for (const auto& item : line.items()) {
       if (std::ranges::find(columns_, item.key()) == columns_.end()) columns_.push_back(item.key());
     }
-    lines.push_back(line);
-  });
+  }
   std::string table = csv_header(columns_);
   for (const Json& line : lines) table += csv_row(line, columns_);
   write_file_atomically(csv_path(), table);
