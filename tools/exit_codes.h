@@ -14,6 +14,7 @@ enum ExitCode : int {
   kExitIo = 6,
   kExitDevice = 7,
   kExitNumeric = 8,
+  kExitBenchmark = 9,     ///< a measured kernel computes something else, or is slower than before
   kExitInternal = 70,     ///< EX_SOFTWARE of sysexits.h
   kExitInterrupted = 75,  ///< EX_TEMPFAIL
 };
@@ -51,6 +52,7 @@ inline constexpr const char* kExitCodeHelp =
     "   6  the operating system refused to read or write, or the directory is in use\n"
     "   7  device absent, out of memory or failed\n"
     "   8  loss or gradients not finite\n"
+    "   9  bench: a wrong result, a regression, or a README that differs\n"
     "  70  error in the program itself\n"
     "  75  interrupted by SIGTERM or SIGINT, state saved: train --resume continues";
 

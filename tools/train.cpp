@@ -99,7 +99,7 @@ int run_training(const TrainArguments& arguments) {
       open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
 
   const fs::path out = output_directory(arguments, recipe);
-  EnvironmentObserver environment(process_command_line());
+  EnvironmentObserver environment;
   MetricsObserver metrics;
   const auto progress = make_progress(arguments.json ? stderr : stdout);
   const TrainOptions options{out, arguments.resume, {&environment, &metrics, progress.get()}};
