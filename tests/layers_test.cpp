@@ -48,6 +48,7 @@ const std::vector<Rule> kRules = {
     {"engine/train/", {"engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"models/", {"models/", "engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"bench/", {"bench/", "models/", "engine/", "kernels/shapes.h"}},
+    {"tools/page/", {"tools/page/", "engine/core/"}},
     {"tools/", {"tools/", "bench/", "models/", "engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"tests/", {"tests/", "bench/", "tools/", "models/", "engine/", "kernels/"}},
 };

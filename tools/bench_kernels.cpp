@@ -223,7 +223,7 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
       ->type_name("FILE");
   add_static_options(*command, arguments->machine_code);
   command->footer(
-      "A result is checked before its speed is measured; a wrong one has none, and the exit code is 9.\n"
+      "A result is checked before its speed is measured; a wrong one has none, and the exit code is 10.\n"
       "--static wants cuobjdump and nvdisasm: part of the CUDA toolkit, or of PyPI's\n"
       "nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.\n\n"
       "Examples:\n"

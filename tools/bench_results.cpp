@@ -67,7 +67,7 @@ Verb bench_compare_verb(CLI::App& bench_command) {
       ->capture_default_str();
   command->footer(
       "A regression lies beyond the spread of both files (p20 to p80; of peers, all rounds) and beyond the\n"
-      "tolerance; then the exit code is 9.\n\n"
+      "tolerance; then the exit code is 10.\n\n"
       "Example:\n  residuum bench compare old.json new.json");
   return {command, [arguments] { return compare(*arguments); }};
 }
@@ -81,7 +81,7 @@ Verb bench_report_verb(CLI::App& bench_command) {
   command->add_option("--readme", arguments->readme, "File with the markers")
       ->capture_default_str()
       ->type_name("FILE");
-  command->add_flag("--check", arguments->check, "Change nothing; exit with 9 when a table differs");
+  command->add_flag("--check", arguments->check, "Change nothing; exit with 10 when a table differs");
   command->footer(
       "Rewrites what stands between <!-- bench report: FILE.json --> and <!-- end -->.\n\n"
       "Example:\n  residuum bench report bench/results");
