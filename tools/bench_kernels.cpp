@@ -11,6 +11,7 @@
 #include "bench/kernels.h"
 #include "engine/core/check.h"
 #include "models/zoo.h"
+#include "tools/bench_page.h"
 #include "tools/bench_verbs.h"
 #include "tools/device.h"
 #include "tools/exit_codes.h"
@@ -28,7 +29,7 @@ using bench::RowStatus;
 struct KernelsArguments {
   StaticArguments machine_code;
   std::vector<std::string> shapes, operations, implementations;
-  std::string model, layer, device = "auto", precision, json;
+  std::string model, layer, device = "auto", precision, json, html;
   int64_t batch = 256;
   int threads = 0;
   double time_limit = 0;
@@ -125,6 +126,7 @@ class KernelsRun {
       spdlog::warn("--time-limit {}: {} of {} layers were not measured", arguments_.time_limit,
                    problems.size() - done_, problems.size());
     }
+    if (!arguments_.html.empty()) write_kernels_page(report(problems.size()), arguments_.html);
     if (arguments_.json == "-") {
       write_report("-", report(problems.size()));
     } else {
@@ -220,6 +222,8 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
                    "Seconds after which no further layer is begun; 0: none")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
+      ->type_name("FILE");
+  command->add_option("--html", arguments->html, "Also write a page with roofline plot and bars here")
       ->type_name("FILE");
   add_static_options(*command, arguments->machine_code);
   command->footer(
