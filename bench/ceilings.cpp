@@ -23,9 +23,11 @@ struct Product {
   double flops_per_second = 0;
   std::string by;
 };
-Product product_speed(Backend& backend, DType type, int64_t extent, const Sampling& sampling) {
-  const Problem problem{ProblemKind::kLinear, "product", {extent, 1, 1, extent, extent}, 1, false};
-  KernelCase test(backend, problem, "linear", type, 1);
+/// A product of square matrices, as a linear layer or as a 1x1 convolution of 4x4 images.
+Product product_speed(Backend& backend, bool linear, DType type, int64_t extent, const Sampling& sampling) {
+  Problem problem{ProblemKind::kLinear, "product", {extent, 1, 1, extent, extent}, 1, false};
+  if (!linear) problem = {ProblemKind::kConv, "product", {extent / 16, 4, 4, extent, extent}, 1, false};
+  KernelCase test(backend, problem, linear ? "linear" : "conv", type, 1);
   const std::unique_ptr<Timer> timer = backend.make_timer();
   const auto program = record_in_turn(backend, test.launches(), 1);
   warm_up(*timer, sampling, [&] { program->run({}); });
@@ -82,13 +84,15 @@ Ceilings measure_ceilings(Backend& backend, DType type, const CeilingSizes& size
   std::tie(ceilings.launch_seconds, ceilings.run_seconds) = launch_latency(backend, sampling);
   ceilings.product_type = to_string(type);
   const std::unique_ptr<Backend> library = backend_with_cublas(backend);
-  for (Backend* candidate : {&backend, library.get()}) {
-    if (candidate == nullptr) continue;
-    const Product product = product_speed(*candidate, type, sizes.product, sampling);
-    if (product.flops_per_second <= ceilings.flops_per_second) continue;
+  const auto consider = [&](const Product& product) {
+    if (product.flops_per_second <= ceilings.flops_per_second) return;
     ceilings.flops_per_second = product.flops_per_second;
     ceilings.product_by = product.by;
+  };
+  for (const bool linear : {true, false}) {
+    consider(product_speed(backend, linear, type, sizes.product, sampling));
   }
+  if (library) consider(product_speed(*library, true, type, sizes.product, sampling));
   return ceilings;
 }
 

@@ -28,8 +28,7 @@ struct CeilingSizes {
 /// Far beyond caches, but over in milliseconds.
 CeilingSizes ceiling_sizes(const Backend& backend);
 
-/// Matrices are of `type`; on CUDA the product is the faster of the engine's own and cuBLAS's, if there is
-/// one.
+/// Matrices are of `type`; the product is the fastest of linear layer, 1x1 convolution and, on CUDA, cuBLAS.
 Ceilings measure_ceilings(Backend& backend, DType type, const CeilingSizes& sizes, const Sampling& sampling);
 
 nlohmann::ordered_json to_json(const Ceilings& ceilings);

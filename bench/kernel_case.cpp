@@ -68,7 +68,10 @@ KernelCase::KernelCase(Backend& backend, const Problem& problem, std::string ope
       graph_(graph_of(problem_, operation_, activation,
                       backend.wants_weight_copies() ? activation : DType::kF32)) {
   for (const ValueId id : graph_.node(0).inputs) {
-    inputs_.emplace_back(graph_.desc(id), byte_bound(problem_), inputs_.size() + 1);
+    // Weights in f32 are rounded by who reads them, so they are here; vectors are not.
+    const TensorDesc& desc = graph_.desc(id);
+    inputs_.emplace_back(desc, desc.shape.rank() == 1 ? desc.dtype : activation, byte_bound(problem_),
+                         inputs_.size() + 1);
   }
   const Group group = single_groups(graph_).front();
   for (size_t i = 0; i < sets; ++i) {

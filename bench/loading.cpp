@@ -17,9 +17,11 @@ LoadingSpeed loading_speed(const Dataset& dataset, const LoaderOptions& options,
   };
   load(options.prefetch + 1);
   constexpr int kSamples = 10;
+  // What lies ready at the beginning of a sample must not count for much.
+  const int each = std::max(batches / kSamples, 2 * options.prefetch);
   std::vector<double> speeds;
   for (int done = 0; done < batches;) {
-    const int count = std::min(std::max(batches / kSamples, 1), batches - done);
+    const int count = std::min(each, batches - done);
     const double begin = now();
     load(count);
     speeds.push_back(static_cast<double>(count * loader.local_batch()) / (now() - begin));

@@ -11,8 +11,8 @@ struct LoadingSpeed {
   ImageShape shape;              ///< of the result
 };
 
-/// Loads `batches` batches, epoch after epoch, after those that were prefetched at the start; each sample is
-/// a tenth of them. `now` is the clock, in seconds.
+/// Loads `batches` batches, epoch after epoch, after those that were prefetched at the start; a sample is a
+/// tenth of them, and at least twice what is prefetched. `now` is the clock, in seconds.
 LoadingSpeed loading_speed(const Dataset& dataset, const LoaderOptions& options, int batches,
                            double (*now)());
 

@@ -176,7 +176,7 @@ std::string without_linear(const std::string& operation) {
 
 }  // namespace
 
-Pattern::Pattern(const TensorDesc& desc, uint32_t bound, uint64_t seed) {
+Pattern::Pattern(const TensorDesc& desc, DType precision, uint32_t bound, uint64_t seed) {
   RandomStream random(seed, RandomPurpose::kAnalysis, 0, 0);
   values_.resize(static_cast<size_t>(std::min<int64_t>(desc.elements(), kLength)));
   if (desc.dtype == DType::kU8) {
@@ -186,10 +186,11 @@ Pattern::Pattern(const TensorDesc& desc, uint32_t bound, uint64_t seed) {
   }
   const bool vector = desc.shape.rank() == 1;
   for (float& value : values_) value = vector ? 0.5f + random.uniform() : 2 * random.uniform() - 1;
-  bytes_ = encode_floats(values_, desc.dtype);
+  const std::vector<std::byte> rounded = encode_floats(values_, precision);
   for (size_t i = 0; i < values_.size(); ++i) {
-    values_[i] = static_cast<float>(element_at(bytes_.data(), desc.dtype, i));
+    values_[i] = static_cast<float>(element_at(rounded.data(), precision, i));
   }
+  bytes_ = encode_floats(values_, desc.dtype);
 }
 
 void Pattern::fill(Backend& backend, Memory& memory) const {

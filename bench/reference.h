@@ -19,8 +19,9 @@ class Pattern {
   static constexpr uint32_t kLength = 1'000'003;
 
   /// Random numbers that a kernel may meet: floats uniform in [-1, 1), vectors in [0.5, 1.5) as variances
-  /// must be positive, bytes below `bound`. Depends on `desc` and `seed` alone.
-  Pattern(const TensorDesc& desc, uint32_t bound, uint64_t seed);
+  /// must be positive, bytes below `bound`. Floats are rounded to `precision`, which `desc` may
+  /// hold in a wider type.
+  Pattern(const TensorDesc& desc, DType precision, uint32_t bound, uint64_t seed);
 
   double operator[](int64_t i) const {
     const auto at = static_cast<uint32_t>(i);
