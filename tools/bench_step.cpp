@@ -91,7 +91,9 @@ void serve_rounds(const StepArguments& arguments, StepBench& step) {
   print_result("ready\n");
   for (std::string line; std::getline(std::cin, line);) {
     step.warm_up(1);
-    print_result(round_json(arguments, step.measure(arguments.steps)).dump() + "\n");
+    Json json = round_json(arguments, step.measure(arguments.steps));
+    json["peak_bytes"] = step.plan().peak_bytes();
+    print_result(json.dump() + "\n");
   }
 }
 
