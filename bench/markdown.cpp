@@ -86,7 +86,11 @@ std::string data_table(const Json& report) {
 
 std::string source_line(const Json& report) {
   const Json& environment = report.at("environment");
-  return fmt::format("\n{}, commit {}, {}.\n", text(environment, "device"),
+  std::string peer;
+  if (text(report, "kind") == "peers" && !report.at("rows").empty()) {
+    for (const Json& found : report.at("rows")[0].at("peers")) peer = ", " + text(found, "implementation");
+  }
+  return fmt::format("\n{}{}, commit {}, {}.\n", text(environment, "device"), peer,
                      text(environment, "commit").substr(0, 12), text(environment, "date").substr(0, 10));
 }
 
