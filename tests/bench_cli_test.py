@@ -125,6 +125,10 @@ class Results(ProgramTest):
         self.assert_ok(run(*arguments))
         self.assertIn("| jpeg | crop | 1 | 100 (99 to 101) |", readme.read_text())
         self.assert_ok(run(*arguments, "--check"))
+        process = run("bench", "report", self.folder, "--html", self.folder / "page.html")
+        if "chart library" not in process.stderr:
+            self.assert_ok(process)
+            self.assertIn("100 (99 to 101)", (self.folder / "page.html").read_text())
 
 
 class Peers(ProgramTest):

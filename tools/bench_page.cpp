@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <sstream>
 
+#include "bench/results.h"
+#include "engine/core/check.h"
 #include "tools/page/page.h"
 
 namespace residuum {
@@ -111,7 +114,96 @@ std::vector<Cell> cells_of(const Json& row) {
   return cells;
 }
 
+/// Images/s of each case: ours and the peers, from the slowest to the fastest round.
+Figure peers_figure(const Json& report) {
+  BarChart chart;
+  chart.category_name = "case";
+  chart.value.name = "images/s";
+  std::map<std::string, std::map<std::string, const Json*>> sides;
+  std::vector<std::string> names = {"Residuum"};
+  for (const Json& row : report.at("rows")) {
+    chart.categories.push_back(text(row, "model") + " " + text(row, "batch") + " " + text(row, "precision"));
+    auto& found = sides[chart.categories.back()];
+    found["Residuum"] = &row.at("ours");
+    for (const Json& peer : row.at("peers")) {
+      const std::string name = "PyTorch " + text(peer, "name");
+      found[name] = &peer;
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  for (const std::string& name : names) {
+    Bars bars{name, {}, {}, {}};
+    for (const std::string& category : chart.categories) {
+      const auto side = sides[category].find(name);
+      std::vector<double> speeds = {std::numeric_limits<double>::quiet_NaN()};
+      if (side != sides[category].end()) {
+        speeds.front() = number(*side->second, "images_per_second");
+        for (const Json& run : side->second->at("runs")) speeds.push_back(number(run, "images_per_second"));
+      }
+      bars.values.push_back(speeds.front());
+      bars.low.push_back(*std::min_element(speeds.begin(), speeds.end()));
+      bars.high.push_back(*std::max_element(speeds.begin(), speeds.end()));
+    }
+    chart.bars.push_back(std::move(bars));
+  }
+  return {"Images per second", chart,
+          "Median over the rounds; whiskers are the slowest and the fastest one."};
+}
+
+/// The cells of "| a | b |".
+std::vector<std::string> cells_of_line(const std::string& line) {
+  std::vector<std::string> cells;
+  for (size_t at = line.find('|'); at != std::string::npos;) {
+    const size_t next = line.find('|', at + 1);
+    if (next == std::string::npos) break;
+    const std::string cell = line.substr(at + 1, next - at - 1);
+    const size_t first = cell.find_first_not_of(' '), last = cell.find_last_not_of(' ');
+    cells.push_back(first == std::string::npos ? "" : cell.substr(first, last - first + 1));
+    at = next;
+  }
+  return cells;
+}
+
+/// README's table of a report.
+Table table_of(const Json& report, const std::string& file) {
+  std::istringstream lines(bench::markdown_of(report, file));
+  Table table{file, {}, {}, {}};
+  for (std::string line; std::getline(lines, line);) {
+    const std::vector<std::string> cells = cells_of_line(line);
+    if (cells.empty()) {
+      table.caption += line;
+    } else if (table.columns.empty()) {
+      table.columns = cells;
+    } else if (cells.front().find("---") == std::string::npos) {
+      table.rows.emplace_back(cells.begin(), cells.end());
+    }
+  }
+  return table;
+}
+
 }  // namespace
+
+void write_results_page(const std::filesystem::path& directory, const std::filesystem::path& file) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.path().extension() == ".json") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  Page page("Benchmarks", directory.string());
+  size_t reports = 0;
+  for (const std::filesystem::path& path : paths) {
+    const Json report = bench::read_report(path);
+    const std::string kind = report.is_object() && report.contains("kind") ? text(report, "kind") : "";
+    if (kind != "kernels" && kind != "step" && kind != "data" && kind != "peers") continue;
+    ++reports;
+    page.section(path.filename().string());
+    if (kind == "kernels") page.figure(roofline_figure(report));
+    if (kind == "peers") page.figure(peers_figure(report));
+    page.table(table_of(report, path.filename().string()));
+  }
+  check(reports > 0, ErrorKind::kData, "{} holds no JSON of a benchmark", directory.string());
+  page.write(file);
+}
 
 void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");

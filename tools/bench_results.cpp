@@ -6,6 +6,7 @@
 #include "bench/results.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "tools/bench_page.h"
 #include "tools/bench_verbs.h"
 #include "tools/exit_codes.h"
 #include "tools/output.h"
@@ -19,7 +20,7 @@ struct CompareArguments {
 };
 
 struct ReportArguments {
-  std::string directory, readme = "README.md";
+  std::string directory, readme = "README.md", html;
   bool check = false;
 };
 
@@ -36,6 +37,10 @@ int compare(const CompareArguments& arguments) {
 }
 
 int report(const ReportArguments& arguments) {
+  if (!arguments.html.empty()) {
+    write_results_page(arguments.directory, arguments.html);
+    return kExitOk;
+  }
   const std::string found = read_text_file(arguments.readme);
   const std::string wanted = bench::with_tables(found, arguments.directory);
   if (arguments.check) {
@@ -82,6 +87,8 @@ Verb bench_report_verb(CLI::App& bench_command) {
       ->capture_default_str()
       ->type_name("FILE");
   command->add_flag("--check", arguments->check, "Change nothing; exit with 10 when a table differs");
+  command->add_option("--html", arguments->html, "Write a page of all results here instead")
+      ->type_name("FILE");
   command->footer(
       "Rewrites what stands between <!-- bench report: FILE.json --> and <!-- end -->.\n\n"
       "Example:\n  residuum bench report bench/results");
