@@ -247,7 +247,7 @@ class GpuReport(ProgramTest):
         for name in ("include/CLI/CLI.hpp", "include/fmt/core.h", "lib/libjpeg.a", "lib/libgtest.a"):
             self.assertTrue((pack / name).is_file(), name)
         configured = subprocess.run(
-            ["cmake", "-S", SOURCE, "-B", self.folder / "build", "-DRESIDUUM_CPU=OFF", "-DRESIDUUM_CUDA=OFF",
+            ["cmake", "-G", "Ninja", "-S", SOURCE, "-B", self.folder / "build", "-DRESIDUUM_CPU=OFF", "-DRESIDUUM_CUDA=OFF",
              f"-DRESIDUUM_THIRD_PARTY={pack}", "-DRESIDUUM_TESTS=OFF"], capture_output=True, text=True, check=False)
         self.assertEqual(configured.returncode, 0, configured.stderr)
 
