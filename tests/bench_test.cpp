@@ -1,5 +1,5 @@
 // The benchmarks themselves: statistics, timing on a clock of the test's own, problems and their files, the
-// check of results, ranking, comparison of result files, and README's tables.
+// check of results, ranking, steps and loading.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,10 +9,8 @@
 #include "bench/ceilings.h"
 #include "bench/kernels.h"
 #include "bench/loading.h"
-#include "bench/results.h"
 #include "bench/step.h"
 #include "engine/core/check.h"
-#include "engine/core/file.h"
 #include "models/zoo.h"
 #include "tests/backend_wrapper.h"
 #include "tests/compare.h"
@@ -141,6 +139,71 @@ TEST(Ceilings, RooflineIsTheLargerOfTwoTimes) {
   EXPECT_TRUE(ceilings.memory_bound(200, 1000));
   EXPECT_DOUBLE_EQ(ceilings.seconds_for(200, 5000), 5);
   EXPECT_FALSE(ceilings.memory_bound(200, 5000));
+}
+
+/// A launch that takes a given time.
+class PacedLaunch : public Launch {
+ public:
+  PacedLaunch(std::unique_ptr<Launch> inner, GivenClock& clock, double seconds)
+      : inner_(std::move(inner)), clock_(clock), seconds_(seconds) {}
+  size_t scratch_bytes() const override { return inner_->scratch_bytes(); }
+  void bind(std::span<std::byte* const> addresses, std::byte* scratch) override {
+    inner_->bind(addresses, scratch);
+  }
+  void run(const StepParams& params) override {
+    inner_->run(params);
+    clock_.pass(seconds_);
+  }
+  Cost cost() const override { return inner_->cost(); }
+  std::string implementation() const override { return inner_->implementation(); }
+
+ private:
+  std::unique_ptr<Launch> inner_;
+  GivenClock& clock_;
+  double seconds_;
+};
+
+/// A device on which a launch takes 0.5 ms and a byte copied 1 ns.
+class PacedBackend : public BackendWrapper {
+ public:
+  explicit PacedBackend(Backend& inner) : BackendWrapper(inner) {}
+  std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
+    return std::make_unique<PacedLaunch>(inner_.prepare(graph, group), clock_, 0.5e-3);
+  }
+  void copy(std::byte* dst, const std::byte* src, size_t bytes) override {
+    inner_.copy(dst, src, bytes);
+    clock_.pass(1e-9 * static_cast<double>(bytes));
+  }
+  std::unique_ptr<Timer> make_timer() override {
+    return std::make_unique<GivenClock::GivenTimer>(clock_.timer());
+  }
+  size_t cache_bytes() const override { return 1 << 16; }
+
+ private:
+  GivenClock clock_;
+};
+
+TEST(Ceilings, OfADeviceWithKnownTimesAreKnown) {
+  PacedBackend backend(cpu_backend(1));
+  const Ceilings ceilings = measure_ceilings(backend, DType::kF32, {1 << 16, 64}, {3, 0});
+  EXPECT_NEAR(ceilings.copy_bytes_per_second, 2e9, 1);  // read and written
+  EXPECT_NEAR(ceilings.flops_per_second, 2 * 64 * 64 * 64 / 0.5e-3, 1);
+  EXPECT_NEAR(ceilings.launch_seconds, 0.5e-3, 1e-9);
+  EXPECT_NEAR(ceilings.run_seconds, 0.5e-3, 1e-9);
+}
+
+TEST(Kernels, OfADeviceWithKnownTimesHaveKnownFigures) {
+  PacedBackend backend(cpu_backend(1));
+  const Problem problem{ProblemKind::kConv, "c", {2, 8, 8, 16, 24, 3, 3, 1, 1, 1}, 1, false};
+  const auto rows =
+      measure_kernels({{"onednn", &backend, {}}}, problem, "conv", {Precision::kF32, {5, 0}, 4});
+  ASSERT_EQ(rows.size(), 1u);
+  ASSERT_EQ(rows[0].status, RowStatus::kMeasured) << rows[0].reason;
+  for (const bench::Statistics& time : {rows[0].replay, rows[0].cold}) {  // flushing caches is not counted
+    EXPECT_NEAR(time.median, 0.5e-3, 1e-9);
+    EXPECT_NEAR(time.p80, 0.5e-3, 1e-9);
+    EXPECT_EQ(time.samples, 5u);
+  }
 }
 
 TEST(Ceilings, AreMeasuredOnTheDevice) {
@@ -434,113 +497,6 @@ TEST(Loading, EveryImageCountsAndTheClockIsTheOneGiven) {
   const LoadingSpeed speed = loading_speed(*dataset, options, 6, [] { return g_now += 0.5; });
   EXPECT_EQ(speed.images_per_second, (bench::Statistics{64, 64, 64, 3}));
   EXPECT_EQ(speed.shape, (ImageShape{8, 8, 1}));
-}
-
-Json kernels_report(double ours, double spread) {
-  KernelRow row = row_of("ours", RowStatus::kMeasured, ours);
-  row.replay = {ours, ours - spread, ours + spread, 20};
-  std::vector<KernelRow> rows = {row};
-  rank_rows(rows);
-  return {{"kind", "kernels"},
-          {"environment",
-           {{"device", "a device"}, {"commit", "0123456789abcdef"}, {"date", "2026-01-02T03:04:05Z"}}},
-          {"rows", {to_json(rows[0], {250, 1000, "cublas", "bf16", 0, 0})}}};
-}
-
-ResultComparison compared(const Json& before, const Json& after) {
-  return compare_results(measurements_of(before, "old"), measurements_of(after, "new"), 0.02);
-}
-
-TEST(Results, OnlyWhatIsBeyondTheNoiseIsARegression) {
-  const Json before = kernels_report(1.0, 0.05);
-  EXPECT_FALSE(compared(before, before).has_regression());
-  EXPECT_FALSE(compared(before, kernels_report(1.08, 0.05)).has_regression());  // the spreads overlap
-  EXPECT_FALSE(compared(before, kernels_report(0.5, 0.01)).has_regression());   // faster
-  EXPECT_TRUE(compared(before, kernels_report(1.2, 0.05)).has_regression());
-  EXPECT_FALSE(compared(kernels_report(1, 1e-4), kernels_report(1.01, 1e-4)).has_regression());  // tolerated
-  const ResultComparison slower = compared(before, kernels_report(1.25, 0.05));
-  ASSERT_EQ(slower.changes.size(), 1u);
-  EXPECT_DOUBLE_EQ(slower.changes[0].speed, 0.8);
-  EXPECT_THAT(to_text(slower), HasSubstr("REGRESSION"));
-}
-
-TEST(Results, AResultThatFailsNowIsARegression) {
-  Json after = kernels_report(1.0, 0.05);
-  after["rows"][0]["status"] = "wrong";
-  after["rows"][0]["reason"] = "output 0 element 3 is off";
-  const ResultComparison comparison = compared(kernels_report(1.0, 0.05), after);
-  EXPECT_TRUE(comparison.has_regression());
-  EXPECT_THAT(to_text(comparison), HasSubstr("output 0 element 3 is off"));
-  EXPECT_FALSE(compared(after, kernels_report(1.0, 0.05)).has_regression());
-}
-
-TEST(Results, WhatStandsInOneFileOnlyIsNamed) {
-  Json after = kernels_report(1.0, 0.05);
-  after["rows"][0]["operation"] = "conv_backward_data";
-  const ResultComparison comparison = compared(kernels_report(1.0, 0.05), after);
-  EXPECT_TRUE(comparison.changes.empty());
-  EXPECT_EQ(comparison.only_old.size(), 1u);
-  EXPECT_THAT(comparison.only_new[0], HasSubstr("conv_backward_data"));
-}
-
-Json peers_report(double ours) {
-  const auto side = [](double median) {
-    return Json{{"implementation", "someone"},
-                {"images_per_second", median},
-                {"memory_bytes", 3 << 20},
-                {"runs", {{{"images_per_second", median * 0.9}}, {{"images_per_second", median * 1.1}}}}};
-  };
-  Json peer = side(50);
-  peer["name"] = "eager";
-  peer["ratio"] = {{"median", 2.0}, {"lowest", 1.9}, {"highest", 2.1}};
-  return {{"kind", "peers"},
-          {"environment", {{"device", "a device"}, {"commit", "0123456789abcdef"}, {"date", "2026-01-02"}}},
-          {"missing", Json::array()},
-          {"rows",
-           {{{"model", "resnet50"},
-             {"batch", 16},
-             {"precision", "bf16"},
-             {"ours", side(ours)},
-             {"peers", {peer}}}}}};
-}
-
-TEST(Results, MoreImagesASecondAreBetter) {
-  EXPECT_FALSE(compared(peers_report(100), peers_report(200)).has_regression());
-  const ResultComparison comparison = compared(peers_report(100), peers_report(50));
-  EXPECT_TRUE(comparison.has_regression());
-  EXPECT_THAT(comparison.changes[0].key, HasSubstr("ours"));
-  EXPECT_DOUBLE_EQ(comparison.changes[0].speed, 0.5);
-  EXPECT_DOUBLE_EQ(comparison.changes[1].speed, 1);
-}
-
-TEST(Results, OtherFilesAreRefused) {
-  for (const Json& other : {Json{{"kind", "poem"}}, Json::object(), Json{{"kind", "kernels"}}}) {
-    EXPECT_THROW(measurements_of(other, "other.json"), Error) << other;
-  }
-}
-
-TEST(Report, TablesStandBetweenTheirMarkers) {
-  const fixtures::TemporaryFolder folder;
-  write_file_atomically(folder.path() / "p.json", peers_report(100).dump());
-  const std::string before = "text\n<!-- bench report: p.json -->\nold\n<!-- end -->\nmore\n";
-  const std::string after = with_tables(before, folder.path());
-  EXPECT_EQ(after,
-            "text\n<!-- bench report: p.json -->\n"
-            "| model | batch | type | Residuum | PyTorch | its images/s | ratio (lowest to highest) | MiB |\n"
-            "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
-            "| resnet50 | 16 | bf16 | 100.0 | eager | 50.0 | 2.00 (1.90 to 2.10) | 3 / 3 |\n"
-            "\na device, someone, commit 0123456789ab, 2026-01-02.\n<!-- end -->\nmore\n");
-  EXPECT_EQ(with_tables(after, folder.path()), after);
-  EXPECT_EQ(with_tables("no marker", folder.path()), "no marker");
-  EXPECT_THROW(with_tables("<!-- bench report: p.json -->\n", folder.path()), Error);
-  EXPECT_THROW(with_tables("<!-- bench report: absent.json -->\n<!-- end -->", folder.path()), Error);
-}
-
-TEST(Report, ReadmeShowsTheResultsOnDisk) {
-  const std::filesystem::path root = RESIDUUM_SOURCE_DIR;
-  const std::string readme = read_text_file(root / "README.md");
-  EXPECT_THAT(readme, HasSubstr("<!-- bench report: "));
-  EXPECT_TRUE(with_tables(readme, root / "bench/results") == readme) << "residuum bench report bench/results";
 }
 
 }  // namespace

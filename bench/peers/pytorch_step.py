@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 COMPILE_MODES = {"compile": "default", "compile-reduce-overhead": "reduce-overhead", "compile-max-autotune": "max-autotune"}
+CUDA_GRAPH_MODES = ("compile-reduce-overhead", "compile-max-autotune")
 IMAGENET = {18: (False, (2, 2, 2, 2)), 34: (False, (3, 4, 6, 3)), 50: (True, (3, 4, 6, 3)), 101: (True, (3, 4, 23, 3)),
             152: (True, (3, 8, 36, 3))}
 
@@ -153,7 +154,7 @@ class Step:
 
     def run(self):
         self.optimizer.zero_grad(set_to_none=True)
-        if self.options.mode == "compile-reduce-overhead" and hasattr(torch, "compiler"):
+        if self.options.mode in CUDA_GRAPH_MODES and hasattr(torch, "compiler"):
             torch.compiler.cudagraph_mark_step_begin()
         self.loss = self.loss_of(self.images, self.labels)
         self.loss.backward()
