@@ -1,165 +1,177 @@
-// Times whole training steps of a model on synthetic images: forward, backward and SGD update, data loading
-// left out. Prints one JSON object: seconds of every measured step, images/s of the median step, the plan's
-// peak memory.
-#include <fmt/format.h>
+#include "bench/step.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
-#include <iostream>
-#include <nlohmann/json.hpp>
 
-#include "engine/backend/backend_passes.h"
 #include "engine/core/random.h"
-#include "engine/exec/executor.h"
 #include "engine/graph/passes.h"
-#include "engine/train/precision.h"
+#include "engine/train/training_setup.h"
+#include "models/recipe_model.h"
 #include "models/zoo.h"
 
+namespace residuum::bench {
 namespace {
 
-using namespace residuum;  // NOLINT: a program, not a header
+using Json = nlohmann::ordered_json;
 
-struct Options {
-  std::string model = "cifar_resnet20", precision = "fp32", device = "auto";
-  int64_t batch = 128;
-  int threads = 0, warmup = 3, steps = 10;
-  bool recompute = false, gram_batch_norm = false, per_launch = false;
-  bool cudnn = false, autotune = false;
-  std::string autotune_cache;
+/// Ends of forward and backward among the groups; the update is the rest.
+struct PhaseEnds {
+  size_t forward = 0, backward = 0;
 };
-
-Options parse(int argc, char** argv) {
-  Options o;
-  CLI::App app("Times training steps on synthetic images.");
-  app.add_option("--model", o.model, "model of the zoo")->capture_default_str();
-  app.add_option("--batch", o.batch, "images per step")->capture_default_str();
-  app.add_option("--precision", o.precision, "fp32, tf32, bf16 or fp16")
-      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())))
-      ->capture_default_str();
-  app.add_option("--device", o.device, "auto, cpu or cuda")->capture_default_str();
-  app.add_option("--threads", o.threads, "CPU threads, 0: all")->capture_default_str();
-  app.add_option("--warmup", o.warmup, "steps before measuring")->capture_default_str();
-  app.add_option("--steps", o.steps, "steps measured")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_flag("--recompute", o.recompute, "forget activations inside blocks");
-  app.add_flag("--cudnn", o.cudnn, "convolutions by cuDNN where it can");
-  app.add_flag("--autotune", o.autotune, "each launch by the fastest of own kernels and libraries");
-  app.add_option("--autotune-cache", o.autotune_cache, "file that keeps what was measured");
-  app.add_flag("--gram-batch-norm", o.gram_batch_norm,
-               "batch norms of wide 1x1 convolutions from the Gram matrix of their input");
-  app.add_flag("--per-launch", o.per_launch, "also time each launch");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
+PhaseEnds phase_ends(const Plan& plan) {
+  PhaseEnds ends{0, plan.update_begin};
+  while (ends.forward < plan.update_begin &&
+         plan.graph.node(plan.groups[ends.forward].nodes.front()).phase == Phase::kForward) {
+    ++ends.forward;
   }
-  return o;
+  return ends;
 }
 
-void write_synthetic_batch(Executor& executor, int64_t classes) {
+double bytes_of(const Cost& cost) {
+  return static_cast<double>(cost.bytes_read + cost.bytes_written);
+}
+
+Statistics replayed(Backend& backend, Timer& timer, std::vector<RecordedLaunch> launches,
+                    const Sampling& sampling) {
+  const auto program = backend.record(std::move(launches));
+  const auto work = [&] { program->run({}); };
+  warm_up(timer, sampling, work);
+  return statistics_of(sample(timer, sampling, work));
+}
+
+std::string nodes_text(const Plan& plan, size_t g) {
+  std::string text;
+  for (const NodeId id : plan.groups[g].nodes) {
+    const Node& node = plan.graph.node(id);
+    text += fmt::format("{}{}:{}", text.empty() ? "" : " ", node.name, op_name(node.op));
+  }
+  return text;
+}
+
+}  // namespace
+
+double StepRound::images_per_second(int64_t batch) const {
+  return static_cast<double>(batch) / statistics_of(seconds).median;
+}
+
+StepBench::StepBench(Backend& backend, const Recipe& recipe, const Dataset* dataset)
+    : backend_(backend),
+      batch_(recipe.train.batch),
+      state_(std::make_unique<State>(backend)),
+      timer_(backend.make_timer()) {
+  params_ = {static_cast<uint64_t>(recipe.train.seed), 0, 0, static_cast<float>(recipe.optimizer.lr)};
+  const ModelDefaults defaults = model_defaults(recipe.model.name);
+  ImageShape image{static_cast<int>(defaults.image_size), static_cast<int>(defaults.image_size), 3};
+  int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : defaults.classes;
+  if (dataset != nullptr) {
+    loader_ = std::make_unique<Loader>(*dataset, train_loader_options(recipe));
+    image = loader_->image_shape();
+    classes = class_count(recipe, *dataset);
+  }
+  Graph graph = training_graph(recipe, model_builder(recipe), batch_, image, classes);
+  executor_ =
+      std::make_unique<Executor>(run_passes(std::move(graph), passes_of(recipe, backend)), backend, *state_);
+  if (loader_) {
+    loader_->start(epoch_);
+  } else {
+    write_made_up_batch(classes);
+  }
+}
+
+void StepBench::write_made_up_batch(int64_t classes) {
   RandomStream random(1, RandomPurpose::kAnalysis, 0, 0);
-  const Graph& graph = executor.graph();
+  const Graph& graph = executor_->graph();
   std::vector<uint8_t> images(static_cast<size_t>(graph.desc(*graph.find("images")).elements()));
   std::vector<int32_t> labels(static_cast<size_t>(graph.desc(*graph.find("labels")).elements()));
   for (uint8_t& pixel : images) pixel = static_cast<uint8_t>(random.next_u32());
   for (int32_t& label : labels)
     label = static_cast<int32_t>(random.uniform_below(static_cast<uint32_t>(classes)));
-  executor.write("images", images);
-  executor.write("labels", labels);
+  executor_->write("images", images);
+  executor_->write("labels", labels);
 }
 
-/// Seconds of each launch: the mean of `steps` runs in a row, the slowest launch first. A device runs them
-/// behind each other, so what its host needs to launch one is hidden unless it takes longer.
-nlohmann::json time_launches(Executor& executor, Backend& backend, const StepParams& params, int steps) {
-  const Plan& plan = executor.plan();
-  std::vector<double> seconds(plan.launches.size());
-  for (size_t g = 0; g < plan.launches.size(); ++g) {
-    plan.launches[g]->run(params);
-    backend.synchronize();
-    const auto begin = std::chrono::steady_clock::now();
-    for (int step = 0; step < steps; ++step) plan.launches[g]->run(params);
-    backend.synchronize();
-    seconds[g] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / steps;
+void StepBench::next_batch() {
+  while (!loader_->next(images_)) loader_->start(++epoch_);
+  executor_->write("images", images_.images);
+  executor_->write("labels", images_.labels);
+}
+
+void StepBench::run_step() {
+  if (loader_) next_batch();
+  executor_->run_micro_step(params_);
+  executor_->run_update(params_);
+  ++params_.step;
+}
+
+void StepBench::warm_up(int steps) {
+  for (int i = 0; i < std::max(steps, 1); ++i) run_step();
+  backend_.synchronize();
+}
+
+StepRound StepBench::measure(int steps) {
+  timer_->mark();
+  for (int i = 0; i < steps; ++i) {
+    run_step();
+    timer_->mark();
   }
-  std::vector<nlohmann::json> rows;
-  for (size_t g = 0; g < plan.launches.size(); ++g) {
-    const Cost cost = plan.launches[g]->cost();
-    std::string nodes;
-    for (NodeId id : plan.groups[g].nodes) {
-      const Node& node = plan.graph.node(id);
-      nodes += fmt::format("{}{}:{}", nodes.empty() ? "" : " ", node.name, op_name(node.op));
-    }
-    const double time = seconds[g];
-    rows.push_back(
-        {{"launch", g},
-         {"ms", time * 1e3},
-         {"gflops", static_cast<double>(cost.flops) / time * 1e-9},
-         {"gbytes_per_second", static_cast<double>(cost.bytes_read + cost.bytes_written) / time * 1e-9},
-         {"nodes", nodes}});
+  StepRound round;
+  round.seconds = timer_->intervals();
+  round.loss = double{executor_->read<float>("loss")[0]};
+  return round;
+}
+
+double StepBench::roofline_seconds(const Ceilings& ceilings) const {
+  double seconds = 0;
+  for (const auto& launch : plan().launches) {
+    const Cost cost = launch->cost();
+    seconds += ceilings.seconds_for(bytes_of(cost), static_cast<double>(cost.flops));
   }
-  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a["ms"] > b["ms"]; });
+  return seconds;
+}
+
+Json StepBench::time_phases(const Sampling& sampling) {
+  const PhaseEnds ends = phase_ends(plan());
+  const auto seconds = [&](size_t begin, size_t end) {
+    return to_json(replayed(backend_, *timer_, recorded_launches(plan(), begin, end), sampling));
+  };
+  return {{"forward", seconds(0, ends.forward)},
+          {"backward", seconds(ends.forward, ends.backward)},
+          {"update", seconds(ends.backward, plan().launches.size())}};
+}
+
+Json StepBench::time_launches(const Ceilings& ceilings, const Sampling& sampling) {
+  std::vector<Json> rows;
+  for (size_t g = 0; g < plan().launches.size(); ++g) {
+    Launch& launch = *plan().launches[g];
+    Sampling once = sampling;
+    const double first = bench::warm_up(*timer_, {1, 0}, [&] { launch.run(params_); });
+    once.warm_up_seconds = 0;  // the program is warm from that
+    const size_t repeats = repeats_for(first, 1);
+    const Statistics many = replayed(
+        backend_, *timer_, std::vector<RecordedLaunch>(repeats, RecordedLaunch{&launch, 0, {}}), once);
+    const double seconds = many.median / static_cast<double>(repeats);
+    const double bytes = bytes_of(launch.cost()), flops = static_cast<double>(launch.cost().flops);
+    rows.push_back({{"launch", g},
+                    {"ms", seconds * 1e3},
+                    {"gflops", flops / seconds * 1e-9},
+                    {"gbytes_per_second", bytes / seconds * 1e-9},
+                    {"roofline_share", ceilings.seconds_for(bytes, flops) / seconds},
+                    {"bound", ceilings.memory_bound(bytes, flops) ? "memory" : "compute"},
+                    {"implementation", launch.implementation()},
+                    {"stream", plan().places[g].stream},
+                    {"nodes", nodes_text(plan(), g)}});
+  }
+  std::sort(rows.begin(), rows.end(),
+            [](const Json& a, const Json& b) { return a["ms"].get<double>() > b["ms"].get<double>(); });
   return rows;
 }
 
-nlohmann::json measure(const Options& o) {
-  const std::unique_ptr<Backend> backend =
-      make_backend(o.device, {.threads = o.threads,
-                              .tf32 = precision_named(o.precision) == Precision::kTF32,
-                              .cudnn = o.cudnn,
-                              .autotune = o.autotune,
-                              .autotune_cache = o.autotune_cache});
-  ModelOptions model;
-  model.batch = o.batch;
-  model.activation = activation_type(precision_named(o.precision));
-  State state(*backend);
-  UpdateOptions update;
-  update.weight_decay = 1e-4f;
-  TrainingPassOptions passes = backend_passes(*backend);
-  passes.update = update;
-  passes.recompute = o.recompute;
-  passes.gram_batch_norm = o.gram_batch_norm;
-  Executor executor(run_passes(build_model(o.model, model), training_passes(passes)), *backend, state);
-  write_synthetic_batch(executor, model_defaults(o.model).classes);
-
-  const StepParams params{1, 0, 0, 0.01f};
-  std::vector<double> seconds;
-  for (int step = 0; step < o.warmup + o.steps; ++step) {
-    const auto begin = std::chrono::steady_clock::now();
-    executor.run_micro_step(params);
-    executor.run_update(params);
-    backend->synchronize();
-    if (step >= o.warmup) {
-      seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    }
-  }
-  std::vector<double> sorted = seconds;
-  std::sort(sorted.begin(), sorted.end());
-  const double median = sorted[sorted.size() / 2];
-  const Plan& plan = executor.plan();
-  nlohmann::json result = {{"implementation", "residuum"},
-                           {"device", backend->describe()},
-                           {"model", o.model},
-                           {"batch", o.batch},
-                           {"precision", o.precision},
-                           {"seconds", seconds},
-                           {"median_seconds", median},
-                           {"images_per_second", static_cast<double>(o.batch) / median},
-                           {"launches", plan.launches.size()},
-                           {"peak_bytes", plan.peak_bytes()},
-                           {"loss", executor.read<float>("loss")[0]}};
-  if (o.per_launch) result["per_launch"] = time_launches(executor, *backend, params, std::max(3, o.steps));
-  return result;
+Json StepBench::plan_json() const {
+  const Cost cost = plan().cost();
+  const auto images = static_cast<double>(batch_);
+  return {{"launches", cost.launches},
+          {"mb_per_image", bytes_of(cost) * 1e-6 / images},
+          {"gflop_per_image", static_cast<double>(cost.flops) * 1e-9 / images},
+          {"peak_bytes", plan().peak_bytes()}};
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Options options = parse(argc, argv);
-  try {
-    std::cout << measure(options).dump(2) << "\n";
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << "residuum_bench_step: error: " << error.what() << "\n";
-    return 1;
-  }
-}
+}  // namespace residuum::bench

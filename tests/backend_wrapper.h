@@ -27,6 +27,7 @@ class BackendWrapper : public Backend {
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return inner_.download(src, bytes);
   }
+  void copy(std::byte* dst, const std::byte* src, size_t bytes) override { inner_.copy(dst, src, bytes); }
   std::vector<Group> groups(const Graph& graph) const override { return inner_.groups(graph); }
   bool absorbs(const Graph& graph, NodeId reader, size_t input) const override {
     return inner_.absorbs(graph, reader, input);
@@ -41,6 +42,8 @@ class BackendWrapper : public Backend {
   }
   bool wants_weight_copies() const override { return inner_.wants_weight_copies(); }
   void synchronize() override { inner_.synchronize(); }
+  std::unique_ptr<Timer> make_timer() override { return inner_.make_timer(); }
+  size_t cache_bytes() const override { return inner_.cache_bytes(); }
 
  protected:
   Backend& inner_;

@@ -2,11 +2,7 @@
 // Pillow.
 #pragma once
 
-#include <cstdio>  // before jpeglib.h, which needs FILE
-
 #include <gtest/gtest.h>
-#include <jpeglib.h>
-#include <png.h>
 #include <stdlib.h>
 #include <zlib.h>
 
@@ -18,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/image_files.h"
 #include "engine/core/check.h"
 #include "engine/data/image.h"
 
@@ -146,55 +143,7 @@ inline Image gradient(int height, int width, int seed) {
   return image;
 }
 
-/// A JPEG of an RGB image by libjpeg's default settings.
-inline Bytes encode_jpeg(const Image& image) {
-  jpeg_compress_struct info{};
-  jpeg_error_mgr errors{};
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &buffer, &size);
-  info.image_width = static_cast<JDIMENSION>(image.width);
-  info.image_height = static_cast<JDIMENSION>(image.height);
-  info.input_components = 3;
-  info.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&info);
-  jpeg_start_compress(&info, TRUE);
-  while (info.next_scanline < info.image_height) {
-    JSAMPROW row = const_cast<JSAMPROW>(image.pixels.data()) + size_t{info.next_scanline} * image.width * 3;
-    jpeg_write_scanlines(&info, &row, 1);
-  }
-  jpeg_finish_compress(&info);
-  Bytes bytes(buffer, buffer + size);
-  jpeg_destroy_compress(&info);
-  free(buffer);
-  return bytes;
-}
-
-/// A PNG of `rows` equal parts of `data`, 16-bit samples in big-endian order.
-inline Bytes encode_png(uint32_t width, uint32_t rows, int bit_depth, int color_type, bool interlaced,
-                        const Bytes& data) {
-  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
-  png_infop info = png_create_info_struct(png);
-  Bytes bytes;
-  const auto write = [](png_structp p, png_bytep from, size_t count) {
-    auto* to = static_cast<Bytes*>(png_get_io_ptr(p));
-    to->insert(to->end(), from, from + count);
-  };
-  png_set_write_fn(png, &bytes, write, [](png_structp) {});
-  png_set_IHDR(png, info, width, rows, bit_depth, color_type,
-               interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-               PNG_FILTER_TYPE_DEFAULT);
-  png_write_info(png, info);
-  std::vector<png_bytep> pointers;
-  for (size_t y = 0; y < rows; ++y)
-    pointers.push_back(const_cast<png_bytep>(data.data()) + y * (data.size() / rows));
-  png_write_image(png, pointers.data());
-  png_write_end(png, info);
-  png_destroy_write_struct(&png, &info);
-  return bytes;
-}
+using bench::encode_jpeg, bench::encode_png;
 
 inline Bytes from_base64(const std::string& text) {
   const std::string alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,149 +1,83 @@
-// residuum bench: what speed depends on. bench kernels --static reports what the compiler made of each
-// kernel; bench allreduce is in a file of its own.
-#include <fmt/format.h>
+// residuum bench: kernels, steps, data loading and sums over ranks measured, results compared and put into
+// tables.
+#include "tools/bench_verbs.h"
 
-#include <algorithm>
-#include <filesystem>
+#include <array>
+#include <cstdio>
 #include <memory>
+#include <vector>
 
-#include "engine/backend/cuda/kernel_report.h"
-#include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "tools/bench_allreduce.h"
-#include "tools/build_info.h"
 #include "tools/environment.h"
-#include "tools/exit_codes.h"
 #include "tools/output.h"
-#include "tools/verbs.h"
 
 namespace residuum {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct KernelsArguments {
-  std::string binary = "/proc/self/exe", cuobjdump, json;
-  bool is_static = false, check = false;
-};
-
-template <typename T>
-Json or_null(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
+/// What a command prints, without the last newline; empty when it fails.
+std::string output_of(const char* command) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command, "r"), &pclose);
+  if (pipe == nullptr) return {};
+  std::string text;
+  std::array<char, 256> block{};
+  while (std::fgets(block.data(), block.size(), pipe.get()) != nullptr) text += block.data();
+  return text.substr(0, text.find('\n'));
 }
 
-Json to_json(const cuda::KernelRow& row) {
-  const cuda::InstructionMix& loop = row.loop;
-  return {{"kernel", row.name},
-          {"arch", row.arch},
-          {"registers", row.registers},
-          {"shared_bytes", row.shared_bytes},
-          {"dynamic_shared_bytes", or_null(row.dynamic_shared_bytes)},
-          {"stack_bytes", row.stack_bytes},
-          {"local_bytes", row.local_bytes},
-          {"local_accesses", row.local_accesses},
-          {"threads", or_null(row.threads)},
-          {"blocks_per_multiprocessor", or_null(row.blocks)},
-          {"occupancy", or_null(row.occupancy)},
-          {loop.is_loop ? "main_loop" : "whole_kernel",
-           {{"instructions", loop.instructions},
-            {"hmma", loop.hmma},
-            {"ldsm", loop.ldsm},
-            {"ldgsts", loop.ldgsts},
-            {"ldg", loop.ldg},
-            {"lds", loop.lds},
-            {"sts", loop.sts},
-            {"stg", loop.stg},
-            {"bar", loop.bar}}}};
-}
-
-Json to_json(const cuda::KernelReport& report, const KernelsArguments& arguments) {
-  Json json = {{"environment",
-                {{"version", kVersion},
-                 {"commit", kCommit},
-                 {"date", utc_time("%Y-%m-%dT%H:%M:%SZ")},
-                 {"compiler", report.compiler},
-                 {"binary", std::filesystem::canonical(arguments.binary).filename().string()}}},
-               {"kernels", Json::array()}};
-  for (const cuda::KernelRow& row : report.rows) json["kernels"].push_back(to_json(row));
-  return json;
-}
-
-template <typename T>
-std::string or_dash(const std::optional<T>& value) {
-  return value ? fmt::format("{}", *value) : "-";
-}
-
-std::string to_text(const cuda::KernelReport& report) {
-  size_t width = 6;
-  for (const cuda::KernelRow& row : report.rows) width = std::max(width, row.name.size());
-  std::string text =
-      fmt::format("{}; counts are of the main loop, *: of the whole kernel\n", report.compiler);
-  text += fmt::format(
-      "{:<{}} {:<6} {:>4} {:>6} {:>7} {:>5} {:>7} {:>6} {:>4} {:>6} {:>4} {:>4} {:>6} {:>3} {:>3} "
-      "{:>3} {:>3} {:>3}\n",
-      "kernel", width, "arch", "regs", "shared", "dynamic", "stack", "threads", "blocks", "occ", "instr",
-      "HMMA", "LDSM", "LDGSTS", "LDG", "LDS", "STS", "STG", "BAR");
-  for (const cuda::KernelRow& row : report.rows) {
-    const cuda::InstructionMix& loop = row.loop;
-    const std::string occupancy = row.occupancy ? fmt::format("{:.0f}%", 100 * *row.occupancy) : "-";
-    const std::string instructions = fmt::format("{}{}", loop.instructions, loop.is_loop ? "" : "*");
-    text += fmt::format(
-        "{:<{}} {:<6} {:>4} {:>6} {:>7} {:>5} {:>7} {:>6} {:>4} {:>6} {:>4} {:>4} {:>6} {:>3} {:>3} "
-        "{:>3} {:>3} {:>3}{}\n",
-        row.name, width, row.arch, row.registers, row.shared_bytes, or_dash(row.dynamic_shared_bytes),
-        row.stack_bytes + row.local_bytes, or_dash(row.threads), or_dash(row.blocks), occupancy, instructions,
-        loop.hmma, loop.ldsm, loop.ldgsts, loop.ldg, loop.lds, loop.sts, loop.stg, loop.bar,
-        row.spills() ? "  SPILLS" : "");
-  }
-  return text;
-}
-
-void check_no_spills(const cuda::KernelReport& report) {
-  std::string kernels;
-  for (const cuda::KernelRow& row : report.rows) {
-    if (!row.spills()) continue;
-    kernels +=
-        fmt::format("{}{} ({}: {} bytes of stack, {} accesses to local memory)", kernels.empty() ? "" : ", ",
-                    row.name, row.arch, row.stack_bytes + row.local_bytes, row.local_accesses);
-  }
-  check(kernels.empty(), ErrorKind::kDevice, "kernels may not use local memory, but these do: {}", kernels);
-}
-
-int report_kernels(const KernelsArguments& arguments) {
-  const cuda::KernelReport report = cuda::kernel_report(arguments.binary, arguments.cuobjdump);
-  print_result(to_text(report));
-  if (!arguments.json.empty()) {
-    write_file_atomically(arguments.json, to_json(report, arguments).dump(2) + "\n");
-  }
-  if (arguments.check) check_no_spills(report);
-  return kExitOk;
+/// Clocks now and at most, power limit and temperature of the first GPU, as nvidia-smi names them.
+Json gpu_state() {
+  constexpr const char* kFields =
+      "clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu,driver_version";
+  const std::string values = output_of(
+      "nvidia-smi --query-gpu=clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu,driver_version "
+      "--format=csv,noheader 2>/dev/null");
+  if (values.empty()) return nullptr;
+  return {{"fields", kFields}, {"values", values}};
 }
 
 }  // namespace
 
+void add_sampling_options(CLI::App& command, bench::Sampling& sampling) {
+  command.add_option("--samples", sampling.samples, "Timings of each, of which the median counts")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command.add_option("--warm-up", sampling.warm_up_seconds, "Seconds of work before the first sample")
+      ->check(CLI::Range(0.0, 60.0))
+      ->capture_default_str();
+}
+
+Json bench_environment(const Backend& backend) {
+  Json environment = environment_of(backend.describe());
+  environment["gpu"] = backend.name() == "cuda" ? gpu_state() : Json(nullptr);
+  return environment;
+}
+
+void write_report(const std::string& file, const Json& report) {
+  if (file == "-") print_result(environment_text(report));
+  if (!file.empty() && file != "-") write_file_atomically(file, environment_text(report));
+}
+
 Verb bench_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("bench", "What speed depends on: kernels, sums over ranks");
+  CLI::App* command = program.add_subcommand(
+      "bench", "Measure kernels, steps, data loading, sums over ranks; compare results");
   command->require_subcommand(1);
-  CLI::App* kernels =
-      command->add_subcommand("kernels", "Registers, occupancy and main loop of every CUDA kernel");
-  const auto arguments = std::make_shared<KernelsArguments>();
-  kernels->add_flag("--static", arguments->is_static, "From the machine code, without a GPU")->required();
-  kernels->add_option("--json", arguments->json, "Also write the report here")->type_name("FILE");
-  kernels->add_option("--binary", arguments->binary, "Program, object or library (default: this program)")
-      ->type_name("FILE");
-  kernels->add_option("--cuobjdump", arguments->cuobjdump, "NVIDIA's tool (default: looked for)")
-      ->type_name("FILE");
-  kernels->add_flag("--check", arguments->check, "Exit with 7 when a kernel spills registers or has a stack");
-  kernels->footer(
-      "Wants cuobjdump and nvdisasm: part of the CUDA toolkit, or of PyPI's\n"
-      "nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.\n\n"
+  const auto verbs = std::make_shared<std::vector<Verb>>(
+      std::vector<Verb>{bench_kernels_verb(*command), bench_step_verb(*command), bench_data_verb(*command),
+                        bench_compare_verb(*command), bench_report_verb(*command), allreduce_verb(*command)});
+  command->footer(
       "Examples:\n"
-      "  residuum bench kernels --static\n"
-      "  residuum bench kernels --static --check --json kernels.json");
-  const Verb allreduce = allreduce_verb(*command);
-  command->footer("Examples:\n  residuum bench kernels --static\n  residuum launch -n 2 -- bench allreduce");
-  return {command, [arguments, allreduce] {
-            return allreduce.command->parsed() ? allreduce.run() : report_kernels(*arguments);
+      "  residuum bench kernels --shapes bench/shapes/resnet50.txt --json kernels.json\n"
+      "  residuum bench step --model resnet50 --batch 256 --precision bf16\n"
+      "  residuum bench compare old.json new.json\n"
+      "  residuum launch -n 2 -- bench allreduce");
+  return {command, [verbs] {
+            for (const Verb& verb : *verbs) {
+              if (verb.command->parsed()) return verb.run();
+            }
+            return 0;  // not reached: one is required
           }};
 }
 

@@ -6,31 +6,37 @@
 #include <array>
 #include <ctime>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "engine/core/file.h"
 #include "tools/build_info.h"
 
 namespace residuum {
 
-void EnvironmentObserver::on_start(const RunInfo& info) {
+nlohmann::ordered_json environment_of(const std::string& device) {
   utsname system{};
   uname(&system);
-  const nlohmann::ordered_json environment = {
+  return {
       {"version", kVersion},
       {"commit", kCommit},
       {"date", utc_time("%Y-%m-%dT%H:%M:%SZ")},
-      {"command_line", command_line_},
+      {"command_line", process_command_line()},
       {"host", system.nodename},
       {"system", std::string(system.sysname) + " " + system.release + " " + system.machine},
       {"process", getpid()},
-      {"device", info.device},
+      {"device", device},
       {"compiler", compiler_text()},
       {"libraries", library_versions()},
-      {"resumed_step", info.resumed_step},
   };
-  constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;  // of what is not UTF-8
-  write_file_atomically(info.out / "environment.json", environment.dump(2, ' ', false, kReplace) + "\n");
+}
+
+std::string environment_text(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+void EnvironmentObserver::on_start(const RunInfo& info) {
+  nlohmann::ordered_json environment = environment_of(info.device);
+  environment["resumed_step"] = info.resumed_step;
+  write_file_atomically(info.out / "environment.json", environment_text(environment));
 }
 
 std::vector<std::string> process_command_line() {

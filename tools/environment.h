@@ -1,6 +1,7 @@
 // environment.json: where, when and with what a run was computed.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -12,13 +13,14 @@ namespace residuum {
 /// run it describes the latest part.
 class EnvironmentObserver final : public TrainObserver {
  public:
-  explicit EnvironmentObserver(std::vector<std::string> command_line)
-      : command_line_(std::move(command_line)) {}
   void on_start(const RunInfo& info) override;
-
- private:
-  std::vector<std::string> command_line_;
 };
+
+/// Version, commit, date, command line, host, system, process, `device`, compiler and libraries.
+nlohmann::ordered_json environment_of(const std::string& device);
+
+/// As text; what is not UTF-8 in it, such as a command line, is replaced.
+std::string environment_text(const nlohmann::ordered_json& json);
 
 /// The words this process was started with.
 std::vector<std::string> process_command_line();

@@ -15,6 +15,7 @@ enum ExitCode : int {
   kExitDevice = 7,
   kExitNumeric = 8,
   kExitCommunication = 9,
+  kExitBenchmark = 10,    ///< a measured kernel computes something else, or is slower than before
   kExitInternal = 70,     ///< EX_SOFTWARE of sysexits.h
   kExitInterrupted = 75,  ///< EX_TEMPFAIL
 };
@@ -55,6 +56,7 @@ inline constexpr const char* kExitCodeHelp =
     "   7  device absent, out of memory or failed\n"
     "   8  loss or gradients not finite\n"
     "   9  another rank absent, different, stuck or dead\n"
+    "  10  bench: a wrong result, a regression, or a README that differs\n"
     "  70  error in the program itself\n"
     "  75  interrupted by SIGTERM or SIGINT, state saved: train --resume continues";
 

@@ -151,7 +151,7 @@ int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Commu
                             : make_exchange(*communicator, *backend, recipe.train.virtual_shards > 0);
 
   const fs::path out = output_directory(arguments, recipe);
-  EnvironmentObserver environment(process_command_line());
+  EnvironmentObserver environment;
   MetricsObserver metrics;
   const auto progress = make_progress(arguments.json ? stderr : stdout);
   const TrainOptions options{

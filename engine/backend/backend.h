@@ -55,6 +55,8 @@ class Launch {
   virtual void run(const StepParams& params) = 0;
   /// What one run costs by counting; it may be several kernel launches.
   virtual Cost cost() const = 0;
+  /// Who computes it: "own" kernels, or the library that does its main part.
+  virtual std::string implementation() const { return "own"; }
 };
 
 /// A bound launch in a program. Launches of one stream run in order, those of two streams side by side.
@@ -95,6 +97,17 @@ class Download {
   virtual std::span<const std::byte> wait() = 0;
 };
 
+/// Points in time along what is launched: by events on a GPU, where marking waits for nothing; by the clock
+/// on the CPU.
+class Timer {
+ public:
+  virtual ~Timer() = default;
+  /// Remembers when everything launched so far is done.
+  virtual void mark() = 0;
+  /// Seconds from each mark to the next; waits for the last one, then forgets them all.
+  virtual std::vector<double> intervals() = 0;
+};
+
 /// A kind of sequence that one launch computes.
 struct FusionKind {
   std::string name, help;
@@ -132,6 +145,8 @@ class Backend {
   virtual void upload(std::byte* dst, const void* src, size_t bytes) = 0;
   /// A copy of the step's result, ordered after everything launched so far.
   virtual std::unique_ptr<Download> download(const std::byte* src, size_t bytes) = 0;
+  /// A copy from device memory to device memory, ordered as a launch; the two must not overlap.
+  virtual void copy(std::byte* dst, const std::byte* src, size_t bytes) = 0;
   /// Cuts the nodes into launches.
   virtual std::vector<Group> groups(const Graph& graph) const = 0;
   /// The AbsorbRule of this backend (engine/graph/passes.h).
@@ -151,6 +166,9 @@ class Backend {
   virtual std::unique_ptr<SideQueue> side_queue() { return nullptr; }
   /// Waits for everything launched.
   virtual void synchronize() = 0;
+  virtual std::unique_ptr<Timer> make_timer() = 0;
+  /// Of the largest cache before memory, which a measurement has to empty; 0: not known.
+  virtual size_t cache_bytes() const = 0;
 };
 
 /// The backend called "cpu", "cuda" or, with "auto", the best one present.

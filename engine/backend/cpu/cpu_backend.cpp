@@ -2,8 +2,10 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -53,6 +55,23 @@ class HostDownload : public Download {
   std::vector<std::byte> bytes_;
 };
 
+/// Nothing is left running when a call returns, so the clock tells when it is done.
+class ClockTimer : public Timer {
+ public:
+  void mark() override { marks_.push_back(std::chrono::steady_clock::now()); }
+  std::vector<double> intervals() override {
+    std::vector<double> seconds;
+    for (size_t i = 1; i < marks_.size(); ++i) {
+      seconds.push_back(std::chrono::duration<double>(marks_[i] - marks_[i - 1]).count());
+    }
+    marks_.clear();
+    return seconds;
+  }
+
+ private:
+  std::vector<std::chrono::steady_clock::time_point> marks_;
+};
+
 /// The launches, one after the other.
 class LaunchList : public Program {
  public:
@@ -79,6 +98,12 @@ size_t available_memory() {
     if (name == "MemAvailable:" && info >> kilobytes) return kilobytes * 1024;
   }
   return 0;
+}
+
+/// Of the last level, 0 where the system does not say.
+size_t last_cache_bytes() {
+  const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return bytes > 0 ? static_cast<size_t>(bytes) : 0;
 }
 
 std::string processor_name() {
@@ -127,6 +152,14 @@ class CpuBackend : public Backend {
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return std::make_unique<HostDownload>(src, bytes);
   }
+  void copy(std::byte* dst, const std::byte* src, size_t bytes) override {
+    const auto pieces = static_cast<size_t>(pool_.threads());
+    pool_.run(pool_.threads(), [&](int task, int) {
+      const auto piece = static_cast<size_t>(task);
+      const size_t first = bytes * piece / pieces, last = bytes * (piece + 1) / pieces;
+      if (last > first) std::memcpy(dst + first, src + first, last - first);
+    });
+  }
   std::vector<Group> groups(const Graph& graph) const override { return form_groups(graph, joins); }
   bool absorbs(const Graph&, NodeId, size_t) const override { return false; }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
@@ -139,6 +172,8 @@ class CpuBackend : public Backend {
   }
   bool wants_weight_copies() const override { return false; }
   void synchronize() override {}
+  std::unique_ptr<Timer> make_timer() override { return std::make_unique<ClockTimer>(); }
+  size_t cache_bytes() const override { return last_cache_bytes(); }
 
  private:
   ThreadPool pool_;

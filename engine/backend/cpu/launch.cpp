@@ -73,6 +73,8 @@ CpuLaunch::CpuLaunch(const Graph& graph, const Group& group, ThreadPool& pool)
     for (int task = 0; task < step.kernel->finish_tasks(); ++task)
       finish_.push_back({step.kernel.get(), task});
   }
+  onednn_ = std::any_of(group.nodes.begin(), group.nodes.end(),
+                        [&](NodeId id) { return node_macs(graph, graph.node(id)) > 0; });
   plan_internals(graph, group);
   pointers_.assign(static_cast<size_t>(pool.threads()), std::vector<std::byte*>(most_operands));
 }

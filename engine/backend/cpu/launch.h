@@ -27,6 +27,8 @@ class CpuLaunch : public Launch {
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
   void run(const StepParams& params) override;
   Cost cost() const override { return cost_; }
+  /// "onednn" when it has a convolution or linear layer in it.
+  std::string implementation() const override { return onednn_ ? "onednn" : "own"; }
 
  private:
   /// Where a shard finds an operand: base + first row * row_bytes, or a place in the thread's scratch.
@@ -52,6 +54,7 @@ class CpuLaunch : public Launch {
 
   ThreadPool& pool_;
   Cost cost_;
+  bool onednn_ = false;
   int64_t batch_ = 1;
   int shards_ = 1;
   std::vector<BoundStep> steps_;

@@ -20,12 +20,6 @@ constexpr size_t kRounds = 7;                ///< timings of a candidate, of whi
 constexpr double kRoundMicroseconds = 1000;  ///< what a timing should last at least
 constexpr double kMostRepeats = 50;          ///< of the candidate in one recording
 
-EventHandle make_timed_event() {
-  cudaEvent_t event = nullptr;
-  check_call(cudaEventCreate(&event), "cudaEventCreate", "to measure time");
-  return EventHandle(event);
-}
-
 class EventStopwatch : public Stopwatch {
  public:
   explicit EventStopwatch(Device& device) : device_(device) {}

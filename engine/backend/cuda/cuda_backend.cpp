@@ -1,6 +1,7 @@
 #include "engine/backend/cuda/cuda_backend.h"
 
 #include "engine/backend/cuda/cuda_launch.h"
+#include "engine/backend/cuda/event_timer.h"
 #include "engine/backend/cuda/fusion.h"
 #include "engine/backend/cuda/fusion_conv.h"
 #include "engine/backend/cuda/program.h"
@@ -61,6 +62,7 @@ class CudaBackend : public Backend {
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return device().download(src, bytes);
   }
+  void copy(std::byte* dst, const std::byte* src, size_t bytes) override { device().copy(dst, src, bytes); }
   std::vector<Group> groups(const Graph& graph) const override { return cuda_groups(graph, fusions_off_); }
   bool absorbs(const Graph& graph, NodeId reader, size_t input) const override {
     return cuda::absorbs(graph, reader, input, fusions_off_);
@@ -70,7 +72,7 @@ class CudaBackend : public Backend {
     Candidate taken = choice_.steps_of(graph, group);
     const Cost cost = cost_of(graph, group, taken.steps);
     return std::make_unique<CudaLaunch>(device_.get(), launch_name(graph, group), std::move(taken.steps),
-                                        cost, std::move(taken.passed));
+                                        cost, std::move(taken.passed), std::move(taken.name));
   }
   int streams() const override { return kStreams; }
   std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) override {
@@ -79,6 +81,8 @@ class CudaBackend : public Backend {
   bool wants_weight_copies() const override { return true; }
   std::unique_ptr<SideQueue> side_queue() override { return make_side_queue(device()); }
   void synchronize() override { device().synchronize(); }
+  std::unique_ptr<Timer> make_timer() override { return make_event_timer(device()); }
+  size_t cache_bytes() const override { return device_ ? device().cache_bytes() : 0; }
 
  private:
   Device& device() const {

@@ -45,6 +45,12 @@ EventHandle make_event() {
   return EventHandle(event);
 }
 
+EventHandle make_timed_event() {
+  cudaEvent_t event = nullptr;
+  check_call(cudaEventCreate(&event), "cudaEventCreate", "to measure time");
+  return EventHandle(event);
+}
+
 DeviceBlock make_device_block(size_t bytes) {
   void* address = nullptr;
   const cudaError_t status = cudaMalloc(&address, bytes);

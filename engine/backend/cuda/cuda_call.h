@@ -49,6 +49,8 @@ using PinnedBlock = Handle<void*, cudaFreeHost>;
 StreamHandle make_stream();
 /// An event without time stamp.
 EventHandle make_event();
+/// An event that keeps the time at which it happened.
+EventHandle make_timed_event();
 /// Content undefined; throws OutOfMemory naming `bytes` and those free.
 DeviceBlock make_device_block(size_t bytes);
 PinnedBlock make_pinned_block(size_t bytes);

@@ -20,12 +20,13 @@ std::vector<std::byte*> addresses_of(const std::vector<ValueId>& ids, std::span<
 }  // namespace
 
 CudaLaunch::CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost,
-                       std::vector<PassedValue> passed)
+                       std::vector<PassedValue> passed, std::string implementation)
     : device_(device),
       name_(std::move(name)),
       steps_(std::move(steps)),
       passed_(std::move(passed)),
-      cost_(cost) {
+      cost_(cost),
+      implementation_(std::move(implementation)) {
   for (const Step& step : steps_) scratch_bytes_ = std::max(scratch_bytes_, aligned(step.scratch_bytes));
   for (const PassedValue& value : passed_) scratch_bytes_ += aligned(value.bytes);
 }

@@ -56,15 +56,16 @@ struct PassedValue {
 class CudaLaunch : public Launch {
  public:
   /// `name` stands in errors; `device` is null in a plan without a GPU, where bind and run throw. `cost` is
-  /// that of the group's steps.
+  /// that of the group's steps, `implementation` a candidate's name (candidates.h).
   CudaLaunch(Device* device, std::string name, std::vector<Step> steps, const Cost& cost = {},
-             std::vector<PassedValue> passed = {});
+             std::vector<PassedValue> passed = {}, std::string implementation = "own");
 
   size_t scratch_bytes() const override { return scratch_bytes_; }
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override;
   /// Sets the step's values and enqueues.
   void run(const StepParams& params) override;
   Cost cost() const override { return cost_; }
+  std::string implementation() const override { return implementation_; }
   /// Puts the kernels on a stream of the device. Throws Error(kDevice) naming the launch.
   void enqueue(kernels::Stream stream);
 
@@ -80,6 +81,7 @@ class CudaLaunch : public Launch {
   std::unique_ptr<Memory> memory_;  ///< counters and constants
   size_t scratch_bytes_ = 0;
   Cost cost_;
+  std::string implementation_;
 };
 
 /// The group's nodes as steps, fused where a kernel does several at once.

@@ -101,14 +101,20 @@ class Gpu : public Device {
   }
 
   void copy_to_device(std::byte* dst, const void* src, size_t bytes) override {
-    copy(dst, src, bytes, cudaMemcpyHostToDevice);
+    copy_and_wait(dst, src, bytes, cudaMemcpyHostToDevice);
   }
   void copy_to_host(void* dst, const std::byte* src, size_t bytes) override {
-    copy(dst, src, bytes, cudaMemcpyDeviceToHost);
+    copy_and_wait(dst, src, bytes, cudaMemcpyDeviceToHost);
   }
   void upload(std::byte* dst, const void* src, size_t bytes) override { uploader_.upload(dst, src, bytes); }
   std::unique_ptr<Download> download(const std::byte* src, size_t bytes) override {
     return downloader_.download(src, bytes);
+  }
+
+  void copy(std::byte* dst, const std::byte* src, size_t bytes) override {
+    if (bytes == 0) return;
+    check_call(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream_.get()), "cudaMemcpyAsync",
+               fmt::format("to copy {} bytes on the GPU", bytes));
   }
 
   kernels::Stream stream(int index) const override { return index == 0 ? stream_.get() : side_.get(); }
@@ -124,9 +130,10 @@ class Gpu : public Device {
   void synchronize() override {
     check_call(cudaStreamSynchronize(stream_.get()), "cudaStreamSynchronize", "to wait for the GPU");
   }
+  size_t cache_bytes() const override { return static_cast<size_t>(properties_.l2CacheSize); }
 
  private:
-  void copy(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind) {
+  void copy_and_wait(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return;
     check_call(cudaMemcpyAsync(dst, src, bytes, kind, stream_.get()), "cudaMemcpyAsync",
                fmt::format("to copy {} bytes", bytes));

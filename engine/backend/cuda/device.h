@@ -31,6 +31,8 @@ class Device {
   virtual void upload(std::byte* dst, const void* src, size_t bytes) = 0;
   /// A copy ordered after everything launched so far, to be waited for later.
   virtual std::unique_ptr<Download> download(const std::byte* src, size_t bytes) = 0;
+  /// Inside of the device's memory, on stream 0.
+  virtual void copy(std::byte* dst, const std::byte* src, size_t bytes) = 0;
   /// Stream `index` (below kStreams) of launches. Copies and everything outside of a program use stream 0; a
   /// program waits for it at its start and is waited for by it at its end.
   virtual kernels::Stream stream(int index) const = 0;
@@ -38,6 +40,8 @@ class Device {
   virtual const kernels::StepValues* step_values() const = 0;
   virtual void set_step(const StepParams& params) = 0;
   virtual void synchronize() = 0;
+  /// Of the L2 cache.
+  virtual size_t cache_bytes() const = 0;
 };
 
 /// Opens GPU `ordinal`. Throws Error(kDevice), in one line, when there is no driver, no GPU, or one older

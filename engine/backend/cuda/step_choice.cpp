@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -27,6 +29,14 @@ AutotuneCache::Header cache_header(const Device& device, const Libraries& librar
           {"cudnn", libraries.cudnn ? libraries.cudnn->version() : "none"}};
 }
 
+bool has_linear(const Graph& graph, const Group& group) {
+  return std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) {
+    const Op& op = graph.node(id).op;
+    return std::holds_alternative<Linear>(op) || std::holds_alternative<LinearBackwardData>(op) ||
+           std::holds_alternative<LinearBackwardFilter>(op);
+  });
+}
+
 }  // namespace
 
 StepChoice::StepChoice(Device* device, const BackendOptions& options) {
@@ -50,7 +60,10 @@ StepChoice::StepChoice(Device* device, const BackendOptions& options) {
 
 Candidate StepChoice::steps_of(const Graph& graph, const Group& group) {
   const bool may_choose = autotuner_ != nullptr || cudnn_ != nullptr;
-  if (!may_choose) return {"own", make_steps(graph, group, options_), {}};
+  if (!may_choose) {
+    const bool cublas = options_.cublas != nullptr && has_linear(graph, group);
+    return {cublas ? "cublas" : "own", make_steps(graph, group, options_), {}};
+  }
   const Libraries libraries{cudnn_.get(), autotuner_ ? cublas_.get() : nullptr};
   std::vector<Candidate> candidates = candidates_of(graph, group, options_, libraries);
   if (autotuner_) {

@@ -1,0 +1,172 @@
+#include "bench/results.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "engine/core/check.h"
+#include "engine/core/file.h"
+
+namespace residuum::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string text(const Json& json, const char* key) {
+  return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
+}
+
+Measurement with_spread(std::string key, const Json& statistics, bool more_is_better) {
+  return {std::move(key),
+          statistics.at("median").get<double>(),
+          statistics.at("p20").get<double>(),
+          statistics.at("p80").get<double>(),
+          more_is_better,
+          {}};
+}
+
+std::vector<Measurement> kernels(const Json& report) {
+  std::vector<Measurement> list;
+  for (const Json& row : report.at("rows")) {
+    const std::string key = fmt::format("{}, {}, {} by {}", text(row, "problem"), text(row, "precision"),
+                                        text(row, "operation"), text(row, "implementation"));
+    const std::string status = text(row, "status");
+    if (status == "measured") {
+      list.push_back(with_spread(key, row.at("replay_us"), false));
+    } else if (status != "unavailable") {
+      list.push_back({key, 0, 0, 0, false, fmt::format("{}: {}", status, text(row, "reason"))});
+    }
+  }
+  return list;
+}
+
+std::string step_key(const Json& row) {
+  return fmt::format("{}, batch {}, {}", text(row, "model"), text(row, "batch"), text(row, "precision"));
+}
+
+std::vector<Measurement> step(const Json& report) {
+  return {{fmt::format("{}, {}", step_key(report), text(report, "data")),
+           report.at("median_seconds").get<double>(),
+           report.at("p20_seconds").get<double>(),
+           report.at("p80_seconds").get<double>(),
+           false,
+           {}}};
+}
+
+std::vector<Measurement> data(const Json& report) {
+  std::vector<Measurement> list;
+  for (const Json& row : report.at("rows")) {
+    list.push_back(with_spread(
+        fmt::format("{}, {}, {} threads", text(row, "format"), text(row, "transform"), text(row, "threads")),
+        row.at("images_per_second"), true));
+  }
+  return list;
+}
+
+/// The spread of a side are its slowest and fastest round.
+Measurement side(std::string key, const Json& json) {
+  Measurement measurement{std::move(key), json.at("images_per_second").get<double>(), 0, 0, true, {}};
+  measurement.low = measurement.high = measurement.value;
+  for (const Json& run : json.at("runs")) {
+    measurement.low = std::min(measurement.low, run.at("images_per_second").get<double>());
+    measurement.high = std::max(measurement.high, run.at("images_per_second").get<double>());
+  }
+  return measurement;
+}
+
+std::vector<Measurement> peers(const Json& report) {
+  std::vector<Measurement> list;
+  for (const Json& row : report.at("rows")) {
+    list.push_back(side(step_key(row) + ", ours", row.at("ours")));
+    for (const Json& peer : row.at("peers")) {
+      list.push_back(side(fmt::format("{}, PyTorch {}", step_key(row), text(peer, "name")), peer));
+    }
+  }
+  return list;
+}
+
+Change change_of(const Measurement& before, const Measurement& after, double tolerance) {
+  Change change{after.key, 0, 0, false, after.failure};
+  if (!after.failure.empty()) {
+    change.regression = before.failure.empty();
+    return change;
+  }
+  if (!before.failure.empty()) {
+    change.speed = 1;
+    return change;
+  }
+  change.speed = after.more_is_better ? after.value / before.value : before.value / after.value;
+  change.noise = ((after.high - after.low) / after.value + (before.high - before.low) / before.value) / 2;
+  const bool apart = after.more_is_better ? after.high < before.low : after.low > before.high;
+  change.regression = apart && change.speed < 1 - tolerance;
+  return change;
+}
+
+}  // namespace
+
+std::vector<Measurement> measurements_of(const Json& report, const std::string& file) {
+  try {
+    const std::string kind = report.contains("kind") ? text(report, "kind") : "none";
+    if (kind == "kernels") return kernels(report);
+    if (kind == "step") return step(report);
+    if (kind == "data") return data(report);
+    if (kind == "peers") return peers(report);
+    fail(ErrorKind::kData, "{}: its kind is '{}', allowed are kernels, step, data and peers", file, kind);
+  } catch (const Json::exception& error) {
+    fail(ErrorKind::kData, "{}: not what a benchmark writes: {}", file, error.what());
+  }
+}
+
+Json read_report(const std::filesystem::path& file) {
+  constexpr uint64_t kLargest = uint64_t{256} << 20;
+  try {
+    return Json::parse(read_text_file(file, kLargest));
+  } catch (const Json::exception& error) {
+    fail(ErrorKind::kData, "{}: {}", file.string(), error.what());
+  }
+}
+
+bool ResultComparison::has_regression() const {
+  return std::any_of(changes.begin(), changes.end(), [](const Change& change) { return change.regression; });
+}
+
+ResultComparison compare_results(const std::vector<Measurement>& before,
+                                 const std::vector<Measurement>& after, double tolerance) {
+  std::map<std::string, const Measurement*> old, fresh;
+  for (const Measurement& m : before) old[m.key] = &m;
+  for (const Measurement& m : after) fresh[m.key] = &m;
+  ResultComparison comparison;
+  for (const Measurement& m : after) {
+    if (fresh[m.key] != &m) continue;  // the last one of a key counts
+    if (const auto found = old.find(m.key); found != old.end()) {
+      comparison.changes.push_back(change_of(*found->second, m, tolerance));
+    } else {
+      comparison.only_new.push_back(m.key);
+    }
+  }
+  for (const auto& [key, m] : old) {
+    if (!fresh.contains(key)) comparison.only_old.push_back(key);
+  }
+  std::stable_sort(comparison.changes.begin(), comparison.changes.end(),
+                   [](const Change& a, const Change& b) { return a.speed < b.speed; });
+  return comparison;
+}
+
+std::string to_text(const ResultComparison& comparison) {
+  std::string text = fmt::format("{:>8} {:>7}  \n", "new/old", "noise");
+  for (const Change& change : comparison.changes) {
+    const char* const mark = change.regression ? "  REGRESSION" : "";
+    text +=
+        change.failure.empty()
+            ? fmt::format("{:>8.3f} {:>6.1f}%  {}{}\n", change.speed, 100 * change.noise, change.key, mark)
+            : fmt::format("{:>8} {:>7}  {}: {}{}\n", "-", "-", change.key, change.failure, mark);
+  }
+  for (const std::string& key : comparison.only_old) text += fmt::format("only in the old file: {}\n", key);
+  for (const std::string& key : comparison.only_new) text += fmt::format("only in the new file: {}\n", key);
+  const auto slower = std::count_if(comparison.changes.begin(), comparison.changes.end(),
+                                    [](const Change& change) { return change.regression; });
+  return text + fmt::format("{} compared, {} regressions\n", comparison.changes.size(), slower);
+}
+
+}  // namespace residuum::bench

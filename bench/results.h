@@ -1,0 +1,55 @@
+// Results on disk: what the JSON of any benchmark here measured, the comparison of two such files, and their
+// tables for README. Invariant: a slower result counts as a regression only beyond the spread that was
+// measured in both.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace residuum::bench {
+
+/// One figure with its spread.
+struct Measurement {
+  std::string key;  ///< what was measured: the same in two files for the same thing
+  double value = 0, low = 0, high = 0;
+  bool more_is_better = false;  ///< images/s; else a time
+  std::string failure;          ///< not empty: no figure, and why
+};
+
+/// Reads "kind" kernels, step, data or peers. Throws Error(kData) naming the file for anything else.
+std::vector<Measurement> measurements_of(const nlohmann::ordered_json& report, const std::string& file);
+
+/// A JSON file; throws Error(kIo) or, for what is no JSON, Error(kData).
+nlohmann::ordered_json read_report(const std::filesystem::path& file);
+
+struct Change {
+  std::string key;
+  double speed = 1;  ///< new over old: below 1 is slower
+  double noise = 0;  ///< half the spread of both, relative
+  bool regression = false;
+  std::string failure;  ///< of the new one; then there is no speed
+};
+
+struct ResultComparison {
+  std::vector<Change> changes;  ///< the slowest first
+  std::vector<std::string> only_old, only_new;
+
+  bool has_regression() const;
+};
+
+/// A regression: the new spread lies wholly on the slow side of the old one, and the medians are more than
+/// `tolerance` apart; or what was measured fails now.
+ResultComparison compare_results(const std::vector<Measurement>& before,
+                                 const std::vector<Measurement>& after, double tolerance);
+std::string to_text(const ResultComparison& comparison);
+
+/// The Markdown table of a report, and below it where and when it was measured.
+std::string markdown_of(const nlohmann::ordered_json& report, const std::string& file);
+
+/// `text` with the table of DIRECTORY/FILE between each pair of lines "<!-- bench report: FILE -->" and
+/// "<!-- end -->". Throws Error(kData) for a beginning without an end.
+std::string with_tables(const std::string& text, const std::filesystem::path& directory);
+
+}  // namespace residuum::bench

@@ -1,0 +1,241 @@
+#include "tools/bench_page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <sstream>
+
+#include "bench/results.h"
+#include "engine/core/check.h"
+#include "tools/page/page.h"
+
+namespace residuum {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double number(const Json& json, const char* key) {
+  return json.at(key).get<double>();
+}
+std::string text(const Json& json, const char* key) {
+  return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
+}
+bool is_measured(const Json& row) {
+  return text(row, "status") == "measured";
+}
+
+Figure roofline_figure(const Json& report) {
+  const Json& ceilings = report.at("ceilings");
+  const double copy = number(ceilings, "copy_gbytes_per_second"),
+               product = number(ceilings, "product_tflops");
+  Roofline roofline;
+  roofline.bandwidths = {{fmt::format("copy {:.0f} GB/s", copy), copy * 1e9}};
+  roofline.peaks = {
+      {fmt::format("{} product {:.3g} TFLOP/s", text(ceilings, "product_type"), product), product * 1e12}};
+  std::map<std::string, Points> series;
+  for (const Json& row : report.at("rows")) {
+    if (!is_measured(row)) continue;
+    Points& points = series[text(row, "implementation")];
+    points.name = text(row, "implementation");
+    points.x.push_back(number(row, "flops") / number(row, "bytes"));
+    points.y.push_back(number(row, "tflops") * 1e12);
+    points.labels.push_back(text(row, "layer") + " " + text(row, "operation"));
+  }
+  for (auto& [name, points] : series) roofline.points.push_back(std::move(points));
+  return {"Roofline", roofline_chart(roofline),
+          "Each layer and direction, in replay; ceilings measured in the same run."};
+}
+
+/// Bars of one operation: the median of each layer by each implementation, with p20 and p80.
+Figure bars_figure(const Json& report, const std::string& operation) {
+  BarChart chart;
+  chart.category_name = "layer";
+  chart.value.name = "time (us)";
+  chart.horizontal = true;
+  std::vector<std::string> names;
+  std::map<std::string, std::map<std::string, const Json*>> rows;
+  for (const Json& row : report.at("rows")) {
+    if (text(row, "operation") != operation) continue;
+    if (!rows.contains(text(row, "layer"))) chart.categories.push_back(text(row, "layer"));
+    rows[text(row, "layer")][text(row, "implementation")] = &row;
+    if (std::find(names.begin(), names.end(), text(row, "implementation")) == names.end()) {
+      names.push_back(text(row, "implementation"));
+    }
+  }
+  constexpr double kGap = std::numeric_limits<double>::quiet_NaN();
+  for (const std::string& name : names) {
+    Bars bars{name, {}, {}, {}};
+    for (const std::string& layer : chart.categories) {
+      const auto found = rows[layer].find(name);
+      const bool measured = found != rows[layer].end() && is_measured(*found->second);
+      const auto value = [&](const char* key) {
+        return measured ? number(found->second->at("replay_us"), key) : kGap;
+      };
+      bars.values.push_back(value("median"));
+      bars.low.push_back(value("p20"));
+      bars.high.push_back(value("p80"));
+    }
+    chart.bars.push_back(std::move(bars));
+  }
+  return {operation, chart, "Median in replay, p20 to p80."};
+}
+
+std::vector<Cell> cells_of(const Json& row) {
+  const std::string problem = text(row, "problem");
+  std::vector<Cell> cells = {text(row, "layer"), text(row, "operation"), text(row, "implementation")};
+  if (!is_measured(row)) {
+    const bool wrong = text(row, "status") == "wrong" || text(row, "status") == "error";
+    cells.emplace_back(text(row, "status"), text(row, "reason"), wrong ? Mark::kBad : Mark::kNone);
+    cells.resize(12, Cell("-"));
+    cells.emplace_back(problem);
+    return cells;
+  }
+  const Json &replay = row.at("replay_us"), &cold = row.at("cold_us");
+  const auto spread = [](const Json& s) {
+    return Cell(fixed_text(number(s, "median"), 1),
+                fmt::format("p20 {:.1f}, p80 {:.1f}", number(s, "p20"), number(s, "p80")));
+  };
+  const auto percent = [&](const char* key) { return fmt::format("{:.0f} %", 100 * number(row, key)); };
+  cells.push_back(spread(replay));
+  cells.push_back(spread(cold));
+  cells.emplace_back(fixed_text(number(row, "tflops"), 3), percent("peak_share") + " of the product");
+  cells.emplace_back(fixed_text(number(row, "gbytes_per_second"), 1), percent("copy_share") + " of the copy");
+  cells.emplace_back(percent("roofline_share"));
+  cells.emplace_back(text(row, "bound"));
+  cells.emplace_back(row.at("peer").is_null()
+                         ? Cell("-")
+                         : Cell(fixed_text(number(row, "speed_up"), 2), "over " + text(row, "peer")));
+  cells.emplace_back(fmt::format("{:.1e}", number(row, "max_relative_error")),
+                     fmt::format("allowed {:.1e}", number(row, "allowed_error")), Mark::kGood);
+  cells.emplace_back(text(row, "rank"));
+  cells.emplace_back(problem);
+  return cells;
+}
+
+/// Images/s of each case: ours and the peers, from the slowest to the fastest round.
+Figure peers_figure(const Json& report) {
+  BarChart chart;
+  chart.category_name = "case";
+  chart.value.name = "images/s";
+  std::map<std::string, std::map<std::string, const Json*>> sides;
+  std::vector<std::string> names = {"Residuum"};
+  for (const Json& row : report.at("rows")) {
+    chart.categories.push_back(text(row, "model") + " " + text(row, "batch") + " " + text(row, "precision"));
+    auto& found = sides[chart.categories.back()];
+    found["Residuum"] = &row.at("ours");
+    for (const Json& peer : row.at("peers")) {
+      const std::string name = "PyTorch " + text(peer, "name");
+      found[name] = &peer;
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  for (const std::string& name : names) {
+    Bars bars{name, {}, {}, {}};
+    for (const std::string& category : chart.categories) {
+      const auto side = sides[category].find(name);
+      std::vector<double> speeds = {std::numeric_limits<double>::quiet_NaN()};
+      if (side != sides[category].end()) {
+        speeds.front() = number(*side->second, "images_per_second");
+        for (const Json& run : side->second->at("runs")) speeds.push_back(number(run, "images_per_second"));
+      }
+      bars.values.push_back(speeds.front());
+      bars.low.push_back(*std::min_element(speeds.begin(), speeds.end()));
+      bars.high.push_back(*std::max_element(speeds.begin(), speeds.end()));
+    }
+    chart.bars.push_back(std::move(bars));
+  }
+  return {"Images per second", chart,
+          "Median over the rounds; whiskers are the slowest and the fastest one."};
+}
+
+/// The cells of "| a | b |".
+std::vector<std::string> cells_of_line(const std::string& line) {
+  std::vector<std::string> cells;
+  for (size_t at = line.find('|'); at != std::string::npos;) {
+    const size_t next = line.find('|', at + 1);
+    if (next == std::string::npos) break;
+    const std::string cell = line.substr(at + 1, next - at - 1);
+    const size_t first = cell.find_first_not_of(' '), last = cell.find_last_not_of(' ');
+    cells.push_back(first == std::string::npos ? "" : cell.substr(first, last - first + 1));
+    at = next;
+  }
+  return cells;
+}
+
+/// README's table of a report.
+Table table_of(const Json& report, const std::string& file) {
+  std::istringstream lines(bench::markdown_of(report, file));
+  Table table{file, {}, {}, {}};
+  for (std::string line; std::getline(lines, line);) {
+    const std::vector<std::string> cells = cells_of_line(line);
+    if (cells.empty()) {
+      table.caption += line;
+    } else if (table.columns.empty()) {
+      table.columns = cells;
+    } else if (cells.front().find("---") == std::string::npos) {
+      table.rows.emplace_back(cells.begin(), cells.end());
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
+void write_results_page(const std::filesystem::path& directory, const std::filesystem::path& file) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.path().extension() == ".json") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  Page page("Benchmarks", directory.string());
+  size_t reports = 0;
+  for (const std::filesystem::path& path : paths) {
+    const Json report = bench::read_report(path);
+    const std::string kind = report.is_object() && report.contains("kind") ? text(report, "kind") : "";
+    if (kind != "kernels" && kind != "step" && kind != "data" && kind != "peers") continue;
+    ++reports;
+    page.section(path.filename().string());
+    if (kind == "kernels") page.figure(roofline_figure(report));
+    if (kind == "peers") page.figure(peers_figure(report));
+    page.table(table_of(report, path.filename().string()));
+  }
+  check(reports > 0, ErrorKind::kData, "{} holds no JSON of a benchmark", directory.string());
+  page.write(file);
+}
+
+void write_kernels_page(const Json& report, const std::filesystem::path& file) {
+  const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");
+  Page page("Kernel throughput", text(environment, "device") + ", " + text(environment, "date"));
+  std::vector<std::pair<std::string, std::string>> facts;
+  for (const char* key :
+       {"device", "commit", "version", "date", "system", "compiler", "command_line", "gpu"}) {
+    facts.emplace_back(key, text(environment, key));
+  }
+  for (const auto& [key, value] : ceilings.items())
+    facts.emplace_back("ceiling " + key, text(ceilings, key.c_str()));
+  page.facts(std::move(facts));
+  page.section("Roofline");
+  page.figure(roofline_figure(report));
+  page.section("Layers");
+  std::vector<std::string> operations;
+  for (const Json& row : report.at("rows")) {
+    const std::string operation = text(row, "operation");
+    if (std::find(operations.begin(), operations.end(), operation) == operations.end())
+      operations.push_back(operation);
+  }
+  for (const std::string& operation : operations) page.figure(bars_figure(report, operation));
+  page.section("Rows");
+  Table table{
+      "Rows",
+      {"layer", "operation", "by", "replay (us)", "cold (us)", "TFLOP/s", "GB/s", "of roofline", "bound",
+       "speed-up", "error", "rank", "problem"},
+      {},
+      "Times are medians. The error is that of a sample of elements against the definition in double."};
+  for (const Json& row : report.at("rows")) table.rows.push_back(cells_of(row));
+  page.table(std::move(table));
+  page.write(file);
+}
+
+}  // namespace residuum

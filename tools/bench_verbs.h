@@ -1,0 +1,37 @@
+// The subcommands of residuum bench, and what they share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "bench/harness.h"
+#include "tools/verbs.h"
+
+namespace residuum {
+
+Verb bench_kernels_verb(CLI::App& bench);
+Verb bench_step_verb(CLI::App& bench);
+Verb bench_data_verb(CLI::App& bench);
+Verb bench_compare_verb(CLI::App& bench);
+Verb bench_report_verb(CLI::App& bench);
+
+/// bench kernels --static.
+struct StaticArguments {
+  std::string binary = "/proc/self/exe", cuobjdump;
+  bool asked = false, check = false;
+};
+void add_static_options(CLI::App& command, StaticArguments& arguments);
+/// `json`: a file for the report, or empty.
+int report_machine_code(const StaticArguments& arguments, const std::string& json);
+
+/// --samples and --warm-up.
+void add_sampling_options(CLI::App& command, bench::Sampling& sampling);
+
+/// environment_of a device and, when that is a GPU, what nvidia-smi says of its clocks and limits.
+nlohmann::ordered_json bench_environment(const Backend& backend);
+
+/// Writes a report: to a file, or for "-" to the standard output; nothing for an empty name.
+void write_report(const std::string& file, const nlohmann::ordered_json& report);
+
+}  // namespace residuum
