@@ -12,7 +12,7 @@ namespace {
 bool every_block_has_gates(const Graph& graph) {
   if (graph.blocks.empty()) return false;
   for (size_t block = 0; block < graph.blocks.size(); ++block) {
-    if (find_gates(graph, static_cast<int>(block)).empty()) return false;
+    if (!find_gates(graph, static_cast<int>(block))) return false;
   }
   return true;
 }
@@ -38,7 +38,7 @@ std::vector<LesionTarget> block_targets(const Graph& graph, LesionKind kind) {
     const Block& block = graph.blocks[i];
     const auto index = static_cast<int>(i);
     const bool changes = graph.desc(block.input) != graph.desc(block.output);
-    if (kind == LesionKind::kGates && !find_gates(graph, index).empty()) {
+    if (kind == LesionKind::kGates && find_gates(graph, index)) {
       targets.push_back({block.name, changes, [index](Graph g) { return close_gates(std::move(g), index); }});
     }
     if (kind == LesionKind::kBlocks && can_delete(graph, index)) {
@@ -85,8 +85,13 @@ std::string to_string(LesionKind kind) {
 
 LesionKind natural_lesion(const Graph& graph) {
   if (every_block_has_gates(graph)) return LesionKind::kGates;
-  const bool shortcuts = !graph.blocks.empty() && find_joins(graph).size() == graph.blocks.size();
-  return shortcuts ? LesionKind::kBlocks : LesionKind::kLayers;
+  for (size_t block = 0; block < graph.blocks.size(); ++block) {
+    const Block& b = graph.blocks[block];
+    const bool passes_on =
+        find_join(graph, static_cast<int>(block)) || graph.desc(b.input) != graph.desc(b.output);
+    if (!passes_on || !can_delete(graph, static_cast<int>(block))) return LesionKind::kLayers;
+  }
+  return graph.blocks.empty() ? LesionKind::kLayers : LesionKind::kBlocks;
 }
 
 std::vector<LesionTarget> lesion_targets(const Graph& graph, LesionKind kind, const std::string& model) {

@@ -26,7 +26,8 @@ struct LesionTarget {
   std::function<Graph(Graph)> operation;
 };
 
-/// Gates where every block has one, else blocks where every block has a shortcut, else layers.
+/// Gates where every block has one, else blocks where every block has a shortcut or appends channels, else
+/// layers.
 LesionKind natural_lesion(const Graph& graph);
 
 /// What can be taken away of a net. Layers whose shapes differ are left out. Throws Error(kConfig) naming

@@ -85,11 +85,12 @@ PathCount count_paths(const Graph& graph) {
   PathCount count;
   count.modules = static_cast<int64_t>(find_joins(graph).size());
   count.by_modules = binomials(count.modules);
-  for (const BigCount& paths : count.by_modules) count.paths += paths;
   count.mean_modules = static_cast<double>(count.modules) / 2;
   find_span(count, kSpan);
   count.by_layers = ways_through(graph);
   for (const BigCount& ways : count.by_layers) count.ways += ways;
+  if (count.modules == 0) count.by_modules = {count.ways};
+  for (const BigCount& paths : count.by_modules) count.paths += paths;
   return count;
 }
 

@@ -10,8 +10,8 @@
 namespace residuum {
 
 struct PathCount {
-  int64_t modules = 0;               ///< blocks with a join
-  BigCount paths;                    ///< 2^modules: through branch or shortcut of each
+  int64_t modules = 0;  ///< blocks with a join
+  BigCount paths;       ///< 2^modules: through branch or shortcut of each; without modules: all ways
   std::vector<BigCount> by_modules;  ///< [k]: paths through k branches, C(modules, k)
   double mean_modules = 0;
   int64_t low = 0, high = 0;  ///< the shortest span around the mean that holds at least 98 % of the paths

@@ -129,17 +129,20 @@ std::vector<Layer> find_layers(const Graph& graph) {
   return layers;
 }
 
-std::vector<ValueId> find_gates(const Graph& graph, int block) {
-  std::vector<ValueId> gates;
+std::optional<Gates> find_gates(const Graph& graph, int block) {
+  Gates gates;
   for (const Node& node : graph.nodes) {
     const auto* activation = std::get_if<Activation>(&node.op);
     if (node.block != block || activation == nullptr || activation->kind != ActivationKind::kSigmoid)
       continue;
-    const bool multiplies = std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& reader) {
-      return std::holds_alternative<Multiply>(reader.op) &&
-             std::find(reader.inputs.begin(), reader.inputs.end(), node.outputs[0]) != reader.inputs.end();
-    });
-    if (multiplies) gates.push_back(node.outputs[0]);
+    if (node.name.ends_with(".transform")) gates.transform = node.outputs[0];
+    if (node.name.ends_with(".carry")) gates.carry = node.outputs[0];
+  }
+  const std::optional<Join> join = find_join(graph, block);
+  if (!gates.transform || !join) return std::nullopt;
+  for (const ValueId term : graph.node(join->node).inputs) {
+    const NodeId producer = graph.value(term).producer;
+    if (producer == kNone || !std::holds_alternative<Multiply>(graph.node(producer).op)) return std::nullopt;
   }
   return gates;
 }

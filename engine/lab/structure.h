@@ -44,8 +44,13 @@ struct Layer {
 /// Every layer with learned weights, in execution order.
 std::vector<Layer> find_layers(const Graph& graph);
 
-/// The gates of a block: values of sigmoids that a Multiply of the block reads directly.
-std::vector<ValueId> find_gates(const Graph& graph, int block);
+/// The gates of a block, by the names that models give them: sigmoids BLOCK.transform (T) and, where it is
+/// not 1 - T, BLOCK.carry.
+struct Gates {
+  std::optional<ValueId> transform, carry;
+};
+/// Nothing unless y = H T + x C: the block ends in a sum of two products.
+std::optional<Gates> find_gates(const Graph& graph, int block);
 
 /// Index of the block of that name; throws Error(kConfig) naming the nearest ones.
 int block_index(const Graph& graph, const std::string& name);

@@ -1,7 +1,6 @@
 #include "engine/lab/surgery.h"
 
 #include <algorithm>
-#include <set>
 
 #include "engine/core/check.h"
 #include "engine/graph/passes.h"
@@ -33,6 +32,34 @@ bool equal_nodes(const Graph& graph, const Node& a, const Node& b) {
                     [&](ValueId x, ValueId y) { return persistent(x) == persistent(y); });
 }
 
+/// Every reader of `value` reads factors 0 * value + constant instead.
+Graph replace_by_constant(Graph graph, ValueId value, float constant) {
+  const NodeId producer = graph.value(value).producer;
+  const Node source = graph.node(producer);
+  const ValueId fixed =
+      graph.add_node(source.name + ".fixed", Scale{0, constant}, {value}, Phase::kForward, source.block)[0];
+  std::vector<Node> nodes = std::move(graph.nodes);
+  Node scale = std::move(nodes.back());
+  nodes.pop_back();
+  for (Node& node : nodes) std::replace(node.inputs.begin(), node.inputs.end(), value, fixed);
+  nodes.insert(nodes.begin() + producer + 1, std::move(scale));
+  graph.set_nodes(std::move(nodes));
+  return graph;
+}
+
+/// The new channels of a densely connected block, which it appends to its input; nothing for another block.
+std::vector<ValueId> appended_channels(const Graph& graph, const Block& block) {
+  const NodeId producer = graph.value(block.output).producer;
+  if (producer == kNone || !std::holds_alternative<Concat>(graph.node(producer).op)) return {};
+  const std::vector<ValueId>& parts = graph.node(producer).inputs;
+  if (std::find(parts.begin(), parts.end(), block.input) == parts.end()) return {};
+  std::vector<ValueId> appended;
+  for (const ValueId part : parts) {
+    if (part != block.input) appended.push_back(part);
+  }
+  return appended;
+}
+
 }  // namespace
 
 Graph replace_value(Graph graph, ValueId from, ValueId to) {
@@ -50,13 +77,16 @@ Graph replace_value(Graph graph, ValueId from, ValueId to) {
 }
 
 bool can_delete(const Graph& graph, int block) {
-  return keeps_shape(graph, block) || find_join(graph, block).has_value();
+  return keeps_shape(graph, block) || find_join(graph, block).has_value() ||
+         !appended_channels(graph, block_of(graph, block)).empty();
 }
 
 Graph delete_block(Graph graph, int block) {
   const Block removed = block_of(graph, block);
   if (keeps_shape(graph, block)) {
     graph = replace_value(std::move(graph), removed.output, removed.input);
+  } else if (const std::vector<ValueId> added = appended_channels(graph, removed); !added.empty()) {
+    for (const ValueId part : added) graph = replace_by_constant(std::move(graph), part, 0);
   } else {
     const std::optional<Join> join = find_join(graph, block);
     check(join.has_value(), ErrorKind::kConfig,
@@ -107,32 +137,22 @@ Graph swap_blocks(Graph graph, int a, int b) {
 }
 
 Graph close_gates(Graph graph, int block) {
-  const std::vector<ValueId> gates = find_gates(graph, block);
-  check(!gates.empty(), ErrorKind::kConfig, "block {} has no gate to close: it is no highway block",
+  const std::optional<Gates> gates = find_gates(graph, block);
+  check(gates.has_value(), ErrorKind::kConfig, "block {} has no gate to close: it is no highway block",
         block_of(graph, block).name);
-  for (const ValueId gate : gates) {
-    const NodeId producer = graph.value(gate).producer;
-    const std::string name = graph.node(producer).name + ".closed";
-    const ValueId closed = graph.add_node(name, Scale{0, 0}, {gate}, Phase::kForward, block)[0];
-    std::vector<Node> nodes = std::move(graph.nodes);
-    Node zero = std::move(nodes.back());
-    nodes.pop_back();
-    for (Node& node : nodes) std::replace(node.inputs.begin(), node.inputs.end(), gate, closed);
-    nodes.insert(nodes.begin() + producer + 1, std::move(zero));
-    graph.set_nodes(std::move(nodes));
-  }
+  graph = replace_by_constant(std::move(graph), *gates->transform, 0);
+  if (gates->carry) graph = replace_by_constant(std::move(graph), *gates->carry, 1);
   graph.validate("close_gates");
   return graph;
 }
 
 Graph with_activation(Graph graph, ActivationKind kind) {
-  std::set<ValueId> gates;
-  for (size_t block = 0; block < graph.blocks.size(); ++block) {
-    for (const ValueId gate : find_gates(graph, static_cast<int>(block))) gates.insert(gate);
-  }
+  const auto is_gate = [](const Node& node) {
+    return node.name.ends_with(".transform") || node.name.ends_with(".carry");
+  };
   for (Node& node : graph.nodes) {
     auto* activation = std::get_if<Activation>(&node.op);
-    if (activation != nullptr && !gates.contains(node.outputs[0])) activation->kind = kind;
+    if (activation != nullptr && !is_gate(node)) activation->kind = kind;
   }
   return graph;
 }

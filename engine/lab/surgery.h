@@ -17,8 +17,9 @@ namespace residuum {
 Graph replace_value(Graph graph, ValueId from, ValueId to);
 
 /// Deletes a block (Veit 2016): its output is its input, bit for bit. Where the shapes differ (a
-/// down-sampling block) its branch is deleted and the shortcut stays. Throws Error(kConfig) naming the block
-/// where neither can be: a down-sampling block of a plain net.
+/// down-sampling block) its branch is deleted and the shortcut stays; of a densely connected block the
+/// channels it appends are zeros. Throws Error(kConfig) naming the block where neither can be: a
+/// down-sampling block of a plain net.
 Graph delete_block(Graph graph, int block);
 Graph delete_blocks(Graph graph, std::span<const int> blocks);
 /// Whether delete_block can.
@@ -35,7 +36,7 @@ bool equal_blocks(const Graph& graph, int a, int b);
 /// other's place. Throws Error(kConfig) naming blocks that are not equal. Twice gives the graph back.
 Graph swap_blocks(Graph graph, int a, int b);
 
-/// Forces the gates of a highway block shut: every gate value is exactly 0, so that y = H T + x (1 - T) is x.
+/// Forces the gate of a highway block shut: T is exactly 0 and the carry gate 1, so that y = H T + x C is x.
 /// Throws Error(kConfig) naming a block without gates.
 Graph close_gates(Graph graph, int block);
 
