@@ -50,6 +50,7 @@ const std::vector<Rule> kRules = {
       "engine/backend/", "engine/graph/", "engine/core/", "kernels/shapes.h", "kernels/philox.h"}},
     {"engine/lab/", {"engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"models/", {"models/", "engine/", "kernels/shapes.h", "kernels/philox.h"}},
+    {"tools/page/", {"tools/page/", "engine/core/"}},
     {"tools/", {"tools/", "models/", "engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"tests/", {"tests/", "bench/", "tools/", "models/", "engine/", "kernels/"}},
     {"bench/", {"tests/", "bench/", "tools/", "models/", "engine/", "kernels/"}},
