@@ -105,8 +105,9 @@ ValueId GraphBuilder::linear(std::string_view name, ValueId src, int64_t out_fea
   const int64_t in_features = shape(src).elements() / shape(src)[0];
   const Init uniform{Init::Kind::kUniform, 1.0 / std::sqrt(static_cast<double>(in_features))};
   const std::string full = scope_ + std::string(name);
+  const Init start = options.weight_std > 0 ? Init{Init::Kind::kNormal, options.weight_std} : uniform;
   const ValueId weight = graph_.add_persistent(full + ".weight", {DType::kF32, {out_features, in_features}},
-                                               ValueKind::kParameter, uniform);
+                                               ValueKind::kParameter, start);
   ValueId dst = append(name, Linear{out_features, options.logits ? DType::kF32 : activation_}, {src, weight});
   if (options.bias) {
     const Init init = options.constant_bias ? Init{Init::Kind::kConstant, options.bias_init} : uniform;

@@ -59,6 +59,7 @@ class GraphBuilder {
     double bias_init = 0;        ///< used when constant_bias
     bool constant_bias = false;  ///< else U(+-1/sqrt(fan_in)) as torch's nn.Linear
     bool logits = false;         ///< f32 result whatever the activation type
+    double weight_std = 0;       ///< above 0: normal weights of that deviation, not uniform ones
   };
   /// Fully connected `name`.weight U(+-1/sqrt(fan_in)) and `name`.bias.
   ValueId linear(std::string_view name, ValueId src, int64_t out_features, LinearOptions options);
