@@ -18,6 +18,7 @@ Verb summary_verb(CLI::App& program);
 Verb plan_verb(CLI::App& program);
 Verb data_verb(CLI::App& program);
 Verb bench_verb(CLI::App& program);
+Verb lab_verb(CLI::App& program);
 Verb version_verb(CLI::App& program);
 
 }  // namespace residuum

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "engine/core/check.h"
+#include "engine/core/csv.h"
 
 namespace residuum {
 namespace {
@@ -46,17 +47,6 @@ int for_each_line(const std::filesystem::path& path, Visit visit) {
     begin = end + 1;
   }
   return damaged;
-}
-
-// A name as a CSV field (RFC 4180).
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"') quoted.push_back('"');
-    quoted.push_back(c);
-  }
-  return quoted + "\"";
 }
 
 std::string csv_header(const std::vector<std::string>& columns) {

@@ -1,0 +1,142 @@
+// residuum lab paths: how many paths a net has, how long they are, and how much gradient each length carries.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "engine/core/check.h"
+#include "engine/lab/lesion.h"
+#include "engine/lab/path_gradients.h"
+#include "models/recipe_model.h"
+#include "models/zoo.h"
+#include "tools/exit_codes.h"
+#include "tools/lab.h"
+
+namespace residuum {
+namespace {
+
+struct PathsArguments {
+  LabArguments lab;
+  PathOptions options;
+  bool count_only = false;
+};
+
+nlohmann::ordered_json texts(const std::vector<BigCount>& counts) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const BigCount& count : counts) list.push_back(count.to_string());
+  return list;
+}
+
+/// Counts as decimal texts: numbers of JSON are not exact above 2^53.
+nlohmann::ordered_json to_json(const PathCount& count) {
+  return {{"modules", count.modules},
+          {"paths", count.paths.to_string()},
+          {"paths_by_modules", texts(count.by_modules)},
+          {"mean_modules", count.mean_modules},
+          {"span", {count.low, count.high}},
+          {"share_in_span", count.share_in_span},
+          {"ways", count.ways.to_string()},
+          {"ways_by_layers", texts(count.by_layers)}};
+}
+
+std::string to_text(const std::string& model, const PathCount& count) {
+  std::string text = fmt::format("{}: {} modules, {} paths", model, count.modules, count.paths.to_string());
+  text += fmt::format("\nlengths in modules: mean {:g}, {:.2f} % of the paths in {} to {}\n",
+                      count.mean_modules, 100 * count.share_in_span, count.low, count.high);
+  text += fmt::format("ways from images to logits: {}, with {} to {} weight layers\n", count.ways.to_string(),
+                      std::find_if(count.by_layers.begin(), count.by_layers.end(),
+                                   [](const BigCount& ways) { return !ways.is_zero(); }) -
+                          count.by_layers.begin(),
+                      count.by_layers.size() - 1);
+  return text;
+}
+
+nlohmann::ordered_json to_json(nlohmann::ordered_json json, const PathReport& report) {
+  json["count"] = to_json(report.count);
+  json["whole_norm"] = report.whole_norm;
+  json["lengths"] = nlohmann::ordered_json::array();
+  for (const PathReport::Length& length : report.lengths) {
+    json["lengths"].push_back({{"modules", length.modules},
+                               {"mean_norm", length.mean_norm},
+                               {"std_norm", length.std_norm},
+                               {"share", length.share}});
+  }
+  json["factor_per_module"] = report.factor_per_module;
+  json["effective"] = {report.effective_low, report.effective_high};
+  json["share_of_paths"] = report.share_of_paths;
+  return json;
+}
+
+std::string to_text(const std::string& model, const PathReport& report) {
+  std::string text = to_text(model, report.count);
+  text += "modules  gradient of a path  share of all gradient\n";
+  for (const PathReport::Length& length : report.lengths) {
+    text +=
+        fmt::format("{:>7}  {:>18.4e}  {:>19.4f} %\n", length.modules, length.mean_norm, 100 * length.share);
+  }
+  text += fmt::format(
+      "a path's gradient changes by a factor of {:.3f} per module\n"
+      "95 % of the gradient comes from {} to {} modules: {:.4f} % of the paths\n",
+      report.factor_per_module, report.effective_low, report.effective_high, 100 * report.share_of_paths);
+  return text;
+}
+
+/// Needs neither data nor weights: the graph of the model at the size it was published for.
+int run_count(const PathsArguments& arguments) {
+  const Recipe recipe = find_model_source(arguments.lab.source, WeightsNeed::kOptional).recipe;
+  const ModelDefaults defaults = model_defaults(recipe.model.name);
+  const int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : defaults.classes;
+  const int64_t channels = recipe.data.mean.size() == 1 ? 1 : 3;
+  const ImageShape image{static_cast<int>(defaults.image_size), static_cast<int>(defaults.image_size),
+                         static_cast<int>(channels)};
+  const PathCount count = count_paths(structure_graph(model_builder(recipe), image, classes));
+  nlohmann::ordered_json json = {
+      {"analysis", "paths"}, {"model", recipe.model.name}, {"count", to_json(count)}};
+  finish_analysis(arguments.lab, "paths", json, to_text(recipe.model.name, count));
+  return kExitOk;
+}
+
+int run_paths(PathsArguments& arguments) {
+  if (arguments.count_only) return run_count(arguments);
+  const LabSession session(arguments.lab, WeightsNeed::kOptional);
+  arguments.options.seed = arguments.lab.seed;
+  arguments.options.progress = lab_progress;
+  const PathReport report = sample_paths(session.subject(), arguments.options);
+  finish_analysis(arguments.lab, "paths", to_json(session.head("paths"), report),
+                  to_text(session.subject().model, report));
+  return kExitOk;
+}
+
+}  // namespace
+
+Verb lab_paths_verb(CLI::App& lab) {
+  CLI::App* command =
+      lab.add_subcommand("paths", "Number and length of paths, and the gradient each length carries");
+  const auto arguments = std::make_shared<PathsArguments>();
+  add_lab_options(*command, arguments->lab);
+  command->add_flag("--count-only", arguments->count_only,
+                    "Exact numbers from the graph; no data, no weights");
+  command->add_option("--samples", arguments->options.samples, "Random paths of each length, for each batch")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--batch", arguments->options.batch, "Images in a batch")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--batches", arguments->options.batches, "Batches")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--lengths", arguments->options.lengths,
+                   "Only paths through this many modules; default: all")
+      ->delimiter(',')
+      ->type_name("K,...");
+  command->footer(
+      "Without --run or --weights the net is as it is initialised. Batch norms use the batch's "
+      "statistics.\n\n"
+      "Examples:\n"
+      "  residuum lab paths --model cifar_resnet110 --count-only --json\n"
+      "  residuum lab paths --run runs/a --samples 20 --out lab/a\n"
+      "  residuum lab paths --model cifar_resnet20 --data cifar10 --lengths 0,3,6,9");
+  return {command, [arguments] { return run_paths(*arguments); }};
+}
+
+}  // namespace residuum
