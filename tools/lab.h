@@ -17,6 +17,9 @@ namespace residuum {
 Verb lab_lesion_verb(CLI::App& lab);
 Verb lab_shuffle_verb(CLI::App& lab);
 Verb lab_paths_verb(CLI::App& lab);
+Verb lab_degradation_verb(CLI::App& lab);
+Verb lab_shortcuts_verb(CLI::App& lab);
+Verb lab_placements_verb(CLI::App& lab);
 
 struct LabArguments {
   ModelSourceArguments source;
