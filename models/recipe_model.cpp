@@ -41,7 +41,9 @@ std::optional<double> optional_value(const std::vector<double>& values) {
   return values.empty() ? std::nullopt : std::optional(values.front());
 }
 
-void copy_choices(const ModelRecipe& model, ModelOptions& options) {
+}  // namespace
+
+void apply_choices(const ModelRecipe& model, ModelOptions& options) {
   options.zero_init_gamma = model.zero_init_gamma;
   options.v1 = model.v1;
   options.block = block_kind(model.block);
@@ -63,8 +65,6 @@ void copy_choices(const ModelRecipe& model, ModelOptions& options) {
   options.init_scale = model.init_scale;
 }
 
-}  // namespace
-
 ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
   check(request.image.height == request.image.width, ErrorKind::kConfig,
         "model {} needs square images, found {}", recipe.model.name, to_string(request.image));
@@ -79,7 +79,7 @@ ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
   options.std.assign(recipe.data.std.begin(), recipe.data.std.end());
   if (request.mode == Mode::kTrain)
     options.label_smoothing = static_cast<float>(recipe.train.label_smoothing);
-  copy_choices(recipe.model, options);
+  apply_choices(recipe.model, options);
   return options;
 }
 

@@ -77,7 +77,7 @@ ComparisonBudget chosen_budget(const ComparisonKind& kind, const CompareArgument
   if (!kind.several_depths) budget.degradation_depths = {budget.table_depth};
   if (!arguments.depths.empty()) budget.degradation_depths = arguments.depths;
   check(kind.several_depths || budget.degradation_depths.size() == 1, ErrorKind::kUsage,
-        "lab {}: --depths has {} values, allowed is one", kind.name, budget.degradation_depths.size());
+        "lab {}: --depth has {} values, allowed is one", kind.name, budget.degradation_depths.size());
   return budget;
 }
 
