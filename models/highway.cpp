@@ -40,8 +40,7 @@ ValueId enter(GraphBuilder& builder, const HighwayNet& net, size_t stage, ValueI
   const HighwayStage& s = net.stages[stage];
   if (net.zeros && stage > 0) return builder.shortcut_a(src, 2, s.width, ZeroChannels::kBothSides);
   if (s.kernel == 0) return src;
-  const ValueId x =
-      builder.conv(fmt::format("conv{}", stage + 1), src, s.width, s.kernel, {.pad = s.pad, .bias = true});
+  const ValueId x = kaiming_conv(builder, fmt::format("conv{}", stage + 1), src, s.width, s.kernel, s.pad);
   return layer_function(builder, net.style.function, x);
 }
 
@@ -57,7 +56,7 @@ ValueId convolutional(GraphBuilder& builder, const HighwayNet& net, ValueId imag
     x = drop(builder, x, stage.dropout);
   }
   if (net.head > 0) {
-    x = layer_function(builder, net.style.function, builder.conv("head", x, net.head, 1, {.bias = true}));
+    x = layer_function(builder, net.style.function, kaiming_conv(builder, "head", x, net.head, 1, 0));
     x = builder.global_avg_pool(x);
   }
   return builder.linear("fc", drop(builder, x, net.dropout_out), classes, {.logits = true});

@@ -34,7 +34,7 @@ ValueId highway_conv(GraphBuilder& builder, const std::string& name, const Highw
                      int64_t kernel, ValueId src) {
   const int64_t channels = builder.shape(src)[3];
   return highway_layer(builder, name, style, src, [&](const char* part, double bias) {
-    return builder.conv(part, src, channels, kernel, {.pad = kernel / 2, .bias = true, .bias_init = bias});
+    return kaiming_conv(builder, part, src, channels, kernel, kernel / 2, bias);
   });
 }
 
@@ -44,6 +44,18 @@ ValueId highway_linear(GraphBuilder& builder, const std::string& name, const Hig
   return highway_layer(builder, name, style, src, [&](const char* part, double bias) {
     return kaiming_linear(builder, part, src, width, bias);
   });
+}
+
+ValueId kaiming_conv(GraphBuilder& builder, const std::string& name, ValueId src, int64_t out_channels,
+                     int64_t kernel, int64_t pad, double bias) {
+  const ValueId dst =
+      builder.conv(name, src, out_channels, kernel, {.pad = pad, .bias = true, .bias_init = bias});
+  Graph& graph = builder.graph();
+  const auto producer = [&](ValueId id) -> const Node& { return graph.node(graph.value(id).producer); };
+  const ValueId weight = producer(producer(dst).inputs[0]).inputs[1];
+  const double fan_in = static_cast<double>(graph.desc(weight).elements() / out_channels);
+  graph.inits.at(weight).value = std::sqrt(2.0 / fan_in);
+  return dst;
 }
 
 ValueId kaiming_linear(GraphBuilder& builder, const std::string& name, ValueId src, int64_t out_features,

@@ -185,24 +185,31 @@ TEST(Variants, HalfAShortcutHalvesAtEveryBlockForwardAndBackward) {
   }
 }
 
+/// Gates at exactly 0 and 1, which no finite score of a sigmoid promises.
+Graph with_shut_gates(Graph graph) {
+  for (Node& node : graph.nodes) {
+    if (node.name.ends_with(".transform")) node.op = Scale{0, 0};
+    if (node.name.ends_with(".carry")) node.op = Scale{0, 1};
+  }
+  return graph;
+}
+
 TEST(Variants, AShutGateCopiesItsInput) {
-  const std::map<std::string, double> shut = {{".t.weight", 0},    {".t.bias", -1000},  //
-                                              {".c.weight", 0},    {".c.bias", 1000},   //
-                                              {".gate.weight", 0}, {".gate.bias", -1000}};
   const std::vector<Size> nets = {{"mnist_highway4_16", 0},
                                   {"mnist_highway4_16", 0, {"model.carry=own"}},
                                   {"cifar_highway11", 0},
                                   {"cifar_resnet8", 0, {"model.gate=exclusive"}}};
   for (const Size& net : nets) {
-    const NetRun run(variant(net.name, net.overrides), shut);
+    const NetRun run(with_shut_gates(variant(net.name, net.overrides)));
+    int copies = 0;
     for (const Block& block : run.graph().blocks) {
-      const Tensor transform = run.read(block.name + ".transform"), carry = run.read(block.name + ".carry");
-      EXPECT_FALSE(any(transform)) << net.name;
-      EXPECT_EQ(carry.data, std::vector<double>(carry.data.size(), 1.0)) << net.name;
+      EXPECT_FALSE(any(run.read(block.name + ".transform"))) << net.name;
       if (run.graph().desc(block.input) != run.graph().desc(block.output)) continue;  // it widens
       EXPECT_TRUE(any(run.read(block.input)));
       EXPECT_EQ(run.read(block.output).data, run.read(block.input).data) << net.name << " " << block.name;
+      ++copies;
     }
+    EXPECT_GE(copies, 1);
   }
 }
 

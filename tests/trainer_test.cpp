@@ -53,7 +53,7 @@ TEST_F(TrainerTest, EveryFamilyAndVariantLearns) {
       {"model.placement=relu_preactivation", "model.shortcut=C"},
       {"model.batch_norm=false", "model.activation=tanh"},
       {"model.name=cifar_plain8", "model.activation=crelu"},
-      {"model.name=cifar_highway11", "model.dropout=[0]", "optimizer.momentum=0.5"},
+      {"model.name=cifar_highway11", "model.dropout=[0]"},
       {"model.name=mnist_highway4_24", "model.carry=own"},
       {"model.name=mnist_plain4_24"},
       {"model.name=cifar_densenet10_4"},

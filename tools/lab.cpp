@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -10,9 +11,12 @@
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/train/training_setup.h"
+#include "engine/train/units.h"
 #include "engine/train/weights.h"
 #include "models/recipe_model.h"
+#include "tools/build_info.h"
 #include "tools/data_source.h"
+#include "tools/environment.h"
 #include "tools/exit_codes.h"
 #include "tools/output.h"
 
@@ -47,7 +51,17 @@ void add_lab_options(CLI::App& command, LabArguments& arguments) {
   command.add_flag("--json", arguments.json, "For programs");
 }
 
-LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
+void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches) {
+  command.add_option("--batch", batch, "Images in a batch")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_option("--batches", batches, "Batches looked at")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+LabSession::LabSession(const LabArguments& arguments, WeightsNeed need,
+                       const std::function<Graph(Graph)>& operation)
     : source_(find_model_source(arguments.source, need)), split_(arguments.split) {
   Recipe& recipe = source_.recipe;
   data_ = open_data(arguments, recipe);
@@ -58,7 +72,9 @@ LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
   subject_ = std::make_unique<Subject>(
       Subject{recipe.model.name, model_builder(recipe), recipe, *data_, *backend_, *state_});
   const SampleBatches one = sample_batches(*subject_, 1, 1, arguments.seed);
-  state_->add(forward_graph(*subject_, Mode::kTrain, one), static_cast<uint64_t>(recipe.train.seed));
+  Graph graph = forward_graph(*subject_, Mode::kTrain, one);
+  if (operation) graph = operation(std::move(graph));
+  state_->add(graph, static_cast<uint64_t>(recipe.train.seed));
   if (!source_.weights.empty()) import_weights(*state_, SafetensorsFile::read(source_.weights));
 }
 
@@ -74,20 +90,65 @@ nlohmann::ordered_json LabSession::head(const std::string& analysis) const {
   return json;
 }
 
+Page LabSession::page(const std::string& title) const {
+  const Recipe& recipe = source_.recipe;
+  Page page(title, recipe.model.name);
+  page.facts({{"model", recipe.model.name},
+              {"weights", has_weights() ? source_.weights.string() : "as initialised"},
+              {"data",
+               fmt::format("{} split of {}, {} images", split_, recipe.data.path, count_text(data_->size()))},
+              {"device", device_},
+              {"program", fmt::format("residuum {}, commit {}", kVersion, kCommit)},
+              {"date", utc_time("%Y-%m-%d %H:%M UTC")}});
+  return page;
+}
+
 void lab_progress(const std::string& text) {
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
-void finish_analysis(const LabArguments& arguments, const std::string& analysis,
-                     const nlohmann::ordered_json& json, const std::string& text) {
+std::string to_text(const Table& table) {
+  const auto text_of = [](const Cell& cell) {
+    return cell.note.empty() ? cell.text : fmt::format("{} ({})", cell.text, cell.note);
+  };
+  std::vector<size_t> widths;
+  for (size_t c = 0; c < table.columns.size(); ++c) {
+    widths.push_back(table.columns[c].size());
+    for (const std::vector<Cell>& row : table.rows) widths[c] = std::max(widths[c], text_of(row[c]).size());
+  }
+  std::string text;
+  const auto append = [&](size_t column, const std::string& cell) {
+    text += column == 0 ? fmt::format("{:<{}}", cell, widths[column])
+                        : fmt::format("  {:>{}}", cell, widths[column]);
+  };
+  for (size_t c = 0; c < widths.size(); ++c) append(c, table.columns[c]);
+  text += '\n';
+  for (const std::vector<Cell>& row : table.rows) {
+    for (size_t c = 0; c < widths.size(); ++c) append(c, text_of(row[c]));
+    text += '\n';
+  }
+  return text;
+}
+
+void finish_analysis(const LabArguments& arguments, Analysis analysis) {
   if (!arguments.out.empty()) {
-    make_directories(arguments.out);
-    write_file_atomically(std::filesystem::path(arguments.out) / (analysis + ".json"), json.dump(2) + "\n");
+    const std::filesystem::path out = arguments.out;
+    make_directories(out);
+    write_file_atomically(out / (analysis.name + ".json"), analysis.json.dump(2) + "\n");
+    analysis.page.write_csv(out / (analysis.name + "-csv"));
+    if (can_write_pages()) {
+      std::string command;
+      for (const std::string& word : process_command_line()) command += (command.empty() ? "" : " ") + word;
+      analysis.page.listing("Command line", command + "\n");
+      analysis.page.write(out / (analysis.name + ".html"));
+    } else {
+      lab_progress("this build has no chart library: no page was written");
+    }
   }
   if (arguments.json) {
-    print_json(json);
+    print_json(analysis.json);
   } else {
-    print_result(text);
+    print_result(analysis.text);
   }
 }
 
@@ -99,9 +160,11 @@ Verb lab_verb(CLI::App& program) {
       "  residuum lab lesion --run runs/a --out lab/a\n"
       "  residuum lab paths --model cifar_resnet110 --count-only\n"
       "  residuum lab lesion --help");
-  const std::vector<Verb> verbs = {lab_lesion_verb(*command),    lab_shuffle_verb(*command),
-                                   lab_paths_verb(*command),     lab_degradation_verb(*command),
-                                   lab_shortcuts_verb(*command), lab_placements_verb(*command)};
+  const std::vector<Verb> verbs = {
+      lab_lesion_verb(*command),      lab_shuffle_verb(*command),       lab_paths_verb(*command),
+      lab_gradients_verb(*command),   lab_response_verb(*command),      lab_iteration_verb(*command),
+      lab_lambda_verb(*command),      lab_singularities_verb(*command), lab_pairing_verb(*command),
+      lab_degradation_verb(*command), lab_shortcuts_verb(*command),     lab_placements_verb(*command)};
   return {command, [verbs]() -> int {
             for (const Verb& verb : verbs) {
               if (verb.command->parsed()) return verb.run();

@@ -1,6 +1,8 @@
 // residuum lab lesion: what a trained net is without each of its parts, and without several at once.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 
@@ -45,25 +47,65 @@ nlohmann::ordered_json to_json(nlohmann::ordered_json json, const LesionReport& 
   return json;
 }
 
-std::string to_text(const LabSession& session, const LesionReport& report) {
-  std::string text = fmt::format("{}, {} images: error {}\n", session.subject().model,
-                                 count_text(report.whole.samples), percent_text(error_of(report.whole)));
+/// Mean, lowest and highest error of the draws.
+std::array<double, 3> spread_of(const std::vector<Evaluation>& draws) {
+  double low = 1, high = 0, sum = 0;
+  for (const Evaluation& draw : draws) {
+    low = std::min(low, error_of(draw));
+    high = std::max(high, error_of(draw));
+    sum += error_of(draw);
+  }
+  return {sum / static_cast<double>(draws.size()), low, high};
+}
+
+Table single_table(const LesionReport& report) {
+  Table table{"Without one part", {"without", "error", "more than whole"}, {}};
+  table.rows.push_back({"nothing", percent_text(error_of(report.whole)), ""});
   for (const LesionReport::Single& single : report.singles) {
-    text += fmt::format("without {:<16} {:>9}{}\n", single.name, percent_text(error_of(single.without)),
-                        single.down_sampling ? "  down-sampling" : "");
+    table.rows.push_back({Cell(single.name, single.down_sampling ? "down-sampling" : ""),
+                          percent_text(error_of(single.without)),
+                          percent_text(error_of(single.without) - error_of(report.whole))});
   }
+  return table;
+}
+
+Table several_table(const LesionReport& report) {
+  Table table{"Without several parts", {"deleted", "mean error", "lowest", "highest"}, {}};
   for (const LesionReport::Several& several : report.several) {
-    double low = 1, high = 0, sum = 0;
-    for (const Evaluation& draw : several.draws) {
-      low = std::min(low, error_of(draw));
-      high = std::max(high, error_of(draw));
-      sum += error_of(draw);
-    }
-    text += fmt::format("without {:>2} random {:<7} {:>9}  {} to {}\n", several.count, to_string(report.kind),
-                        percent_text(sum / static_cast<double>(several.draws.size())), percent_text(low),
-                        percent_text(high));
+    const auto [mean, low, high] = spread_of(several.draws);
+    table.rows.push_back(
+        {std::to_string(several.count), percent_text(mean), percent_text(low), percent_text(high)});
   }
-  return text;
+  return table;
+}
+
+Figure single_figure(const LesionReport& report) {
+  BarChart chart{"without", {}, {"error (%)", false, 0.0, {}, {}}, {{"error", {}}}};
+  chart.value.marks.push_back({100 * error_of(report.whole), "whole net"});
+  for (const LesionReport::Single& single : report.singles) {
+    chart.categories.push_back(single.name);
+    chart.bars[0].values.push_back(100 * error_of(single.without));
+  }
+  return {"Error without each part", chart,
+          "Veit 2016: in a residual net only down-sampling blocks matter much; a plain net without a layer "
+          "guesses."};
+}
+
+Figure several_figure(const LesionReport& report) {
+  Line line{"mean of the draws", {}, {}};
+  for (const LesionReport::Several& several : report.several) {
+    const auto [mean, low, high] = spread_of(several.draws);
+    line.x.push_back(several.count);
+    line.y.push_back(100 * mean);
+    line.low.push_back(100 * low);
+    line.high.push_back(100 * high);
+  }
+  LineChart chart{{"parts deleted"}, {"error (%)"}, {line}};
+  chart.y.marks.push_back({100 * error_of(report.whole), "whole net"});
+  return {"Error without several parts", chart,
+          "Mean, lowest and highest draw. Veit 2016: the error rises smoothly; ResNet-110 without 10 of 54 "
+          "blocks about "
+          "20 %."};
 }
 
 int run_lesion(LesionArguments& arguments) {
@@ -74,7 +116,17 @@ int run_lesion(LesionArguments& arguments) {
   const Graph graph = forward_graph(subject, Mode::kEval, sample_batches(subject, 1, 1, 0));
   const LesionKind kind = arguments.kind == "auto" ? natural_lesion(graph) : kKinds.at(arguments.kind);
   const LesionReport report = lesion(subject, kind, arguments.options);
-  finish_analysis(arguments.lab, "lesion", to_json(session.head("lesion"), report), to_text(session, report));
+  Page page = session.page("Lesions: " + to_string(kind) + " taken away");
+  page.figure(single_figure(report));
+  page.table(single_table(report));
+  std::string text = to_text(single_table(report));
+  if (!report.several.empty()) {
+    page.figure(several_figure(report));
+    page.table(several_table(report));
+    text += to_text(several_table(report));
+  }
+  page.listing("Recipe", session.recipe_text());
+  finish_analysis(arguments.lab, {"lesion", to_json(session.head("lesion"), report), text, std::move(page)});
   return kExitOk;
 }
 

@@ -1,6 +1,8 @@
 // residuum lab paths: how many paths a net has, how long they are, and how much gradient each length carries.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "engine/core/check.h"
@@ -38,7 +40,7 @@ nlohmann::ordered_json to_json(const PathCount& count) {
           {"ways_by_layers", texts(count.by_layers)}};
 }
 
-std::string to_text(const std::string& model, const PathCount& count) {
+std::string count_text(const std::string& model, const PathCount& count) {
   std::string text = fmt::format("{}: {} modules, {} paths", model, count.modules, count.paths.to_string());
   text += fmt::format("\nlengths in modules: mean {:g}, {:.2f} % of the paths in {} to {}\n",
                       count.mean_modules, 100 * count.share_in_span, count.low, count.high);
@@ -66,18 +68,57 @@ nlohmann::ordered_json to_json(nlohmann::ordered_json json, const PathReport& re
   return json;
 }
 
-std::string to_text(const std::string& model, const PathReport& report) {
-  std::string text = to_text(model, report.count);
-  text += "modules  gradient of a path  share of all gradient\n";
+Table table_of(const PathReport& report) {
+  Table table{"Paths by length", {"modules", "paths", "gradient of a path", "share of all gradient"}, {}};
   for (const PathReport::Length& length : report.lengths) {
-    text +=
-        fmt::format("{:>7}  {:>18.4e}  {:>19.4f} %\n", length.modules, length.mean_norm, 100 * length.share);
+    table.rows.push_back({std::to_string(length.modules),
+                          report.count.by_modules[static_cast<size_t>(length.modules)].to_string(),
+                          fmt::format("{:.4e}", length.mean_norm),
+                          fmt::format("{:.4f} %", 100 * length.share)});
   }
-  text += fmt::format(
+  return table;
+}
+
+std::string closing_text(const PathReport& report) {
+  return fmt::format(
       "a path's gradient changes by a factor of {:.3f} per module\n"
       "95 % of the gradient comes from {} to {} modules: {:.4f} % of the paths\n",
       report.factor_per_module, report.effective_low, report.effective_high, 100 * report.share_of_paths);
-  return text;
+}
+
+/// The length distribution: shares of all paths.
+Figure count_figure(const PathCount& count) {
+  Line line{"share of paths", {}, {}};
+  for (size_t k = 0; k < count.by_modules.size(); ++k) {
+    line.x.push_back(static_cast<double>(k));
+    line.y.push_back(std::exp(count.by_modules[k].log() - count.paths.log()));
+  }
+  return {"Paths by length", LineChart{{"modules on the path"}, {"share of the paths"}, {line}},
+          "Exact: a binomial distribution over the residual modules."};
+}
+
+Page report_page(const LabSession& session, const PathReport& report) {
+  Page page = session.page("Paths and the gradient they carry");
+  page.text(count_text(session.subject().model, report.count) + "\n\n" + closing_text(report));
+  page.figure(count_figure(report.count));
+  Line norm{"mean of random paths", {}, {}}, share{"share", {}, {}};
+  for (const PathReport::Length& length : report.lengths) {
+    norm.x.push_back(length.modules);
+    norm.y.push_back(length.mean_norm);
+    share.x.push_back(length.modules);
+    share.y.push_back(length.share);
+  }
+  page.figure({"Gradient of a path",
+               LineChart{{"modules on the path"}, {"gradient at the images", true}, {norm}},
+               "Veit 2016: it falls exponentially with the length."});
+  page.figure({"Share of all gradient",
+               LineChart{{"modules on the path"}, {"share of the gradient"}, {share}},
+               "Number of paths times gradient of a path. Veit 2016, trained ResNet-110: most comes from 5 "
+               "to 17 of 54 "
+               "modules, 0.45 % of the paths."});
+  page.table(table_of(report));
+  page.listing("Recipe", session.recipe_text());
+  return page;
 }
 
 /// Needs neither data nor weights: the graph of the model at the size it was published for.
@@ -91,7 +132,11 @@ int run_count(const PathsArguments& arguments) {
   const PathCount count = count_paths(structure_graph(model_builder(recipe), image, classes));
   nlohmann::ordered_json json = {
       {"analysis", "paths"}, {"model", recipe.model.name}, {"count", to_json(count)}};
-  finish_analysis(arguments.lab, "paths", json, to_text(recipe.model.name, count));
+  Page page("Paths", recipe.model.name);
+  page.text(count_text(recipe.model.name, count));
+  page.figure(count_figure(count));
+  finish_analysis(arguments.lab,
+                  {"paths", std::move(json), count_text(recipe.model.name, count), std::move(page)});
   return kExitOk;
 }
 
@@ -101,8 +146,9 @@ int run_paths(PathsArguments& arguments) {
   arguments.options.seed = arguments.lab.seed;
   arguments.options.progress = lab_progress;
   const PathReport report = sample_paths(session.subject(), arguments.options);
-  finish_analysis(arguments.lab, "paths", to_json(session.head("paths"), report),
-                  to_text(session.subject().model, report));
+  std::string text = count_text(session.subject().model, report.count) + to_text(table_of(report));
+  finish_analysis(arguments.lab, {"paths", to_json(session.head("paths"), report),
+                                  text + closing_text(report), report_page(session, report)});
   return kExitOk;
 }
 
@@ -118,12 +164,7 @@ Verb lab_paths_verb(CLI::App& lab) {
   command->add_option("--samples", arguments->options.samples, "Random paths of each length, for each batch")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--batch", arguments->options.batch, "Images in a batch")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--batches", arguments->options.batches, "Batches")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_batch_options(*command, arguments->options.batch, arguments->options.batches);
   command
       ->add_option("--lengths", arguments->options.lengths,
                    "Only paths through this many modules; default: all")

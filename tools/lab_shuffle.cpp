@@ -29,15 +29,25 @@ nlohmann::ordered_json to_json(nlohmann::ordered_json json, const ShuffleReport&
   return json;
 }
 
-std::string to_text(const LabSession& session, const ShuffleReport& report) {
-  std::string text =
-      fmt::format("{}, {} images: error {}\n", session.subject().model, count_text(report.whole.samples),
-                  percent_text(1 - report.whole.top1_accuracy()));
+Table table_of(const ShuffleReport& report) {
+  Table table{"Blocks exchanged", {"swaps", "Kendall tau", "error"}, {}};
+  table.rows.push_back({"0", "1.000", percent_text(1 - report.whole.top1_accuracy())});
   for (const ShuffleReport::Point& point : report.points) {
-    text += fmt::format("{:>3} swaps  tau {:6.3f}  error {:>9}\n", point.swaps, point.kendall_tau,
-                        percent_text(1 - point.shuffled.top1_accuracy()));
+    table.rows.push_back({std::to_string(point.swaps), fixed_text(point.kendall_tau, 3),
+                          percent_text(1 - point.shuffled.top1_accuracy())});
   }
-  return text;
+  return table;
+}
+
+Figure figure_of(const ShuffleReport& report) {
+  Points points{"one random order", {1}, {100 * (1 - report.whole.top1_accuracy())}, {"as trained"}};
+  for (const ShuffleReport::Point& point : report.points) {
+    points.x.push_back(point.kendall_tau);
+    points.y.push_back(100 * (1 - point.shuffled.top1_accuracy()));
+    points.labels.push_back(fmt::format("{} swaps", point.swaps));
+  }
+  return {"Error against order", ScatterChart{{"Kendall's tau"}, {"error (%)"}, {points}},
+          "1 is the order of training. Veit 2016: the error of ResNet-110 grows smoothly as tau falls."};
 }
 
 int run_shuffle(ShuffleArguments& arguments) {
@@ -45,8 +55,12 @@ int run_shuffle(ShuffleArguments& arguments) {
   arguments.options.seed = arguments.lab.seed;
   arguments.options.progress = lab_progress;
   const ShuffleReport report = shuffle_blocks(session.subject(), arguments.options);
-  finish_analysis(arguments.lab, "shuffle", to_json(session.head("shuffle"), report),
-                  to_text(session, report));
+  Page page = session.page("Blocks in another order");
+  page.figure(figure_of(report));
+  page.table(table_of(report));
+  page.listing("Recipe", session.recipe_text());
+  finish_analysis(arguments.lab, {"shuffle", to_json(session.head("shuffle"), report),
+                                  to_text(table_of(report)), std::move(page)});
   return kExitOk;
 }
 
