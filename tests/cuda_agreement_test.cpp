@@ -184,6 +184,36 @@ TEST(CudaAgreement, EveryValueOfAStep) {
   }
 }
 
+/// One net of each family of the laboratory.
+const NetCase kFamilies[] = {
+    {"gated",
+     [](DType type) {
+       ModelOptions options = options_of(type);
+       options.gate = ShortcutGate::kExclusive;
+       options.gate_bias = -1;
+       options.survival = 0.5;
+       options.shortcut_dropout = 0.25;
+       options.placement = Placement::kReluOnlyPreActivation;
+       return build_model("cifar_resnet8", options);
+     }},
+    {"concatenated ReLU",
+     [](DType type) {
+       ModelOptions options = options_of(type);
+       options.function = LayerFunction::kConcatRelu;
+       options.sampled_blocks = 2;
+       return build_model("cifar_resnet8", options);
+     }},
+    {"highway", [](DType type) { return build_model("mnist_highway3_24", options_of(type)); }},
+    {"dense", [](DType type) { return build_model("cifar_densenet_bc10_4", options_of(type)); }},
+};
+
+TEST(CudaAgreement, EveryValueOfAStepOfEachFamily) {
+  for (const NetCase& net : kFamilies) {
+    SCOPED_TRACE(net.name);
+    expect_step(net, DType::kBF16, passes(DType::kBF16, 1), test_backend(), false);
+  }
+}
+
 TEST(CudaAgreement, EveryValueOfAStepWithoutAKindOfFusion) {
   const auto expect_without = [](const std::set<std::string>& off) {
     const auto backend = make_backend("cuda", {.fusions_off = off});

@@ -160,8 +160,11 @@ Verb lab_verb(CLI::App& program) {
       "  residuum lab lesion --run runs/a --out lab/a\n"
       "  residuum lab paths --model cifar_resnet110 --count-only\n"
       "  residuum lab lesion --help");
-  const std::vector<Verb> verbs = {lab_lesion_verb(*command), lab_shuffle_verb(*command),
-                                   lab_paths_verb(*command)};
+  const std::vector<Verb> verbs = {
+      lab_lesion_verb(*command),      lab_shuffle_verb(*command),       lab_paths_verb(*command),
+      lab_gradients_verb(*command),   lab_response_verb(*command),      lab_iteration_verb(*command),
+      lab_lambda_verb(*command),      lab_singularities_verb(*command), lab_pairing_verb(*command),
+      lab_degradation_verb(*command), lab_shortcuts_verb(*command),     lab_placements_verb(*command)};
   return {command, [verbs]() -> int {
             for (const Verb& verb : verbs) {
               if (verb.command->parsed()) return verb.run();

@@ -18,6 +18,9 @@ namespace residuum {
 Verb lab_lesion_verb(CLI::App& lab);
 Verb lab_shuffle_verb(CLI::App& lab);
 Verb lab_paths_verb(CLI::App& lab);
+Verb lab_degradation_verb(CLI::App& lab);
+Verb lab_shortcuts_verb(CLI::App& lab);
+Verb lab_placements_verb(CLI::App& lab);
 Verb lab_gradients_verb(CLI::App& lab);
 Verb lab_response_verb(CLI::App& lab);
 Verb lab_iteration_verb(CLI::App& lab);
