@@ -17,6 +17,10 @@ class Comparison(ProgramTest):
     def compare(self, verb, out, *options):
         return run("lab", verb, "--data", self.data, "--out", self.folder / out, *SMALL, "--json", *options)
 
+    def rows(self, file):
+        with file.open(encoding="utf-8") as lines:
+            return list(csv.DictReader(lines))
+
     def test_degradation_writes_results_and_keeps_them(self):
         options = ("--depths", "8,14", "--seeds", 2)
         first = self.json_of(self.compare("degradation", "out", *options))
@@ -29,9 +33,8 @@ class Comparison(ProgramTest):
             self.assertEqual(case["runs"][0]["curve"][-1]["step"], 4)
         out = self.folder / "out"
         self.assertEqual(json.loads((out / "degradation.json").read_text()), first)
-        rows = list(csv.DictReader((out / "degradation.csv").open()))
-        self.assertEqual(len(rows), 4)
-        self.assertEqual(len({row["seed"] for row in csv.DictReader((out / "curves.csv").open())}), 2)
+        self.assertEqual(len(self.rows(out / "degradation.csv")), 4)
+        self.assertEqual({row["seed"] for row in self.rows(out / "curves.csv")}, {"1", "2"})
         kept = (out / "runs" / "plain-8" / "seed-1" / "metrics.jsonl").stat().st_mtime_ns
 
         again = self.compare("degradation", "out", *options)
@@ -55,9 +58,10 @@ class Comparison(ProgramTest):
         losses = {case["train_loss"]["mean"] for case in shortcuts["cases"]}
         self.assertEqual(len(losses), 11, "every row is another net")
 
-        placements = self.json_of(self.compare("table2", "two", "--depth", 8))
+        placements = self.json_of(self.compare("table2", "two", "--depth", 14))
         self.assertEqual([case["published"] for case in placements["cases"]], [6.61, 8.17, 7.84, 6.71, 6.37])
-        self.assertEqual(len({case["train_loss"]["mean"] for case in placements["cases"]}), 5)
+        losses = {case["train_loss"]["mean"] for case in placements["cases"]}
+        self.assertEqual(len(losses), 5, "blocks behind others tell the placements apart")
 
     def test_refusals(self):
         self.assert_refused(self.compare("degradation", "out", "--depths", 9), CONFIG, "depth is 9")

@@ -123,14 +123,14 @@ TEST_F(ComparisonTest, DeepResidualNetsMemoriseRandomLabelsAndADeepPlainNetDoesN
   const std::shared_ptr<const Dataset> data = noise();
   const auto recipe = [](const ComparisonCase& c, int64_t seed) {
     return parse_recipe(
-        "[train]\nsteps = 80\nbatch = 32\nlog_every = 4\neval_every = 0\n[data]\nthreads = 0\n", "test",
+        "[train]\nsteps = 70\nbatch = 32\nlog_every = 4\neval_every = 0\n[data]\nthreads = 0\n", "test",
         std::vector<std::string>{c.overrides.at(0), fmt::format("train.seed={}", seed)});
   };
   const ComparisonResult result =
       run_comparison({{"residual 20", {"model.name=cifar_resnet20"}, {}, false},
                       {"residual 56", {"model.name=cifar_resnet56"}, {}, false},
                       {"plain 56", {"model.name=cifar_plain56"}, {}, false}},
-                     {recipe, model_builder, *data, *data, "noise", cpu_backend(2), out_, 1, {}});
+                     {recipe, model_builder, *data, *data, "noise", cpu_backend(1), out_, 1, {}});
   EXPECT_LT(result.cases[0].runs[0].train_error, 5);
   EXPECT_LT(result.cases[1].runs[0].train_error, 20);
   EXPECT_GT(result.cases[2].runs[0].train_error, 35) << "far from fitting: its loss does not fall";

@@ -66,6 +66,7 @@ ModelOptions options_of(DType type) {
   options.batch = kBatch;
   options.image_size = kSize;
   options.classes = kClasses;
+  options.channels = 3;
   options.activation = type;
   return options;
 }

@@ -130,6 +130,7 @@ int run_comparison_verb(const ComparisonKind& kind, const CompareArguments& argu
                                 backend->describe(), budget.steps, budget.batch, arguments.random_labels,
                                 to_toml(first),      result.cases};
   write_report(report, arguments.out);
+  if (!can_write_pages()) lab_progress("this build has no chart library: no page was written");
   if (arguments.json) {
     print_json(to_json(report));
   } else {
