@@ -6,6 +6,7 @@
 
 #include "engine/lab/path_gradients.h"
 #include "engine/lab/surgery.h"
+#include "engine/lab/tied_units.h"
 #include "tests/lab_net.h"
 
 namespace residuum {
@@ -35,6 +36,12 @@ TEST(CudaLab, PathsAndLesionsAgreeWithTheCpu) {
                                   cpu.logits(delete_block(cpu.graph(), block))),
               1e-4);
   }
+}
+
+TEST(CudaLab, TiedUnitsPartOnlyWithAShortcut) {
+  LabNet plain("cifar_plain8"), residual("cifar_resnet8");
+  EXPECT_TRUE(tied_units(plain.subject(), "layer1.0", 1).moments[1].equal);
+  EXPECT_FALSE(tied_units(residual.subject(), "layer1.0", 1).moments[1].equal);
 }
 
 }  // namespace

@@ -123,6 +123,21 @@ TEST(LabSurgery, AGateForcedShutCopiesItsInput) {
   EXPECT_THROW(close_gates(LabNet("cifar_resnet8").graph(), 0), Error);
 }
 
+TEST(LabSurgery, GatesOfTheZooAreFound) {
+  for (const char* model : {"mnist_highway6_8", "cifar_highway11", "cifar_highway19"}) {
+    const Graph graph = build_model(model, {});
+    const size_t gated =
+        static_cast<size_t>(std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node& n) {
+          return n.name.ends_with(".transform") && std::holds_alternative<Activation>(n.op);
+        }));
+    EXPECT_GE(gated, 6u) << model;
+    EXPECT_EQ(lesion_targets(graph, LesionKind::kGates, model).size(), gated) << model;
+    EXPECT_EQ(natural_lesion(graph), LesionKind::kGates) << model;
+  }
+  EXPECT_EQ(natural_lesion(build_model("cifar_densenet40_12", {})), LesionKind::kBlocks);
+  EXPECT_THROW(lesion_targets(build_model("cifar_resnet8", {}), LesionKind::kGates, "cifar_resnet8"), Error);
+}
+
 TEST(LabSurgery, ADenselyConnectedBlockLosesItsNewChannels) {
   LabNet net("dense", net_of_blocks(8, [](GraphBuilder& b, ValueId x) {
                for (const std::string name : {"dense1", "dense2"}) {
