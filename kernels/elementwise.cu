@@ -129,6 +129,23 @@ struct DropoutUnits {
   }
 };
 
+/// A copy, or zeros: every thread draws the block's gate itself.
+template <typename T>
+struct GatedUnits {
+  const T* src;
+  T* dst;
+  const StepValues* step;
+  BlockDraw draw;
+
+  template <bool kWhole>
+  __device__ __forceinline__ void unit(int64_t, int64_t first, int count) const {
+    const StepValues now = *step;
+    float x[kUnit] = {};
+    if (block_is_open(draw, now.seed, now.step, now.micro_step)) load_unit<kWhole>(src + first, count, x);
+    store_unit<kWhole>(x, dst + first, count);
+  }
+};
+
 /// dst = ReLU(src) and its mask.
 template <typename T, bool kWholeUnits>
 struct ReluMask {
@@ -264,6 +281,19 @@ void dropout(const Rows& rows, float probability, uint32_t stream_number, const 
     using T = decltype(zero);
     const DropoutUnits<T> policy{static_cast<const T*>(src), static_cast<T*>(dst),        step,
                                  probability * 16777216.0f,  1.0f / (1.0f - probability), stream_number};
+    map_elements(kName, rows.elements(), policy, stream);
+  });
+}
+
+void block_gate(const Rows& rows, const BlockDraw& draw, const StepValues* step, const void* src, void* dst,
+                Stream stream) {
+  constexpr const char* kName = "block_gate";
+  require_rows(kName, rows);
+  require_addresses(kName, {src, dst});
+  require(step != nullptr, kName, "the step's values are null");
+  with_element(rows.type, [&](auto zero) {
+    using T = decltype(zero);
+    const GatedUnits<T> policy{static_cast<const T*>(src), static_cast<T*>(dst), step, draw};
     map_elements(kName, rows.elements(), policy, stream);
   });
 }

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/philox.h"
 #include "kernels/shapes.h"
 
 struct CUstream_st;
@@ -232,6 +233,9 @@ void scale(const Rows& rows, float factor, float offset, const void* src, void* 
 /// Element i is dropped as engine/backend/cpu/simd_table.h says (DropoutStream): the CPU's mask, bit for bit.
 void dropout(const Rows& rows, float probability, uint32_t stream_number, const StepValues* step,
              const void* src, void* dst, Stream stream);
+/// dst = src where the gate is open in this step (block_is_open), else zeros; src is then not read.
+void block_gate(const Rows& rows, const BlockDraw& draw, const StepValues* step, const void* src, void* dst,
+                Stream stream);
 /// dst (of `to`) = src (of rows.type), rounded to nearest even.
 void cast(const Rows& rows, const void* src, Element to, void* dst, Stream stream);
 

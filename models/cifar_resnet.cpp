@@ -2,9 +2,8 @@
 // Depth 6n+2 has n basic blocks in each of three stages, 9n+2 has n bottlenecks. A depth that is both (20,
 // 38, 56, 74, ...) is basic, except 164, which was published with bottlenecks; option block overrides.
 // Shortcuts: A for basic blocks (He 2015), B for bottlenecks (resnet-1k-layers). The last layer is called fc.
-#include <charconv>
-
 #include "engine/core/check.h"
+#include "models/model_name.h"
 #include "models/residual_net.h"
 
 namespace residuum {
@@ -52,35 +51,25 @@ ResidualNet describe(const Prefix& prefix, const std::string& name, int64_t dept
   return net;
 }
 
-/// The number after `prefix`, if `name` is the prefix and a number without leading zeros.
-std::optional<int64_t> parse_depth(std::string_view name, std::string_view prefix) {
-  if (!name.starts_with(prefix)) return std::nullopt;
-  const std::string_view digits = name.substr(prefix.size());
-  int64_t depth = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), depth);
-  const bool whole = error == std::errc() && end == digits.data() + digits.size();
-  if (!whole || digits.front() < '1' || digits.front() > '9') return std::nullopt;
-  return depth;
-}
-
 }  // namespace
 
 std::optional<Model> find_cifar_resnet(std::string_view name) {
   for (const Prefix& prefix : kPrefixes) {
-    const std::optional<int64_t> depth = parse_depth(name, prefix.text);
-    if (!depth) continue;
+    const auto numbers = numbers_after(name, prefix.text, 1);
+    if (!numbers) continue;
+    const int64_t depth = numbers->front();
     check(
-        *depth <= kDeepest && (fits(*depth, BlockKind::kBasic) || fits(*depth, BlockKind::kBottleneck)),
+        depth <= kDeepest && (fits(depth, BlockKind::kBasic) || fits(depth, BlockKind::kBottleneck)),
         ErrorKind::kConfig,
         "model {}: depth is {}, allowed are 6n+2 (basic blocks: 20, 32, 44, 56, 110) and 9n+2 (bottlenecks: "
         "164, 1001) up to {}",
-        name, *depth, kDeepest);
-    auto write = [prefix, depth = *depth, text = std::string(name)](
-                     GraphBuilder& builder, const ModelOptions& options, ValueId images) {
+        name, depth, kDeepest);
+    auto write = [prefix, depth, text = std::string(name)](GraphBuilder& builder, const ModelOptions& options,
+                                                           ValueId images) {
       const ResidualNet net = describe(prefix, text, depth, options.block.value_or(default_block(depth)));
       return residual_net(builder, apply_options(net, options), images, options.classes);
     };
-    return Model{std::string(name), cifar_defaults(), std::move(write)};
+    return Model{std::string(name), cifar_defaults(), residual_options(), std::move(write)};
   }
   return std::nullopt;
 }

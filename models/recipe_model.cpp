@@ -3,9 +3,6 @@
 #include "engine/core/check.h"
 #include "models/zoo.h"
 
-#include "engine/core/check.h"
-#include "models/zoo.h"
-
 namespace residuum {
 namespace {
 
@@ -35,7 +32,38 @@ std::optional<ShortcutKind> shortcut_kind(ShortcutChoice choice) {
   return std::nullopt;
 }
 
+std::optional<Placement> placement(PlacementChoice choice) {
+  if (choice == PlacementChoice::kAuto) return std::nullopt;
+  return static_cast<Placement>(static_cast<int>(choice) - 1);
+}
+
+std::optional<double> optional_value(const std::vector<double>& values) {
+  return values.empty() ? std::nullopt : std::optional(values.front());
+}
+
 }  // namespace
+
+void apply_choices(const ModelRecipe& model, ModelOptions& options) {
+  options.zero_init_gamma = model.zero_init_gamma;
+  options.v1 = model.v1;
+  options.block = block_kind(model.block);
+  options.shortcut = shortcut_kind(model.shortcut);
+  options.zeros = model.zeros;
+  options.placement = placement(model.placement);
+  options.gate = model.gate;
+  options.gate_bias = optional_value(model.gate_bias);
+  options.shortcut_scale = model.shortcut_scale;
+  options.branch_scale = model.branch_scale;
+  options.shortcut_dropout = model.shortcut_dropout;
+  options.survival = model.survival;
+  options.sampled_blocks = model.sampled_blocks;
+  options.dropout = optional_value(model.dropout);
+  options.function = model.activation;
+  options.batch_norm = model.batch_norm;
+  options.carry = model.carry;
+  options.compression = model.compression;
+  options.init_scale = model.init_scale;
+}
 
 ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
   check(request.image.height == request.image.width, ErrorKind::kConfig,
@@ -51,11 +79,7 @@ ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
   options.std.assign(recipe.data.std.begin(), recipe.data.std.end());
   if (request.mode == Mode::kTrain)
     options.label_smoothing = static_cast<float>(recipe.train.label_smoothing);
-  options.zero_init_gamma = recipe.model.zero_init_gamma;
-  options.v1 = recipe.model.v1;
-  options.block = block_kind(recipe.model.block);
-  options.shortcut = shortcut_kind(recipe.model.shortcut);
-  options.zeros = recipe.model.zeros;
+  apply_choices(recipe.model, options);
   return options;
 }
 

@@ -7,6 +7,9 @@
 
 namespace residuum {
 
+/// Writes what a recipe chooses about the model itself.
+void apply_choices(const ModelRecipe& model, ModelOptions& options);
+
 /// What recipe and request ask of the recipe's model. The label smoothing is that of training: the loss of an
 /// evaluation is the plain cross-entropy. Throws Error(kConfig) for images that are not square.
 ModelOptions model_options(const Recipe& recipe, const GraphRequest& request);

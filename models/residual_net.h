@@ -1,5 +1,5 @@
 // Residual nets as data: a stem, stages of equal blocks, average pooling and a classifier. Every ResNet,
-// plain and pre-activation net of the zoo is one ResidualNet; the families only fill it in.
+// plain, pre-activation and wide net of the zoo is one ResidualNet; the families only fill it in.
 #pragma once
 
 #include <array>
@@ -25,8 +25,11 @@ struct Stage {
 struct ResidualNet {
   std::string name;
   StemKind stem = StemKind::kImageNet;
+  int64_t stem_width = 0;  ///< 0: that of the first stage
   std::vector<Stage> stages;
   BlockStyle style;
+
+  int64_t block_count() const;
 
   /// Image pixels per pixel of the last stage, along one side.
   int64_t total_stride() const;
@@ -43,6 +46,9 @@ ValueId residual_net(GraphBuilder& builder, const ResidualNet& net, ValueId imag
 
 /// The four stages of an ImageNet net, by their numbers of blocks.
 std::vector<Stage> imagenet_stages(const std::array<int64_t, 4>& blocks);
+
+/// What apply_options knows, for Model::options.
+std::vector<std::string_view> residual_options();
 
 /// `net` with options and defaults as a member of the zoo.
 Model residual_model(ResidualNet net, ModelDefaults defaults);

@@ -66,6 +66,7 @@ ModelOptions options_of(DType type) {
   options.batch = kBatch;
   options.image_size = kSize;
   options.classes = kClasses;
+  options.channels = 3;
   options.activation = type;
   return options;
 }
@@ -181,6 +182,36 @@ TEST(CudaAgreement, EveryValueOfAStep) {
       SCOPED_TRACE(fmt::format("{} {}", net.name, to_string(type)));
       expect_step(net, type, passes(type, 1));
     }
+  }
+}
+
+/// One net of each family of the laboratory.
+const NetCase kFamilies[] = {
+    {"gated",
+     [](DType type) {
+       ModelOptions options = options_of(type);
+       options.gate = ShortcutGate::kExclusive;
+       options.gate_bias = -1;
+       options.survival = 0.5;
+       options.shortcut_dropout = 0.25;
+       options.placement = Placement::kReluOnlyPreActivation;
+       return build_model("cifar_resnet8", options);
+     }},
+    {"concatenated ReLU",
+     [](DType type) {
+       ModelOptions options = options_of(type);
+       options.function = LayerFunction::kConcatRelu;
+       options.sampled_blocks = 2;
+       return build_model("cifar_resnet8", options);
+     }},
+    {"highway", [](DType type) { return build_model("mnist_highway3_24", options_of(type)); }},
+    {"dense", [](DType type) { return build_model("cifar_densenet_bc10_4", options_of(type)); }},
+};
+
+TEST(CudaAgreement, EveryValueOfAStepOfEachFamily) {
+  for (const NetCase& net : kFamilies) {
+    SCOPED_TRACE(net.name);
+    expect_step(net, DType::kBF16, passes(DType::kBF16, 1), test_backend(), false);
   }
 }
 

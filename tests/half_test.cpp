@@ -75,5 +75,14 @@ TEST(Half, EncodesLists) {
   EXPECT_THROW(encode_floats(values, DType::kU8), Error);
 }
 
+TEST(Half, DecodesLists) {
+  const std::vector<float> values = {1, -2, 0.5f, 65504};
+  for (const DType type : {DType::kF32, DType::kF16})
+    EXPECT_EQ(decode_floats(encode_floats(values, type), type), values);
+  const std::vector<std::byte> halves = {std::byte{0x80}, std::byte{0x3F}, std::byte{0x20}, std::byte{0xC0}};
+  EXPECT_EQ(decode_floats(halves, DType::kBF16), (std::vector<float>{1, -2.5f}));
+  EXPECT_THROW(decode_floats(halves, DType::kI32), Error);
+}
+
 }  // namespace
 }  // namespace residuum

@@ -45,7 +45,10 @@ const std::vector<Rule> kRules = {
       "kernels/shapes.h", "kernels/philox.h"}},
     {"engine/data/", {"engine/data/", "engine/core/"}},
     {"engine/checkpoint/", {"engine/checkpoint/", "engine/core/"}},
-    {"engine/train/", {"engine/", "kernels/shapes.h", "kernels/philox.h"}},
+    {"engine/train/",
+     {"engine/train/", "engine/checkpoint/", "engine/data/", "engine/exec/", "engine/comm/",
+      "engine/backend/", "engine/graph/", "engine/core/", "kernels/shapes.h", "kernels/philox.h"}},
+    {"engine/lab/", {"engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"models/", {"models/", "engine/", "kernels/shapes.h", "kernels/philox.h"}},
     {"bench/", {"bench/", "models/", "engine/", "kernels/shapes.h"}},
     {"tools/page/", {"tools/page/", "engine/core/"}},
@@ -191,6 +194,8 @@ TEST(Layers, ABadIncludeIsFound) {
   EXPECT_EQ(count("bench/made_up.cpp", "#include \"tools/verbs.h\"\n#include \"tests/reference.h\"\n"), 2u);
   EXPECT_EQ(count("kernels/made_up.cu", "#include \"engine/core/check.h\"\n#include <fmt/format.h>\n"), 2u);
   EXPECT_EQ(count("engine/exec/made_up.cpp", "#include <dnnl.h>\n"), 1u);
+  EXPECT_EQ(count("engine/train/made_up.cpp", "#include \"engine/lab/surgery.h\"\n"), 1u);
+  EXPECT_EQ(count("engine/lab/made_up.cpp", "#include \"models/zoo.h\"\n"), 1u);
   EXPECT_EQ(count("engine/made_up/file.cpp", "int x;\n"), 1u);
 
   EXPECT_EQ(count("engine/graph/fine.cpp", "#include <vector>\n#include \"engine/core/check.h\"\n"), 0u);

@@ -113,7 +113,8 @@ TEST(Zoo, EveryPublishedNameBuildsAndHasDefaults) {
     options.batch = 2;
     const Graph graph = build(name, options);
     const Shape images = graph.desc(graph.find("images").value()).shape;
-    EXPECT_EQ(images, (Shape{2, defaults.image_size, defaults.image_size, 3})) << name;
+    const auto channels = static_cast<int64_t>(defaults.mean.size());
+    EXPECT_EQ(images, (Shape{2, defaults.image_size, defaults.image_size, channels})) << name;
     EXPECT_EQ(graph.desc(graph.output("logits")), (TensorDesc{DType::kF32, {2, defaults.classes}})) << name;
     EXPECT_EQ(graph.desc(graph.output("loss")).dtype, DType::kF32) << name;
     EXPECT_EQ(graph.desc(graph.output("counts")), (TensorDesc{DType::kI32, {3}})) << name;
@@ -382,10 +383,30 @@ TEST(Summary, TextAndJson) {
 }
 
 TEST(RecipeModel, CarriesEveryChoiceOfTheRecipe) {
-  const std::vector<std::string> overrides = {
-      "model.block=basic",     "model.shortcut=A",     "model.zeros=end", "model.zero_init_gamma=true",
-      "model.v1=true",         "train.precision=bf16", "train.epochs=1",  "train.label_smoothing=0.25",
-      "data.mean=[0.5, 0.25]", "data.std=[1, 2]"};
+  const std::vector<std::string> overrides = {"model.block=basic",
+                                              "model.shortcut=A",
+                                              "model.zeros=end",
+                                              "model.zero_init_gamma=true",
+                                              "model.v1=true",
+                                              "train.precision=bf16",
+                                              "train.epochs=1",
+                                              "train.label_smoothing=0.25",
+                                              "data.mean=[0.5, 0.25]",
+                                              "data.std=[1, 2]",
+                                              "model.placement=relu_preactivation",
+                                              "model.gate=shortcut_only",
+                                              "model.gate_bias=[-3]",
+                                              "model.shortcut_scale=0.25",
+                                              "model.branch_scale=0.75",
+                                              "model.shortcut_dropout=0.125",
+                                              "model.survival=0.5",
+                                              "model.sampled_blocks=6",
+                                              "model.dropout=[0.375]",
+                                              "model.activation=tanh",
+                                              "model.batch_norm=false",
+                                              "model.carry=own",
+                                              "model.compression=0.625",
+                                              "model.init_scale=2"};
   const Recipe recipe = parse_recipe("model.name = 'x'", "test", overrides);
   const ModelOptions train = model_options(recipe, {Mode::kTrain, 32, {28, 28, 2}, 7});
   EXPECT_EQ(train.mode, Mode::kTrain);
@@ -402,6 +423,20 @@ TEST(RecipeModel, CarriesEveryChoiceOfTheRecipe) {
   EXPECT_EQ(train.block, BlockKind::kBasic);
   EXPECT_EQ(train.shortcut, ShortcutKind::kZeros);
   EXPECT_EQ(train.zeros, ZeroChannels::kEnd);
+  EXPECT_EQ(train.placement, Placement::kReluOnlyPreActivation);
+  EXPECT_EQ(train.gate, ShortcutGate::kShortcutOnly);
+  EXPECT_EQ(train.gate_bias, -3);
+  EXPECT_EQ(train.shortcut_scale, 0.25);
+  EXPECT_EQ(train.branch_scale, 0.75);
+  EXPECT_EQ(train.shortcut_dropout, 0.125);
+  EXPECT_EQ(train.survival, 0.5);
+  EXPECT_EQ(train.sampled_blocks, 6);
+  EXPECT_EQ(train.dropout, 0.375);
+  EXPECT_EQ(train.function, LayerFunction::kTanh);
+  EXPECT_FALSE(train.batch_norm);
+  EXPECT_EQ(train.carry, CarryGate::kOwn);
+  EXPECT_EQ(train.compression, 0.625);
+  EXPECT_EQ(train.init_scale, 2);
   const ModelOptions eval = model_options(recipe, {Mode::kEval, 5, {28, 28, 2}, 7});
   EXPECT_EQ(eval.mode, Mode::kEval);
   EXPECT_EQ(eval.batch, 5);

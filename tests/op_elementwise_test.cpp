@@ -133,5 +133,43 @@ TEST(OpElementwise, DropoutMaskDependsOnEverything) {
               5 * std::sqrt(4096 * 0.25 * 0.75));  // five standard deviations
 }
 
+TEST(OpElementwise, BlockGate) {
+  constexpr BlockDraw kDraws[] = {{7, 9, 0, 0.5f}, {6, 9, 4}, {0, 1, 0, 0.25f}, {53, 54, 23}};
+  for (const BlockDraw& draw : kDraws) {
+    for (uint64_t step = 40; step < 44; ++step) {
+      for (const DType type : activation_types()) {
+        OpCase test{fmt::format("gate {} in step {}", draw.block, step), BlockGate{draw}, {}, {kExact}};
+        test.params = {.seed = 0x123456789abcdef0, .step = step, .micro_step = 3};
+        expect_case(test.input(type, uniform_tensor({3, 5, 7, 3}, 1)));
+      }
+    }
+  }
+}
+
+TEST(OpElementwise, GatesOpenAsOftenAsTheyShould) {
+  constexpr uint32_t kBlocks = 54, kOpen = 23, kSteps = 4000;
+  const auto is_open = [](const BlockDraw& draw, uint64_t step) {
+    const reference::Tensor one({1}, std::vector<double>{1.0});
+    return reference::block_gate({draw}, one, {.seed = 9, .step = step}).data[0] == 1;
+  };
+  std::vector<int> sampled(kBlocks, 0), free(kBlocks, 0);
+  for (uint64_t step = 0; step < kSteps; ++step) {
+    uint32_t open = 0;
+    for (uint32_t block = 0; block < kBlocks; ++block) {
+      const bool now = is_open({block, kBlocks, kOpen}, step);
+      ASSERT_EQ(now, block_is_open({block, kBlocks, kOpen}, 9, step, 0));
+      open += now;
+      sampled[block] += now;
+      free[block] += is_open({block, kBlocks, 0, 0.8f}, step);
+    }
+    ASSERT_EQ(open, kOpen) << "step " << step;
+  }
+  const double share = double{kOpen} / kBlocks;
+  for (uint32_t block = 0; block < kBlocks; ++block) {  // five standard deviations
+    EXPECT_NEAR(sampled[block], kSteps * share, 5 * std::sqrt(kSteps * share * (1 - share)));
+    EXPECT_NEAR(free[block], kSteps * 0.8, 5 * std::sqrt(kSteps * 0.8 * 0.2));
+  }
+}
+
 }  // namespace
 }  // namespace residuum

@@ -152,6 +152,21 @@ TEST(OpGradient, Dropout) {
   expect_gradients([](GraphBuilder& b, ValueId x) { return b.dropout(x, 0.4f); });
 }
 
+TEST(OpGradient, BlockGate) {
+  for (uint32_t block = 0; block < 4; ++block) {
+    expect_gradients([&](GraphBuilder& b, ValueId x) { return b.add(x, b.block_gate(x, {block, 4, 2})); });
+  }
+}
+
+TEST(OpGradient, HighwayLayer) {
+  expect_gradients([](GraphBuilder& b, ValueId x) {
+    const ValueId h = b.activation(ActivationKind::kTanh, b.conv("h", x, 4, 3, {.pad = 1, .bias = true}));
+    const ValueId t = b.conv("t", x, 4, 3, {.pad = 1, .bias = true, .bias_init = -1});
+    const ValueId gate = b.activation(ActivationKind::kSigmoid, t);
+    return b.add(b.multiply(gate, h), b.multiply(b.scale(gate, -1, 1), x));
+  });
+}
+
 TEST(OpGradient, ResidualBlock) {
   expect_gradients([](GraphBuilder& b, ValueId x) {
     ValueId y = b.activation(ActivationKind::kTanh, b.batch_norm("bn1", b.conv("c1", x, 4, 3, {.pad = 1})));

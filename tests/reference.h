@@ -60,6 +60,7 @@ Tensor add(const Tensor& a, const Tensor& b);
 Tensor multiply(const Tensor& a, const Tensor& b);
 Tensor scale(const Scale& op, const Tensor& src);
 Tensor dropout(const Dropout& op, const Tensor& src, const StepParams& params);
+Tensor block_gate(const BlockGate& op, const Tensor& src, const StepParams& params);
 
 // reference_norm.cpp
 Tensors batch_norm_stats(const Tensor& src);

@@ -31,6 +31,26 @@ bool dropout_keeps(const Dropout& op, int64_t i, const StepParams& params) {
   return static_cast<float>(words[static_cast<size_t>(i % 4)] >> 8) * 0x1p-24f >= op.probability;
 }
 
+/// Where gate `block` would lie in [0, 1).
+double gate_number(uint32_t block, const StepParams& params) {
+  const auto words = philox({block / 4, params.micro_step, static_cast<uint32_t>(params.step),
+                             static_cast<uint32_t>(RandomPurpose::kBlockGate)},
+                            {static_cast<uint32_t>(params.seed), static_cast<uint32_t>(params.seed >> 32)});
+  return static_cast<double>(words[block % 4] >> 8) * 0x1p-24;
+}
+
+/// All gates of a step at once: selection sampling from the first block to the last.
+std::vector<bool> sampled_gates(const BlockDraw& draw, const StepParams& params) {
+  std::vector<bool> gates;
+  double left = draw.open;
+  for (uint32_t block = 0; block < draw.blocks; ++block) {
+    const double rest = static_cast<double>(draw.blocks - block);
+    gates.push_back(gate_number(block, params) * rest < left);
+    left -= gates.back() ? 1 : 0;
+  }
+  return gates;
+}
+
 }  // namespace
 
 Tensor crop_flip(const CropFlip& op, const Tensor& images, const Tensor& windows) {
@@ -132,6 +152,13 @@ Tensor dropout(const Dropout& op, const Tensor& src, const StepParams& params) {
   for (int64_t i = 0; i < src.elements(); ++i)
     dst[i] = dropout_keeps(op, i, params) ? src[i] / (1.0 - op.probability) : 0.0;
   return dst;
+}
+
+Tensor block_gate(const BlockGate& op, const Tensor& src, const StepParams& params) {
+  const bool open = op.draw.open > 0
+                        ? sampled_gates(op.draw, params)[op.draw.block]
+                        : gate_number(op.draw.block, params) < static_cast<double>(op.draw.probability);
+  return open ? src : Tensor(src.shape);
 }
 
 }  // namespace residuum::reference

@@ -38,6 +38,7 @@ struct Evaluate {
   Tensors operator()(const GlobalAvgPool&) const { return {global_avg_pool(at(0))}; }
   Tensors operator()(const Linear&) const { return {linear(at(0), at(1))}; }
   Tensors operator()(const Dropout& op) const { return {dropout(op, at(0), params)}; }
+  Tensors operator()(const BlockGate& op) const { return {block_gate(op, at(0), params)}; }
   Tensors operator()(const SoftmaxCrossEntropy& op) const {
     return softmax_cross_entropy(op.smoothing, at(0), at(1));
   }

@@ -1,4 +1,5 @@
 // The trainer on small data in memory: what it writes, and what happens when numbers stop being finite.
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,6 +41,39 @@ TEST_F(TrainerTest, EveryOptionTogetherLearnsToo) {
                                   "optimizer.ema_decay=0.5", "optimizer.clip_norm=1",
                                   "optimizer.nesterov=true", "train.label_smoothing=0.1", "train.epochs=10"});
   EXPECT_GT(result.best.top1, 36);
+}
+
+TEST_F(TrainerTest, EveryFamilyAndVariantLearns) {
+  const std::vector<std::vector<std::string>> nets = {
+      {"model.gate=exclusive", "model.gate_bias=[0]"},
+      {"model.gate=shortcut_only", "model.shortcut_dropout=0.2"},
+      {"model.shortcut_scale=0.5", "model.branch_scale=0.5", "model.survival=0.7"},
+      {"model.sampled_blocks=2", "model.placement=bn_after_addition"},
+      {"model.placement=relu_before_addition", "model.dropout=[0.1]"},
+      {"model.placement=relu_preactivation", "model.shortcut=C"},
+      {"model.batch_norm=false", "model.activation=tanh"},
+      {"model.name=cifar_plain8", "model.activation=crelu"},
+      {"model.name=cifar_highway11", "model.dropout=[0]"},
+      {"model.name=mnist_highway4_24", "model.carry=own"},
+      {"model.name=mnist_plain4_24"},
+      {"model.name=cifar_densenet10_4"},
+      {"model.name=cifar_densenet_bc10_8", "model.compression=0.75"},
+      {"model.name=cifar_wrn10_1"},
+  };
+  for (const char* precision : {"fp32", "bf16"}) {
+    for (const std::vector<std::string>& net : nets) {
+      std::vector<std::string> overrides = net;
+      overrides.push_back(std::string("train.precision=") + precision);
+      Recorder recorder;
+      run(overrides, {&recorder});
+      std::filesystem::remove_all(out_);
+      ASSERT_EQ(recorder.steps.size(), 18u);
+      const auto epoch_loss = [&](size_t first) {
+        return recorder.steps[first].loss + recorder.steps[first + 1].loss + recorder.steps[first + 2].loss;
+      };
+      EXPECT_LT(epoch_loss(15), 0.9 * epoch_loss(0)) << fmt::format("{}", fmt::join(overrides, " "));
+    }
+  }
 }
 
 TEST_F(TrainerTest, TheLossScaleChangesNoNumber) {

@@ -2,22 +2,12 @@
 
 #include <fmt/ranges.h>
 
-#include <map>
-
+#include "engine/core/check.h"
+#include "models/recipe_model.h"
 #include "models/zoo.h"
 
 namespace residuum {
 namespace {
-
-const std::map<std::string, std::optional<BlockKind>> kBlocks = {
-    {"auto", std::nullopt}, {"basic", BlockKind::kBasic}, {"bottleneck", BlockKind::kBottleneck}};
-const std::map<std::string, std::optional<ShortcutKind>> kShortcuts = {
-    {"auto", std::nullopt},
-    {"A", ShortcutKind::kZeros},
-    {"B", ShortcutKind::kProjection},
-    {"C", ShortcutKind::kProjectionEverywhere}};
-const std::map<std::string, ZeroChannels> kZeros = {{"both_sides", ZeroChannels::kBothSides},
-                                                    {"end", ZeroChannels::kEnd}};
 
 CLI::Option* add_positive(CLI::App& command, const std::string& flag, int64_t& value,
                           const std::string& help) {
@@ -36,12 +26,19 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
   add_positive(command, "--classes", arguments.classes, "Default: the model's");
   command.add_flag("--v1", arguments.v1, "A bottleneck's stride on its first 1x1 (paper), not on its 3x3");
   command.add_option("--block", arguments.block, "Block of CIFAR nets: auto, basic or bottleneck")
-      ->check(CLI::IsMember(&kBlocks));
+      ->check(CLI::IsMember({"auto", "basic", "bottleneck"}));
   command
       .add_option("--shortcut", arguments.shortcut, "auto, A (zeros), B (projection) or C (all projections)")
-      ->check(CLI::IsMember(&kShortcuts));
+      ->check(CLI::IsMember({"auto", "A", "B", "C"}));
   command.add_option("--zeros", arguments.zeros, "New channels of shortcut A: both_sides or end")
-      ->check(CLI::IsMember(&kZeros));
+      ->check(CLI::IsMember({"both_sides", "end"}));
+  command
+      .add_option(
+          "--set", arguments.sets,
+          "A key model.* of recipes (train --help-keys), such as model.gate=exclusive; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 ModelOptions model_options(const ModelArguments& arguments) {
@@ -50,10 +47,16 @@ ModelOptions model_options(const ModelArguments& arguments) {
   options.image_size = arguments.image_size;
   options.channels = arguments.channels;
   options.classes = arguments.classes;
-  options.v1 = arguments.v1;
-  options.block = kBlocks.at(arguments.block);
-  options.shortcut = kShortcuts.at(arguments.shortcut);
-  options.zeros = kZeros.at(arguments.zeros);
+  std::vector<std::string> overrides = {
+      "model.name=" + arguments.name, "train.steps=1", "model.block=" + arguments.block,
+      "model.shortcut=" + arguments.shortcut, "model.zeros=" + arguments.zeros};
+  if (arguments.v1) overrides.emplace_back("model.v1=true");
+  for (const std::string& text : arguments.sets) {
+    check(text.starts_with("model.") && !text.starts_with("model.classes") && !text.starts_with("model.name"),
+          ErrorKind::kUsage, "--set is {}, allowed are keys model.* but name and classes", text);
+    overrides.push_back(text);
+  }
+  apply_choices(parse_recipe("", "command line", overrides).model, options);
   return options;
 }
 

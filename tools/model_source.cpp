@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 constexpr const char* kRecipeFile = "recipe.toml";
 
 fs::path weights_path(const ModelSourceArguments& arguments) {
-  if (!arguments.weights.empty()) return arguments.weights;
+  if (!arguments.weights.empty() || arguments.run.empty()) return arguments.weights;
   return fs::path(arguments.run) / "checkpoints" / (arguments.best ? "best.safetensors" : "last.safetensors");
 }
 
@@ -25,13 +25,15 @@ std::string recipe_inside(const std::string& weights) {
   return found == metadata.end() ? std::string() : found->second;
 }
 
-Recipe find_recipe(const ModelSourceArguments& arguments) {
+Recipe find_recipe(const ModelSourceArguments& arguments, WeightsNeed need) {
   const std::vector<std::string> overrides = arguments.keys.overrides();
   if (!arguments.run.empty()) return load_recipe(fs::path(arguments.run) / kRecipeFile, overrides);
   if (!arguments.recipe.empty()) return load_recipe(arguments.recipe, overrides);
-  check(arguments.keys.value("--model").has_value() && !arguments.weights.empty(), ErrorKind::kUsage,
-        "--run DIR, or --model NAME and --weights FILE, must say what is to be used");
-  const std::string inside = recipe_inside(arguments.weights);
+  const bool weights = !arguments.weights.empty();
+  check(arguments.keys.value("--model").has_value() && (weights || need == WeightsNeed::kOptional),
+        ErrorKind::kUsage, "--run DIR, or --model NAME{}, must say what is to be used",
+        need == WeightsNeed::kNeeded ? " and --weights FILE" : "");
+  const std::string inside = weights ? recipe_inside(arguments.weights) : "";
   if (!inside.empty() &&
       parse_recipe(inside, arguments.weights).model.name == arguments.keys.value("--model")) {
     spdlog::info("normalisation and model options are those of the run that wrote {}", arguments.weights);
@@ -52,12 +54,13 @@ void add_model_source(CLI::App& command, ModelSourceArguments& arguments) {
       ->type_name("RECIPE.toml");
 }
 
-ModelSource find_model_source(const ModelSourceArguments& arguments) {
+ModelSource find_model_source(const ModelSourceArguments& arguments, WeightsNeed need) {
   check(!arguments.best || !arguments.run.empty(), ErrorKind::kUsage, "--best needs --run DIR");
   check(!arguments.best || arguments.weights.empty(), ErrorKind::kUsage,
         "--best and --weights are both given, allowed is one of them");
-  ModelSource source{find_recipe(arguments), weights_path(arguments)};
-  check(!arguments.run.empty() || !arguments.weights.empty(), ErrorKind::kUsage, "--weights FILE is missing");
+  ModelSource source{find_recipe(arguments, need), weights_path(arguments)};
+  check(!source.weights.empty() || need == WeightsNeed::kOptional, ErrorKind::kUsage,
+        "--weights FILE is missing");
   model_defaults(source.recipe.model.name);  // throws for an unknown name
   return source;
 }

@@ -23,9 +23,15 @@ struct ModelSource {
   std::filesystem::path weights;
 };
 
+enum class WeightsNeed : uint8_t {
+  kNeeded,
+  kOptional,  ///< without --run and --weights the path is empty: a fresh model
+};
+
 /// The recipe is, in this order: that of --run, --recipe, the recipe.toml of the run whose checkpoints/ holds
 /// the weights (named on standard error), or the defaults of --model. --set and the flags change it.
-/// Throws Error(kUsage) when neither --run nor --model with --weights is given, and Error(kConfig, kIo).
-ModelSource find_model_source(const ModelSourceArguments& arguments);
+/// Throws Error(kUsage) when neither --run nor --model (and, where needed, --weights) is given, and
+/// Error(kConfig, kIo).
+ModelSource find_model_source(const ModelSourceArguments& arguments, WeightsNeed need = WeightsNeed::kNeeded);
 
 }  // namespace residuum

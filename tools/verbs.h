@@ -19,6 +19,7 @@ Verb plan_verb(CLI::App& program);
 Verb data_verb(CLI::App& program);
 Verb report_verb(CLI::App& program);
 Verb bench_verb(CLI::App& program);
+Verb lab_verb(CLI::App& program);
 Verb launch_verb(CLI::App& program);
 Verb version_verb(CLI::App& program);
 

@@ -76,4 +76,20 @@ std::vector<std::byte> encode_floats(std::span<const float> values, DType type) 
   }
 }
 
+std::vector<float> decode_floats(std::span<const std::byte> bytes, DType type) {
+  check(type == DType::kF32 || type == DType::kBF16 || type == DType::kF16, ErrorKind::kInternal,
+        "no floats are stored as {}", to_string(type));
+  std::vector<float> values(bytes.size() / size_of(type));
+  if (type == DType::kF32) {
+    if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data() + i * sizeof(bits), sizeof(bits));
+    values[i] = type == DType::kBF16 ? from_bf16(bits) : from_f16(bits);
+  }
+  return values;
+}
+
 }  // namespace residuum

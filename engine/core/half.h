@@ -21,5 +21,7 @@ uint16_t to_f16(float value);
 
 /// `values` stored as `type`: kF32, kBF16 or kF16; throws Error(kInternal) for another.
 std::vector<std::byte> encode_floats(std::span<const float> values, DType type);
+/// The inverse: the values stored in `bytes`, exactly.
+std::vector<float> decode_floats(std::span<const std::byte> bytes, DType type);
 
 }  // namespace residuum

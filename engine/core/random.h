@@ -12,11 +12,12 @@ namespace residuum {
 
 /// Who draws: streams with different purposes are independent for the same seed.
 enum class RandomPurpose : uint32_t {
-  kInit = 1,                   ///< index = parameter number
-  kShuffle = 2,                ///< index = draw of the permutation
-  kAugment = 3,                ///< index = sample number in the data set
-  kDropout = kDropoutPurpose,  ///< index = node
-  kAnalysis = 5,               ///< lesions, path samples
+  kInit = 1,                       ///< index = parameter number
+  kShuffle = 2,                    ///< index = draw of the permutation
+  kAugment = 3,                    ///< index = sample number in the data set
+  kDropout = kDropoutPurpose,      ///< index = node
+  kAnalysis = 5,                   ///< lesions, path samples
+  kBlockGate = kBlockGatePurpose,  ///< see block_is_open
 };
 
 /// A short sequence of draws for one (seed, purpose, epoch, index).

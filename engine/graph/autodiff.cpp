@@ -143,6 +143,7 @@ class Differentiator {
     give_node(0, LinearBackwardData{graph_.desc(in(0))}, {d, in(1)});
   }
   void rule(const Dropout& op, ValueId d) { give_node(0, op, {d}); }
+  void rule(const BlockGate& op, ValueId d) { give_node(0, op, {d}); }
   /// Normalize and BatchNormStats end the chain: images need no gradient, and the statistics' part is in
   /// BatchNormApply's.
   template <typename Other>

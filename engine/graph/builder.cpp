@@ -30,14 +30,15 @@ ValueId GraphBuilder::conv(std::string_view name, ValueId src, int64_t out_chann
       graph_.add_persistent(full + ".weight", {DType::kF32, {out_channels, kernel, kernel, c}},
                             ValueKind::kParameter, {Init::Kind::kNormal, std::sqrt(2.0 / fan_out)});
   const Conv op{out_channels, kernel, kernel, options.stride, options.pad, options.groups};
-  ValueId dst = append(name, op, {src, weight});
-  if (options.bias) {
-    const ValueId bias =
-        graph_.add_persistent(full + ".bias", {DType::kF32, {out_channels}}, ValueKind::kParameter,
-                              {Init::Kind::kConstant, options.bias_init});
-    dst = append(name, Bias{}, {dst, bias});
-  }
-  return dst;
+  const ValueId dst = append(name, op, {src, weight});
+  return options.bias ? bias(name, dst, options.bias_init) : dst;
+}
+
+ValueId GraphBuilder::bias(std::string_view name, ValueId src, double init) {
+  const TensorDesc vector{DType::kF32, {shape(src)[shape(src).rank() - 1]}};
+  const ValueId value = graph_.add_persistent(scope_ + std::string(name) + ".bias", vector,
+                                              ValueKind::kParameter, {Init::Kind::kConstant, init});
+  return append(name, Bias{}, {src, value});
 }
 
 ValueId GraphBuilder::batch_norm(std::string_view name, ValueId src, double gamma_init) {
@@ -59,8 +60,8 @@ ValueId GraphBuilder::batch_norm(std::string_view name, ValueId src, double gamm
   return append(name, BatchNormApply{}, {src, mean, variance, gamma, beta});
 }
 
-ValueId GraphBuilder::activation(ActivationKind kind, ValueId src) {
-  return append("", Activation{kind}, {src});
+ValueId GraphBuilder::activation(ActivationKind kind, ValueId src, std::string_view name) {
+  return append(name, Activation{kind}, {src});
 }
 ValueId GraphBuilder::add(ValueId a, ValueId b) {
   return append("", Add{}, {a, b});
@@ -68,8 +69,8 @@ ValueId GraphBuilder::add(ValueId a, ValueId b) {
 ValueId GraphBuilder::multiply(ValueId a, ValueId b) {
   return append("", Multiply{}, {a, b});
 }
-ValueId GraphBuilder::scale(ValueId src, float factor, float offset) {
-  return append("", Scale{factor, offset}, {src});
+ValueId GraphBuilder::scale(ValueId src, float factor, float offset, std::string_view name) {
+  return append(name, Scale{factor, offset}, {src});
 }
 ValueId GraphBuilder::shortcut_a(ValueId src, int64_t stride, int64_t out_channels, ZeroChannels zeros) {
   return append("", ShortcutA{stride, out_channels, zeros}, {src});
@@ -93,13 +94,20 @@ ValueId GraphBuilder::dropout(ValueId src, float probability) {
   return append("", Dropout{probability, stream}, {src});
 }
 
+ValueId GraphBuilder::block_gate(ValueId src, const BlockDraw& draw) {
+  if (draw.share() == 1) return src;
+  if (mode_ == Mode::kEval) return scale(src, draw.share(), 0, "block_gate");
+  return append("", BlockGate{draw}, {src});
+}
+
 ValueId GraphBuilder::linear(std::string_view name, ValueId src, int64_t out_features,
                              LinearOptions options) {
   const int64_t in_features = shape(src).elements() / shape(src)[0];
   const Init uniform{Init::Kind::kUniform, 1.0 / std::sqrt(static_cast<double>(in_features))};
   const std::string full = scope_ + std::string(name);
+  const Init start = options.weight_std > 0 ? Init{Init::Kind::kNormal, options.weight_std} : uniform;
   const ValueId weight = graph_.add_persistent(full + ".weight", {DType::kF32, {out_features, in_features}},
-                                               ValueKind::kParameter, uniform);
+                                               ValueKind::kParameter, start);
   ValueId dst = append(name, Linear{out_features, options.logits ? DType::kF32 : activation_}, {src, weight});
   if (options.bias) {
     const Init init = options.constant_bias ? Init{Init::Kind::kConstant, options.bias_init} : uniform;

@@ -38,22 +38,28 @@ class GraphBuilder {
   /// Batch norm with torch's names (`name`.weight, .bias, .running_mean, .running_var), eps 1e-5, momentum
   /// 0.1.
   ValueId batch_norm(std::string_view name, ValueId src, double gamma_init = 1);
-  ValueId activation(ActivationKind kind, ValueId src);
+  /// `name`.bias, one a channel.
+  ValueId bias(std::string_view name, ValueId src, double init = 0);
+  /// An empty name: that of the operation; for the others of this kind too.
+  ValueId activation(ActivationKind kind, ValueId src, std::string_view name = {});
   ValueId relu(ValueId src) { return activation(ActivationKind::kRelu, src); }
   ValueId add(ValueId a, ValueId b);
   ValueId multiply(ValueId a, ValueId b);
-  ValueId scale(ValueId src, float factor, float offset = 0);
+  ValueId scale(ValueId src, float factor, float offset = 0, std::string_view name = {});
   ValueId shortcut_a(ValueId src, int64_t stride, int64_t out_channels, ZeroChannels zeros);
   ValueId concat(std::vector<ValueId> parts);
   ValueId max_pool(ValueId src, int64_t window, int64_t stride, int64_t pad);
   ValueId avg_pool(ValueId src, int64_t window, int64_t stride, int64_t pad);
   ValueId global_avg_pool(ValueId src);
   ValueId dropout(ValueId src, float probability);
+  /// A gate in training; else src times the gate's share, its mean over the steps (Huang 2016).
+  ValueId block_gate(ValueId src, const BlockDraw& draw);
   struct LinearOptions {
     bool bias = true;
     double bias_init = 0;        ///< used when constant_bias
     bool constant_bias = false;  ///< else U(+-1/sqrt(fan_in)) as torch's nn.Linear
     bool logits = false;         ///< f32 result whatever the activation type
+    double weight_std = 0;       ///< above 0: normal weights of that deviation, not uniform ones
   };
   /// Fully connected `name`.weight U(+-1/sqrt(fan_in)) and `name`.bias.
   ValueId linear(std::string_view name, ValueId src, int64_t out_features, LinearOptions options);

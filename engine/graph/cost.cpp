@@ -22,6 +22,7 @@ int64_t operations_per_element(const Op& op) {
                         [](const SoftmaxCrossEntropyBackward&) -> int64_t { return 5; },
                         [](const MaxPool& p) -> int64_t { return p.window * p.window; },
                         [](const AvgPool& p) -> int64_t { return p.window * p.window; },
+                        [](const BlockGate&) -> int64_t { return 0; },
                         [](const Concat&) -> int64_t { return 0; },
                         [](const Slice&) -> int64_t { return 0; },
                         [](const SliceBackward&) -> int64_t { return 0; },

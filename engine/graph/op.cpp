@@ -42,6 +42,7 @@ std::string_view op_name(const Op& op) {
           [](const GlobalAvgPool&) -> Name { return "global_avg_pool"; },
           [](const Linear&) -> Name { return "linear"; },
           [](const Dropout&) -> Name { return "dropout"; },
+          [](const BlockGate&) -> Name { return "block_gate"; },
           [](const SoftmaxCrossEntropy&) -> Name { return "softmax_cross_entropy"; },
           [](const ConvBackwardData&) -> Name { return "conv_backward_data"; },
           [](const ConvBackwardFilter&) -> Name { return "conv_backward_filter"; },
@@ -124,6 +125,7 @@ bool is_cheap(const Op& op) {
                         [](const Bias&) { return true; },
                         [](const Scale&) { return true; },
                         [](const Dropout&) { return true; },
+                        [](const BlockGate&) { return true; },
                         [](const auto&) { return false; },
                     },
                     op);

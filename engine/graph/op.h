@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/core/tensor.h"
+#include "kernels/philox.h"
 #include "kernels/shapes.h"
 
 namespace residuum {
@@ -93,6 +94,11 @@ struct Linear {
 struct Dropout {
   float probability = 0.5f;
   uint32_t stream = 0;
+};
+/// (src) -> (dst): src in the steps in which the block's gate is open, else zeros, for the whole batch alike
+/// (stochastic depth, Huang 2016). Like Dropout it is its own gradient.
+struct BlockGate {
+  BlockDraw draw;
 };
 /// (logits f32 N,K; labels i32 N) -> (loss f32 1, counts i32 3): mean cross-entropy over the rows whose label
 /// is not negative, and how many rows are {valid, right in the top 1, right in the top 5}. Smoothing as in
@@ -246,7 +252,7 @@ struct BatchNormCommit {
 using Op =
     std::variant<CropFlip, Normalize, Conv, Bias, BatchNormStats, BatchNormApply, Activation, ReluMask, Add,
                  Multiply, Scale, ShortcutA, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Linear, Dropout,
-                 SoftmaxCrossEntropy, ConvBackwardData, ConvBackwardFilter, BiasBackward,
+                 BlockGate, SoftmaxCrossEntropy, ConvBackwardData, ConvBackwardFilter, BiasBackward,
                  BatchNormBackwardReduce, BatchNormBackwardApply, BatchNormFrozenBackward, ActivationBackward,
                  ReluMaskBackward, ShortcutABackward, SliceBackward, MaxPoolBackward, AvgPoolBackward,
                  GlobalAvgPoolBackward, LinearBackwardData, LinearBackwardFilter, SoftmaxCrossEntropyBackward,

@@ -255,6 +255,14 @@ struct ShapeRule {
           "dropout probability {} is not in [0, 1)", op.probability);
     return same_shape(in, 1);
   }
+  Descs operator()(const BlockGate& op) const {
+    const auto [block, blocks, open, probability] = op.draw;
+    check(block < blocks && open <= blocks, ErrorKind::kShape, "gate {} with {} open gates is not one of {}",
+          block, open, blocks);
+    check(probability >= 0 && probability <= 1, ErrorKind::kShape, "gate probability {} is not in [0, 1]",
+          probability);
+    return same_shape(in, 1);
+  }
   Descs operator()(const SoftmaxCrossEntropy&) const {
     require_classification(in);
     return {vector_f32(1), {DType::kI32, {3}}};

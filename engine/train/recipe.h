@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/graph/op.h"
+#include "engine/train/model_choice.h"
 #include "engine/train/precision.h"
 
 namespace residuum {
@@ -18,6 +19,15 @@ namespace residuum {
 /// A choice that a model makes itself unless the recipe does; models/recipe_model.h translates.
 enum class BlockChoice : uint8_t { kAuto, kBasic, kBottleneck };
 enum class ShortcutChoice : uint8_t { kAuto, kA, kB, kC };
+/// kAuto, then the values of Placement in their order.
+enum class PlacementChoice : uint8_t {
+  kAuto,
+  kOriginal,
+  kNormAfterAddition,
+  kReluBeforeAddition,
+  kReluOnlyPreActivation,
+  kPreActivation,
+};
 
 struct ModelRecipe {
   std::string name;     ///< required; see models/zoo.h
@@ -27,6 +37,19 @@ struct ModelRecipe {
   ZeroChannels zeros = ZeroChannels::kBothSides;
   bool v1 = false;
   bool zero_init_gamma = false;
+  PlacementChoice placement = PlacementChoice::kAuto;
+  ShortcutGate gate = ShortcutGate::kOff;
+  std::vector<double> gate_bias;  ///< one value, or empty: the model's
+  double shortcut_scale = 1, branch_scale = 1;
+  double shortcut_dropout = 0;
+  double survival = 1;          ///< of the last block in a step (stochastic depth)
+  int64_t sampled_blocks = 0;   ///< open in a step; 0: all
+  std::vector<double> dropout;  ///< one value, or empty: the model's
+  LayerFunction activation = LayerFunction::kRelu;
+  bool batch_norm = true;
+  CarryGate carry = CarryGate::kCoupled;
+  double compression = 0;  ///< 0: the model's
+  double init_scale = 1;
   bool operator==(const ModelRecipe&) const = default;
 };
 

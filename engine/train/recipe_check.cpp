@@ -1,12 +1,22 @@
 // Combinations of recipe values that cannot be, although each is in its range.
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "engine/core/check.h"
 #include "engine/train/recipe.h"
 
 namespace residuum {
 namespace {
+
+void check_model(const ModelRecipe& model) {
+  const std::pair<const char*, const std::vector<double>&> lists[] = {{"gate_bias", model.gate_bias},
+                                                                      {"dropout", model.dropout}};
+  for (const auto& [key, values] : lists) {
+    check(values.size() <= 1, ErrorKind::kConfig, "model.{} has {} values, allowed is one, or none", key,
+          values.size());
+  }
+}
 
 void check_train(const TrainRecipe& train) {
   check((train.epochs > 0) != (train.steps > 0), ErrorKind::kConfig,
@@ -70,6 +80,7 @@ void check_schedule(const ScheduleRecipe& schedule, const TrainRecipe& train, do
 
 void check_combinations(const Recipe& recipe) {
   check(!recipe.model.name.empty(), ErrorKind::kConfig, "model.name is missing");
+  check_model(recipe.model);
   check_train(recipe.train);
   check_data(recipe.data);
   check(!recipe.optimizer.nesterov || recipe.optimizer.momentum > 0, ErrorKind::kConfig,

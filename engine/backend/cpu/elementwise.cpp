@@ -1,4 +1,5 @@
 // Operations that work element by element, or on rows x channels with one coefficient per channel.
+#include <cstring>
 
 #include "engine/backend/cpu/channel_partials.h"
 #include "engine/backend/cpu/kernel.h"
@@ -104,6 +105,19 @@ std::unique_ptr<Kernel> make_dropout(const KernelSource& source, const Dropout& 
   });
 }
 
+std::unique_ptr<Kernel> make_block_gate(const KernelSource& source, const BlockGate& op) {
+  const size_t size = size_of(source.in(0).dtype);
+  return over_rows(source, [op, size](const ShardContext& context, int64_t rows, int64_t c) {
+    const StepParams& params = *context.params;
+    const size_t bytes = static_cast<size_t>(rows * c) * size;
+    if (block_is_open(op.draw, params.seed, params.step, params.micro_step)) {
+      std::memcpy(context.out[0], context.in[0], bytes);
+    } else {
+      std::memset(context.out[0], 0, bytes);
+    }
+  });
+}
+
 class BiasBackwardKernel final : public Kernel {
  public:
   explicit BiasBackwardKernel(const KernelSource& source)
@@ -156,6 +170,7 @@ std::unique_ptr<Kernel> make_elementwise(const KernelSource& source) {
                              });
           },
           [&](const Dropout& op) -> Made { return make_dropout(source, op); },
+          [&](const BlockGate& op) -> Made { return make_block_gate(source, op); },
           [&](const auto&) -> Made {
             fail(ErrorKind::kInternal, "make_elementwise: {} is not element-wise", op_name(source.node.op));
           },

@@ -177,6 +177,13 @@ Step make_step(const StepSource& source, const Dropout& op) {
       0, also_read(sizeof(kernels::StepValues)));
 }
 
+Step make_step(const StepSource& source, const BlockGate& op) {
+  const Rows rows = source.rows(source.in(0));
+  return source.step(
+      [=](const Bound& b) { kernels::block_gate(rows, op.draw, b.step, b.in[0], b.out[0], b.stream); }, 0,
+      also_read(sizeof(kernels::StepValues)));
+}
+
 Step make_step(const StepSource& source, const ShortcutA& op) {
   const kernels::ShortcutShape shape = shortcut_shape(op, source.in(0).shape);
   const kernels::Element type = source.element(source.in(0));

@@ -97,6 +97,7 @@ Step make_step(const StepSource& source, const Add& op);
 Step make_step(const StepSource& source, const Multiply& op);
 Step make_step(const StepSource& source, const Scale& op);
 Step make_step(const StepSource& source, const Dropout& op);
+Step make_step(const StepSource& source, const BlockGate& op);
 Step make_step(const StepSource& source, const ShortcutA& op);
 Step make_step(const StepSource& source, const ShortcutABackward& op);
 Step make_step(const StepSource& source, const Concat& op);

@@ -1,0 +1,174 @@
+// residuum lab: takes networks apart. One file per verb, lab_VERB.cpp; here is what they share.
+#include "tools/lab.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "engine/checkpoint/safetensors.h"
+#include "engine/core/check.h"
+#include "engine/core/file.h"
+#include "engine/train/training_setup.h"
+#include "engine/train/units.h"
+#include "engine/train/weights.h"
+#include "models/recipe_model.h"
+#include "tools/build_info.h"
+#include "tools/data_source.h"
+#include "tools/environment.h"
+#include "tools/exit_codes.h"
+#include "tools/output.h"
+
+namespace residuum {
+namespace {
+
+std::unique_ptr<Dataset> open_data(const LabArguments& arguments, Recipe& recipe) {
+  std::unique_ptr<Dataset> data =
+      open_split(recipe, arguments.split == "train" ? Split::kTrain : Split::kTest);
+  if (arguments.limit == 0 || arguments.limit >= data->size()) return data;
+  return subset(std::shared_ptr<const Dataset>(std::move(data)), 0, arguments.limit);
+}
+
+}  // namespace
+
+void add_lab_options(CLI::App& command, LabArguments& arguments) {
+  add_model_source(command, arguments.source);
+  arguments.source.keys.add_to(command, {kModelFlag,
+                                         kDataFlag,
+                                         {"--eval-batch", "train.eval_batch", "train.eval_batch"},
+                                         kPrecisionFlag,
+                                         kThreadsFlag});
+  command.add_option("--split", arguments.split, "test or train")
+      ->check(CLI::IsMember({"test", "train"}))
+      ->capture_default_str();
+  command.add_option("--limit", arguments.limit, "Use the first N images only; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command.add_option("--seed", arguments.seed, "Of random choices")->capture_default_str();
+  add_device_options(command, arguments.device);
+  command.add_option("--out", arguments.out, "Where the results go: JSON, CSV and a page")->type_name("DIR");
+  command.add_flag("--json", arguments.json, "For programs");
+}
+
+void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches) {
+  command.add_option("--batch", batch, "Images in a batch")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_option("--batches", batches, "Batches looked at")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
+    : source_(find_model_source(arguments.source, need)), split_(arguments.split) {
+  Recipe& recipe = source_.recipe;
+  data_ = open_data(arguments, recipe);
+  check_combinations(recipe);
+  backend_ = open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
+  device_ = backend_->describe();
+  state_ = std::make_unique<State>(*backend_);
+  subject_ = std::make_unique<Subject>(
+      Subject{recipe.model.name, model_builder(recipe), recipe, *data_, *backend_, *state_});
+  const SampleBatches one = sample_batches(*subject_, 1, 1, arguments.seed);
+  state_->add(forward_graph(*subject_, Mode::kTrain, one), static_cast<uint64_t>(recipe.train.seed));
+  if (!source_.weights.empty()) import_weights(*state_, SafetensorsFile::read(source_.weights));
+}
+
+nlohmann::ordered_json LabSession::head(const std::string& analysis) const {
+  nlohmann::ordered_json json = {{"analysis", analysis},
+                                 {"model", source_.recipe.model.name},
+                                 {"weights", source_.weights.string()},
+                                 {"data", source_.recipe.data.path},
+                                 {"split", split_},
+                                 {"samples", data_->size()},
+                                 {"device", device_}};
+  if (source_.weights.empty()) json["weights"] = nullptr;
+  return json;
+}
+
+Page LabSession::page(const std::string& title) const {
+  const Recipe& recipe = source_.recipe;
+  Page page(title, recipe.model.name);
+  page.facts(
+      {{"model", recipe.model.name},
+       {"weights", has_weights() ? source_.weights.string() : "as initialised"},
+       {"data",
+        fmt::format("{} split of {}, {} images", split_, recipe.data.path, count_text(data_->size()))},
+       {"device", device_},
+       {"program", fmt::format("residuum {}, commit {}", kVersion, std::string_view(kCommit).substr(0, 12))},
+       {"date", utc_time("%Y-%m-%d %H:%M UTC")}});
+  return page;
+}
+
+void lab_progress(const std::string& text) {
+  std::fprintf(stderr, "%s\n", text.c_str());
+}
+
+std::string to_text(const Table& table) {
+  const auto text_of = [](const Cell& cell) {
+    return cell.note.empty() ? cell.text : fmt::format("{} ({})", cell.text, cell.note);
+  };
+  std::vector<size_t> widths;
+  for (size_t c = 0; c < table.columns.size(); ++c) {
+    widths.push_back(table.columns[c].size());
+    for (const std::vector<Cell>& row : table.rows) widths[c] = std::max(widths[c], text_of(row[c]).size());
+  }
+  std::string text;
+  const auto append = [&](size_t column, const std::string& cell) {
+    text += column == 0 ? fmt::format("{:<{}}", cell, widths[column])
+                        : fmt::format("  {:>{}}", cell, widths[column]);
+  };
+  for (size_t c = 0; c < widths.size(); ++c) append(c, table.columns[c]);
+  text += '\n';
+  for (const std::vector<Cell>& row : table.rows) {
+    for (size_t c = 0; c < widths.size(); ++c) append(c, text_of(row[c]));
+    text += '\n';
+  }
+  return text;
+}
+
+void finish_analysis(const LabArguments& arguments, Analysis analysis) {
+  if (!arguments.out.empty()) {
+    const std::filesystem::path out = arguments.out;
+    make_directories(out);
+    write_file_atomically(out / (analysis.name + ".json"), analysis.json.dump(2) + "\n");
+    analysis.page.write_csv(out / (analysis.name + "-csv"));
+    if (can_write_pages()) {
+      std::string command;
+      for (const std::string& word : process_command_line()) command += (command.empty() ? "" : " ") + word;
+      analysis.page.listing("Command line", command + "\n");
+      analysis.page.write(out / (analysis.name + ".html"));
+    } else {
+      lab_progress("this build has no chart library: no page was written");
+    }
+  }
+  if (arguments.json) {
+    print_json(analysis.json);
+  } else {
+    print_result(analysis.text);
+  }
+}
+
+Verb lab_verb(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("lab", "Takes networks apart: lesions, paths, gradients");
+  command->require_subcommand(1);
+  command->footer(
+      "Examples:\n"
+      "  residuum lab lesion --run runs/a --out lab/a\n"
+      "  residuum lab paths --model cifar_resnet110 --count-only\n"
+      "  residuum lab lesion --help");
+  const std::vector<Verb> verbs = {
+      lab_lesion_verb(*command),      lab_shuffle_verb(*command),       lab_paths_verb(*command),
+      lab_gradients_verb(*command),   lab_response_verb(*command),      lab_iteration_verb(*command),
+      lab_lambda_verb(*command),      lab_singularities_verb(*command), lab_pairing_verb(*command),
+      lab_degradation_verb(*command), lab_shortcuts_verb(*command),     lab_placements_verb(*command)};
+  return {command, [verbs]() -> int {
+            for (const Verb& verb : verbs) {
+              if (verb.command->parsed()) return verb.run();
+            }
+            fail(ErrorKind::kInternal, "no verb of lab was run");
+          }};
+}
+
+}  // namespace residuum
