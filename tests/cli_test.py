@@ -5,7 +5,7 @@ import unittest
 
 from cli_program import PROGRAM, SOURCE, ProgramTest, idx_images, run, write_idx
 
-VERBS = ("train", "eval", "predict", "summary", "plan", "data", "bench", "version")
+VERBS = ("train", "eval", "predict", "summary", "plan", "data", "bench", "lab", "version")
 USAGE, CONFIG, DATA, CHECKPOINT, IO, DEVICE = 2, 3, 4, 5, 6, 7
 
 

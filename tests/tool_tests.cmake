@@ -2,7 +2,7 @@
 find_package(Python3 COMPONENTS Interpreter)
 set(python_tests cli_test.Help cli_test.Usage cli_test.Refusals cli_test.Summary cli_test.Plan cli_test.DataVerify
   cli_test.Output end_to_end_test.Train end_to_end_test.EvalAndPredict end_to_end_test.Interruptions
-  comparison_cli_test.Comparison fashion_mnist_test.FashionMnist)
+  lab_test.Counts lab_test.Analyses comparison_cli_test.Comparison fashion_mnist_test.FashionMnist)
 foreach(test ${python_tests})
   if(NOT Python3_FOUND)
     add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "skipped: python3 is not installed")

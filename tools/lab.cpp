@@ -93,13 +93,14 @@ nlohmann::ordered_json LabSession::head(const std::string& analysis) const {
 Page LabSession::page(const std::string& title) const {
   const Recipe& recipe = source_.recipe;
   Page page(title, recipe.model.name);
-  page.facts({{"model", recipe.model.name},
-              {"weights", has_weights() ? source_.weights.string() : "as initialised"},
-              {"data",
-               fmt::format("{} split of {}, {} images", split_, recipe.data.path, count_text(data_->size()))},
-              {"device", device_},
-              {"program", fmt::format("residuum {}, commit {}", kVersion, kCommit)},
-              {"date", utc_time("%Y-%m-%d %H:%M UTC")}});
+  page.facts(
+      {{"model", recipe.model.name},
+       {"weights", has_weights() ? source_.weights.string() : "as initialised"},
+       {"data",
+        fmt::format("{} split of {}, {} images", split_, recipe.data.path, count_text(data_->size()))},
+       {"device", device_},
+       {"program", fmt::format("residuum {}, commit {}", kVersion, std::string_view(kCommit).substr(0, 12))},
+       {"date", utc_time("%Y-%m-%d %H:%M UTC")}});
   return page;
 }
 

@@ -118,15 +118,15 @@ Page page_of(const LabSession& session, const std::vector<NetStats>& looks) {
       "1.21 a layer with He's initialisation); sigmoids without batch norm shrink it by at least 4 a "
       "layer.",
       looks.front().first_over_last, looks.front().step, looks.back().first_over_last, looks.back().step));
-  page.figure(lines("weight gradient", looks, &NetStats::layers, true, "Euclidean norm of each layer.",
+  page.figure(lines("Weight gradient", looks, &NetStats::layers, true, "Euclidean norm of each layer.",
                     [](const LayerStats& layer) { return layer.weight_gradient; }));
-  page.figure(lines("output gradient", looks, &NetStats::layers, true,
+  page.figure(lines("Output gradient", looks, &NetStats::layers, true,
                     "Of the mean loss, at each layer's output.",
                     [](const LayerStats& layer) { return layer.output_gradient; }));
-  page.figure(lines("output std", looks, &NetStats::layers, true, "Over all elements of a layer's output.",
+  page.figure(lines("Output std", looks, &NetStats::layers, true, "Over all elements of a layer's output.",
                     [](const LayerStats& layer) { return layer.output_std; }));
   if (!looks.front().blocks.empty()) {
-    page.figure(lines("stream std", looks, &NetStats::blocks, false,
+    page.figure(lines("Stream std", looks, &NetStats::blocks, false,
                       "Of each block's output: it grows with depth.",
                       [](const BlockStats& block) { return block.stream_std; }));
     page.figure(lines("|F| / |x|", looks, &NetStats::blocks, false,

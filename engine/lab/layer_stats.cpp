@@ -72,11 +72,10 @@ LayerProbe::Plan LayerProbe::plan_of(const Subject& subject, Graph forward) {
 
 LayerProbe::LayerProbe(const Subject& subject, SampleBatches samples,
                        const std::function<Graph(Graph)>& operation, uint64_t seed)
-    : LayerProbe(subject, samples,
-                 plan_of(subject, operated(forward_graph(subject, Mode::kTrain, samples), operation)), seed) {
-}
+    : LayerProbe(plan_of(subject, operated(forward_graph(subject, Mode::kTrain, samples), operation)),
+                 subject, samples, seed) {}
 
-LayerProbe::LayerProbe(const Subject& subject, SampleBatches samples, Plan plan, uint64_t seed)
+LayerProbe::LayerProbe(Plan plan, const Subject& subject, SampleBatches samples, uint64_t seed)
     : subject_(subject),
       samples_(std::move(samples)),
       layers_(std::move(plan.layers)),

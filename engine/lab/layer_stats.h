@@ -52,7 +52,7 @@ class LayerProbe {
  private:
   struct Plan;
   static Plan plan_of(const Subject& subject, Graph forward);
-  LayerProbe(const Subject& subject, SampleBatches samples, Plan plan, uint64_t seed);
+  LayerProbe(Plan plan, const Subject& subject, SampleBatches samples, uint64_t seed);
   void add(NetStats& stats, const Batch& batch, double weight);
   double norm(const std::string& output);
 
@@ -70,8 +70,8 @@ struct GradientOptions {
   int64_t steps = 0;   ///< of training with the recipe's optimizer and schedule
   int64_t every = 10;  ///< steps between looks
   uint64_t seed = 1;
-  std::function<Graph(Graph)> operation;  ///< on the forward graph, of training too; may be empty
-  std::function<void(const std::string&)> progress;
+  std::function<Graph(Graph)> operation = {};  ///< on the forward graph, of training too; may be empty
+  std::function<void(const std::string&)> progress = {};
 };
 
 /// Looks at the net before training and after every `every` steps. Training changes the state of `subject`;

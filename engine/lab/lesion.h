@@ -35,10 +35,10 @@ LesionKind natural_lesion(const Graph& graph);
 std::vector<LesionTarget> lesion_targets(const Graph& graph, LesionKind kind, const std::string& model);
 
 struct LesionOptions {
-  std::vector<int> counts;  ///< how many to take away at random, each `draws` times
+  std::vector<int> counts = {};  ///< how many to take away at random, each `draws` times
   int draws = 3;
   uint64_t seed = 1;
-  std::function<void(const std::string&)> progress;  ///< hears of each evaluation
+  std::function<void(const std::string&)> progress = {};  ///< hears of each evaluation
 };
 
 struct LesionReport {
@@ -61,10 +61,10 @@ struct LesionReport {
 LesionReport lesion(const Subject& subject, LesionKind kind, const LesionOptions& options);
 
 struct ShuffleOptions {
-  std::vector<int> swaps;  ///< how many exchanges, each `draws` times
+  std::vector<int> swaps = {};  ///< how many exchanges, each `draws` times
   int draws = 3;
   uint64_t seed = 1;
-  std::function<void(const std::string&)> progress;
+  std::function<void(const std::string&)> progress = {};
 };
 
 struct ShuffleReport {

@@ -36,9 +36,9 @@ class PathProbe {
 struct PathOptions {
   int samples = 10;  ///< random paths of each length and batch
   int64_t batch = 32, batches = 1;
-  std::vector<int> lengths;  ///< in modules; empty: all
+  std::vector<int> lengths = {};  ///< in modules; empty: all
   uint64_t seed = 1;
-  std::function<void(const std::string&)> progress;
+  std::function<void(const std::string&)> progress = {};
 };
 
 struct PathReport {

@@ -1,0 +1,57 @@
+#include "tests/lab_net.h"
+
+#include "engine/lab/short_training.h"
+#include "engine/train/training_setup.h"
+#include "models/recipe_model.h"
+
+namespace residuum {
+
+LabNet::LabNet(const std::string& model, ModelBuilder build, Backend& backend)
+    : recipe_(
+          small_recipe(build ? std::vector<std::string>{} : std::vector<std::string>{"model.name=" + model})),
+      data_(brightness_data()),
+      state_(std::make_unique<State>(backend)) {
+  subject_ = std::make_unique<Subject>(
+      Subject{model, build ? std::move(build) : model_builder(recipe_), recipe_, *data_, backend, *state_});
+  state_->add(graph(Mode::kTrain), 7);
+}
+
+Graph LabNet::graph(Mode mode, int64_t batch) const {
+  return forward_graph(*subject_, mode, sample_batches(*subject_, batch, 1, 1));
+}
+
+std::vector<float> LabNet::logits(Graph graph) const {
+  const SampleBatches samples = sample_batches(*subject_, 4, 1, 1);
+  graph.outputs = {{"logits", graph.output("logits")}, {"loss", graph.output("loss")}};
+  Probe probe(std::move(graph), *subject_, 1);
+  probe.write(samples.batches[0]);
+  probe.run();
+  return probe.read("logits");
+}
+
+std::vector<float> LabNet::values(const std::string& name) const {
+  return state_floats(*state_, name);
+}
+
+void LabNet::set(const std::string& name, const std::vector<float>& values) {
+  state_->write(name, std::as_bytes(std::span(values)));
+}
+
+void LabNet::fill(const std::string& name, float value) {
+  set(name, std::vector<float>(values(name).size(), value));
+}
+
+ModelBuilder net_of_blocks(int64_t channels, std::function<ValueId(GraphBuilder&, ValueId)> blocks) {
+  return [channels, blocks = std::move(blocks)](const GraphRequest& request) {
+    GraphBuilder builder(request.mode, DType::kF32);
+    const std::vector<float> half(static_cast<size_t>(request.image.channels), 0.5f);
+    ValueId x = builder.images(request.batch, request.image.height, request.image.width,
+                               request.image.channels, half, half);
+    x = builder.relu(builder.conv("stem", x, channels, 3, {.pad = 1}));
+    x = builder.global_avg_pool(blocks(builder, x));
+    builder.classification_loss(builder.linear("fc", x, request.classes, {.logits = true}), 0);
+    return builder.take();
+  };
+}
+
+}  // namespace residuum
