@@ -144,7 +144,8 @@ Figure error_bars(const ComparisonReport& report) {
   }
   chart.bars = {measured, printed};
   return {"Test error beside the printed one", chart,
-          "Whiskers: one standard deviation over the seeds. Printed: " + report.source + "."};
+          (report.cases.front().runs.size() > 1 ? "Whiskers: one standard deviation over the seeds. " : "") +
+              ("Printed: " + report.source + ".")};
 }
 
 void write_page(const ComparisonReport& report, const std::filesystem::path& file) {
