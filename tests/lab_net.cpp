@@ -6,13 +6,20 @@
 
 namespace residuum {
 
-LabNet::LabNet(const std::string& model, ModelBuilder build, Backend& backend)
-    : recipe_(
-          small_recipe(build ? std::vector<std::string>{} : std::vector<std::string>{"model.name=" + model})),
-      data_(brightness_data()),
-      state_(std::make_unique<State>(backend)) {
-  subject_ = std::make_unique<Subject>(
-      Subject{model, build ? std::move(build) : model_builder(recipe_), recipe_, *data_, backend, *state_});
+LabNet::LabNet(const std::string& model, std::vector<std::string> keys, Backend& backend) {
+  keys.insert(keys.begin(), "model.name=" + model);
+  recipe_ = small_recipe(keys);
+  start(model, model_builder(recipe_), backend);
+}
+
+LabNet::LabNet(const std::string& name, ModelBuilder build) : recipe_(small_recipe({})) {
+  start(name, std::move(build), test_backend());
+}
+
+void LabNet::start(const std::string& name, ModelBuilder build, Backend& backend) {
+  data_ = brightness_data();
+  state_ = std::make_unique<State>(backend);
+  subject_ = std::make_unique<Subject>(Subject{name, std::move(build), recipe_, *data_, backend, *state_});
   state_->add(graph(Mode::kTrain), 7);
 }
 

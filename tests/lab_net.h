@@ -14,8 +14,11 @@ namespace residuum {
 /// A net at its initial weights, with the images of brightness_data, 8 x 8.
 class LabNet {
  public:
-  /// A model of the zoo, or the net that `build` writes.
-  explicit LabNet(const std::string& model, ModelBuilder build = {}, Backend& backend = test_backend());
+  /// A model of the zoo, changed by recipe keys.
+  explicit LabNet(const std::string& model, std::vector<std::string> keys = {},
+                  Backend& backend = test_backend());
+  /// The net that `build` writes.
+  LabNet(const std::string& name, ModelBuilder build);
 
   const Subject& subject() const { return *subject_; }
   State& state() { return *state_; }
@@ -28,6 +31,8 @@ class LabNet {
   void fill(const std::string& name, float value);
 
  private:
+  void start(const std::string& name, ModelBuilder build, Backend& backend);
+
   Recipe recipe_;
   std::unique_ptr<Dataset> data_;
   std::unique_ptr<State> state_;

@@ -8,7 +8,6 @@
 #include "engine/lab/layer_stats.h"
 #include "engine/lab/responses.h"
 #include "engine/lab/shortcut_scale.h"
-#include "engine/lab/surgery.h"
 #include "engine/lab/tied_units.h"
 #include "engine/lab/weight_units.h"
 #include "tests/lab_net.h"
@@ -57,7 +56,7 @@ TEST(LabLambda, ShortcutsThatAreNotConstant) {
 
 TEST(LabGradients, AgreeWithTheGradientOfTheLoss) {
   LabNet net("cifar_resnet8");
-  LayerProbe probe(net.subject(), sample_batches(net.subject(), 4, 1, 1), {}, 1);
+  LayerProbe probe(net.subject(), sample_batches(net.subject(), 4, 1, 1), 1);
   const NetStats stats = probe.look(0);
   // The gradient of the mean cross-entropy at the logits is (softmax - target) / batch.
   const std::vector<float> logits = net.logits(net.graph(Mode::kTrain));
@@ -84,17 +83,14 @@ TEST(LabGradients, AgreeWithTheGradientOfTheLoss) {
   EXPECT_EQ(stats.blocks.size(), 3u);
 }
 
-double first_over_last(const std::string& model, const std::function<Graph(Graph)>& operation) {
-  LabNet net(model);
-  return LayerProbe(net.subject(), sample_batches(net.subject(), 16, 1, 1), operation, 1)
-      .look(0)
-      .first_over_last;
+double first_over_last(const std::string& model, const std::vector<std::string>& keys) {
+  LabNet net(model, keys);
+  return LayerProbe(net.subject(), sample_batches(net.subject(), 16, 1, 1), 1).look(0).first_over_last;
 }
 
 TEST(LabGradients, SigmoidsVanishAndBatchNormExplodes) {
-  const double sigmoid = first_over_last("cifar_plain20", [](Graph g) {
-    return without_batch_norm(with_activation(std::move(g), ActivationKind::kSigmoid));
-  });
+  const double sigmoid =
+      first_over_last("cifar_plain20", {"model.activation=sigmoid", "model.batch_norm=false"});
   EXPECT_GT(sigmoid, 0);
   EXPECT_LT(sigmoid, std::pow(4.0, -9)) << "each sigmoid shrinks a gradient by 4 at least";
   const double plain = first_over_last("cifar_plain20", {}), deeper = first_over_last("cifar_plain32", {});

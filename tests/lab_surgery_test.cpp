@@ -153,25 +153,6 @@ TEST(LabSurgery, ADenselyConnectedBlockLosesItsNewChannels) {
   EXPECT_EQ(without, net.logits(net.graph()));
 }
 
-TEST(LabSurgery, OtherNonlinearitiesAndNoBatchNorm) {
-  LabNet net("cifar_resnet8");
-  const Graph changed = without_batch_norm(with_activation(net.graph(), ActivationKind::kTanh));
-  changed.validate("test");
-  int activations = 0;
-  for (const Node& node : changed.nodes) {
-    EXPECT_FALSE(std::holds_alternative<BatchNormApply>(node.op)) << node.name;
-    if (const auto* activation = std::get_if<Activation>(&node.op)) {
-      ++activations;
-      EXPECT_EQ(activation->kind, ActivationKind::kTanh) << node.name;
-    }
-  }
-  EXPECT_EQ(activations, 7);
-  const Graph scaled = with_initial_scale(net.graph(), 3);
-  const ValueId conv = *scaled.find("conv1.weight"), gamma = *scaled.find("bn1.weight");
-  EXPECT_DOUBLE_EQ(scaled.inits.at(conv).value, 3 * net.graph().inits.at(conv).value);
-  EXPECT_DOUBLE_EQ(scaled.inits.at(gamma).value, 1);
-}
-
 TEST(LabSurgery, TheSkipIsTheWayWithFewerLayers) {
   for (const char* model : {"cifar_resnet14", "cifar_preresnet14", "resnet50"}) {
     const bool bottleneck = model == std::string("resnet50");

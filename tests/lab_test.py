@@ -94,5 +94,5 @@ class Analyses(ProgramTest):
         self.assert_refused(run("lab", "iteration", "--model", "cifar_resnet8", "--data", self.data), CONFIG,
                             "cifar_resnet8", "no two successive blocks")
         self.assert_refused(run("lab", "shuffle", "--model", "cifar_resnet14", "--data", self.data), USAGE, "--weights")
-        self.assert_refused(self.lab("gradients", "--initial-scale", 2), USAGE, "--initial-scale")
+        self.assert_refused(run("lab", "gradients", "--data", self.data), USAGE, "--model")
         self.assert_refused(run("lab"), USAGE, "lab --help")

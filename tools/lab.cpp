@@ -60,8 +60,7 @@ void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches) {
       ->capture_default_str();
 }
 
-LabSession::LabSession(const LabArguments& arguments, WeightsNeed need,
-                       const std::function<Graph(Graph)>& operation)
+LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
     : source_(find_model_source(arguments.source, need)), split_(arguments.split) {
   Recipe& recipe = source_.recipe;
   data_ = open_data(arguments, recipe);
@@ -72,9 +71,7 @@ LabSession::LabSession(const LabArguments& arguments, WeightsNeed need,
   subject_ = std::make_unique<Subject>(
       Subject{recipe.model.name, model_builder(recipe), recipe, *data_, *backend_, *state_});
   const SampleBatches one = sample_batches(*subject_, 1, 1, arguments.seed);
-  Graph graph = forward_graph(*subject_, Mode::kTrain, one);
-  if (operation) graph = operation(std::move(graph));
-  state_->add(graph, static_cast<uint64_t>(recipe.train.seed));
+  state_->add(forward_graph(*subject_, Mode::kTrain, one), static_cast<uint64_t>(recipe.train.seed));
   if (!source_.weights.empty()) import_weights(*state_, SafetensorsFile::read(source_.weights));
 }
 

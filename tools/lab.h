@@ -46,10 +46,9 @@ void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches);
 /// A model ready for analysis. Everything lives as long as this.
 class LabSession {
  public:
-  /// Opens data and device, makes the state (of the graph after `operation`, which may be empty) and reads
-  /// the weights, when there are any. Throws what those throw.
-  LabSession(const LabArguments& arguments, WeightsNeed need,
-             const std::function<Graph(Graph)>& operation = {});
+  /// Opens data and device, makes the state and reads the weights, when there are any. Throws what those
+  /// throw.
+  LabSession(const LabArguments& arguments, WeightsNeed need);
 
   const Subject& subject() const { return *subject_; }
   bool has_weights() const { return !source_.weights.empty(); }

@@ -1,41 +1,21 @@
 // residuum lab gradients: norms of weights, gradients and activations, layer by layer, at initialisation or
-// over training; of any model, also with another nonlinearity, without batch norm, or from another initial
-// scale.
+// over training. Nonlinearity, batch norm and initial scale are the recipe's: model.activation, batch_norm,
+// init_scale.
 #include <fmt/format.h>
 
-#include <map>
 #include <memory>
 
-#include "engine/core/check.h"
 #include "engine/lab/layer_stats.h"
-#include "engine/lab/surgery.h"
 #include "tools/exit_codes.h"
 #include "tools/lab.h"
 
 namespace residuum {
 namespace {
 
-const std::map<std::string, ActivationKind> kActivations = {
-    {"relu", ActivationKind::kRelu}, {"sigmoid", ActivationKind::kSigmoid}, {"tanh", ActivationKind::kTanh}};
-
 struct GradientsArguments {
   LabArguments lab;
   GradientOptions options;
-  std::string activation = "model";
-  bool no_batch_norm = false;
-  double initial_scale = 1;
 };
-
-std::function<Graph(Graph)> operation_of(const GradientsArguments& arguments) {
-  return [=](Graph graph) {
-    if (arguments.activation != "model") {
-      graph = with_activation(std::move(graph), kActivations.at(arguments.activation));
-    }
-    if (arguments.no_batch_norm) graph = without_batch_norm(std::move(graph));
-    if (arguments.initial_scale != 1) graph = with_initial_scale(std::move(graph), arguments.initial_scale);
-    return graph;
-  };
-}
 
 nlohmann::ordered_json to_json(const NetStats& look) {
   nlohmann::ordered_json json = {
@@ -141,19 +121,11 @@ Page page_of(const LabSession& session, const std::vector<NetStats>& looks) {
 }
 
 int run_gradients(GradientsArguments& arguments) {
-  check(arguments.initial_scale == 1 ||
-            (arguments.lab.source.run.empty() && arguments.lab.source.weights.empty()),
-        ErrorKind::kUsage,
-        "--initial-scale changes initial weights: it is allowed without --run and --weights only");
-  arguments.options.operation = operation_of(arguments);
-  const LabSession session(arguments.lab, WeightsNeed::kOptional, arguments.options.operation);
+  const LabSession session(arguments.lab, WeightsNeed::kOptional);
   arguments.options.seed = arguments.lab.seed;
   arguments.options.progress = lab_progress;
   const std::vector<NetStats> looks = layer_statistics(session.subject(), arguments.options);
   nlohmann::ordered_json json = session.head("gradients");
-  json["activation"] = arguments.activation;
-  json["batch_norm"] = !arguments.no_batch_norm;
-  json["initial_scale"] = arguments.initial_scale;
   json["looks"] = nlohmann::ordered_json::array();
   for (const NetStats& look : looks) json["looks"].push_back(to_json(look));
   std::string text = to_text(layer_table(looks.back()));
@@ -178,19 +150,12 @@ Verb lab_gradients_verb(CLI::App& lab) {
   command->add_option("--every", arguments->options.every, "Steps between looks")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command
-      ->add_option("--activation", arguments->activation, "Every nonlinearity: model, relu, sigmoid or tanh")
-      ->check(CLI::IsMember({"model", "relu", "sigmoid", "tanh"}))
-      ->capture_default_str();
-  command->add_flag("--no-batch-norm", arguments->no_batch_norm, "Without batch norm");
-  command->add_option("--initial-scale", arguments->initial_scale, "Factor of the initial weights")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
   command->footer(
       "Batch norms use the batch's statistics. Training uses the images of --split.\n\n"
       "Examples:\n"
       "  residuum lab gradients --model cifar_plain56 --data cifar10 --out lab/plain\n"
-      "  residuum lab gradients --model cifar_plain20 --data cifar10 --activation sigmoid --no-batch-norm\n"
+      "  residuum lab gradients --model cifar_plain20 --data cifar10 --set model.activation=sigmoid "
+      "--set model.batch_norm=false\n"
       "  residuum lab gradients --model cifar_resnet20 --data cifar10 --split train --steps 100 --out lab/a");
   return {command, [arguments] { return run_gradients(*arguments); }};
 }

@@ -25,10 +25,6 @@ std::string key(const char* what, size_t index) {
   return fmt::format("{}.{}", what, index);
 }
 
-Graph operated(Graph graph, const std::function<Graph(Graph)>& operation) {
-  return operation ? operation(std::move(graph)) : graph;
-}
-
 /// Names a value's gradient as an output, when the loss depends on the value.
 void expose_gradient(Graph& graph, const std::string& name, ValueId value) {
   const auto found = graph.gradients.find(value);
@@ -70,10 +66,8 @@ LayerProbe::Plan LayerProbe::plan_of(const Subject& subject, Graph forward) {
   return plan;
 }
 
-LayerProbe::LayerProbe(const Subject& subject, SampleBatches samples,
-                       const std::function<Graph(Graph)>& operation, uint64_t seed)
-    : LayerProbe(plan_of(subject, operated(forward_graph(subject, Mode::kTrain, samples), operation)),
-                 subject, samples, seed) {}
+LayerProbe::LayerProbe(const Subject& subject, SampleBatches samples, uint64_t seed)
+    : LayerProbe(plan_of(subject, forward_graph(subject, Mode::kTrain, samples)), subject, samples, seed) {}
 
 LayerProbe::LayerProbe(Plan plan, const Subject& subject, SampleBatches samples, uint64_t seed)
     : subject_(subject),
@@ -139,7 +133,7 @@ NetStats LayerProbe::look(int64_t step) {
 
 std::vector<NetStats> layer_statistics(const Subject& subject, const GradientOptions& options) {
   LayerProbe probe(subject, sample_batches(subject, options.batch, options.batches, options.seed),
-                   options.operation, options.seed);
+                   options.seed);
   std::vector<NetStats> looks;
   const auto look = [&](int64_t step) {
     looks.push_back(probe.look(step));
@@ -150,7 +144,7 @@ std::vector<NetStats> layer_statistics(const Subject& subject, const GradientOpt
   };
   look(0);
   if (options.steps == 0) return looks;
-  ShortTraining training(subject, options.operation);
+  ShortTraining training(subject);
   for (int64_t step = 1; step <= options.steps; ++step) {
     training.step();
     if (step % options.every == 0 || step == options.steps) look(step);

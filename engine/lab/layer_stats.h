@@ -42,9 +42,7 @@ struct NetStats {
 /// Looks at all layers of a net with the same batches. The net is in training mode: batch statistics.
 class LayerProbe {
  public:
-  /// `operation` changes the forward graph first (surgery.h); it may be empty.
-  LayerProbe(const Subject& subject, SampleBatches samples, const std::function<Graph(Graph)>& operation,
-             uint64_t seed);
+  LayerProbe(const Subject& subject, SampleBatches samples, uint64_t seed);
 
   /// Means over the batches.
   NetStats look(int64_t step);
@@ -70,7 +68,6 @@ struct GradientOptions {
   int64_t steps = 0;   ///< of training with the recipe's optimizer and schedule
   int64_t every = 10;  ///< steps between looks
   uint64_t seed = 1;
-  std::function<Graph(Graph)> operation = {};  ///< on the forward graph, of training too; may be empty
   std::function<void(const std::string&)> progress = {};
 };
 

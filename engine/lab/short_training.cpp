@@ -16,23 +16,19 @@ const Dataset& checked(const Subject& subject) {
   return subject.data;
 }
 
-Graph step_graph(const Subject& subject, const std::function<Graph(Graph)>& operation, const Loader& loader) {
+Graph step_graph(const Subject& subject, const Loader& loader) {
   const Recipe& recipe = subject.recipe;
-  const ModelBuilder build = [&](const GraphRequest& request) {
-    Graph graph = subject.build(request);
-    return operation ? operation(std::move(graph)) : graph;
-  };
-  const Graph forward = training_graph(recipe, build, recipe.train.batch / recipe.train.accumulation,
+  const Graph forward = training_graph(recipe, subject.build, recipe.train.batch / recipe.train.accumulation,
                                        loader.image_shape(), class_count(recipe, subject.data));
   return run_passes(forward, passes_of(recipe, subject.backend));
 }
 
 }  // namespace
 
-ShortTraining::ShortTraining(const Subject& subject, const std::function<Graph(Graph)>& operation)
+ShortTraining::ShortTraining(const Subject& subject)
     : subject_(subject),
       loader_(checked(subject), train_loader_options(subject.recipe)),
-      executor_(step_graph(subject, operation, loader_), subject.backend, subject.state,
+      executor_(step_graph(subject, loader_), subject.backend, subject.state,
                 {{}, static_cast<uint64_t>(subject.recipe.train.seed), {}}) {}
 
 double ShortTraining::step() {

@@ -2,7 +2,6 @@
 // open to be looked at between steps. It writes no files; a run that must survive is train()'s.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -12,9 +11,9 @@ namespace residuum {
 
 class ShortTraining {
  public:
-  /// `operation` changes the forward graph first; it may be empty. Throws Error(kConfig) when a batch is
+  /// Throws Error(kConfig) when a batch is
   /// larger than the data set.
-  ShortTraining(const Subject& subject, const std::function<Graph(Graph)>& operation);
+  explicit ShortTraining(const Subject& subject);
 
   /// One step on the next batch; returns its loss. Throws Error(kNumeric) when loss or gradients are not
   /// finite.

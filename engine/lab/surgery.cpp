@@ -146,33 +146,4 @@ Graph close_gates(Graph graph, int block) {
   return graph;
 }
 
-Graph with_activation(Graph graph, ActivationKind kind) {
-  const auto is_gate = [](const Node& node) {
-    return node.name.ends_with(".transform") || node.name.ends_with(".carry");
-  };
-  for (Node& node : graph.nodes) {
-    auto* activation = std::get_if<Activation>(&node.op);
-    if (activation != nullptr && !is_gate(node)) activation->kind = kind;
-  }
-  return graph;
-}
-
-Graph without_batch_norm(Graph graph) {
-  for (size_t n = 0; n < graph.nodes.size(); ++n) {
-    const Node& node = graph.nodes[n];
-    if (!std::holds_alternative<BatchNormApply>(node.op)) continue;
-    const ValueId dst = node.outputs[0], src = node.inputs[0];
-    graph = replace_value(std::move(graph), dst, src);
-  }
-  return prune(std::move(graph));
-}
-
-Graph with_initial_scale(Graph graph, double factor) {
-  for (auto& [id, init] : graph.inits) {
-    if (graph.value(id).kind == ValueKind::kParameter && graph.desc(id).shape.rank() > 1)
-      init.value *= factor;
-  }
-  return graph;
-}
-
 }  // namespace residuum

@@ -40,13 +40,6 @@ Graph swap_blocks(Graph graph, int a, int b);
 /// Throws Error(kConfig) naming a block without gates.
 Graph close_gates(Graph graph, int block);
 
-/// The same net with another nonlinearity: every ReLU, sigmoid and tanh outside of gates becomes `kind`.
-Graph with_activation(Graph graph, ActivationKind kind);
-/// The same net without batch norm: what it was applied to goes on as it is.
-Graph without_batch_norm(Graph graph);
-/// Initial weights of convolutions and linear layers (rank above 1) times `factor`.
-Graph with_initial_scale(Graph graph, double factor);
-
 /// The graph of one backward pass along chosen paths (Veit 2016): the forward pass is whole; backward, the
 /// gradient that enters block b goes into its branch times the input "branch_gate.B" and into its shortcut
 /// times "skip_gate.B" (B the block's name), per-channel factors f32 C, each 0 or 1. Every gate 1 is the

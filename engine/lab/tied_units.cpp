@@ -127,7 +127,7 @@ TiedUnits tied_units(const Subject& subject, const std::string& block, int64_t s
   TiedUnits result{layer.name, find_join(graph, index).has_value(), {}};
   const std::string& name = graph.value(weight).name;
   const int64_t row = desc.elements() / desc.shape[0];
-  ShortTraining training(subject, {});
+  ShortTraining training(subject);
   for (int64_t step = 0; step <= steps; ++step) {
     if (step > 0) training.step();
     result.moments.push_back(compare(step, state_floats(subject.state, name), row));
