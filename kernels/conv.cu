@@ -77,9 +77,8 @@ void check_source(const char* name, const ConvProblem& problem, ConvPass pass, c
     return;
   }
   require_addresses(name, {source.dst});
-  require(
-      form != Form::kStored && pass == ConvPass::kForward && conv_can_store(problem, source.mask != nullptr),
-      name, "the formed tensor, or its mask, cannot be stored");
+  require(form != Form::kStored && conv_can_store(problem, source.mask != nullptr), name,
+          "the formed tensor, or its mask, cannot be stored");
   require(source.mask == nullptr || source.relu, name, "a mask without ReLU");
 }
 

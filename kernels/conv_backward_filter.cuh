@@ -58,9 +58,10 @@ class FilterBlock {
   static constexpr int kRowChunks = kTile.rows / kChunk<T>, kColumnChunks = kTile.columns / kChunk<T>;
   static constexpr int kRowBytes = kTile.depth * kRowChunks * kChunkBytes;
   static constexpr int kColumnBytes = kTile.depth * kColumnChunks * kChunkBytes;
-  /// Formed in shared memory: tensor b of d_dst lies behind the two tiles.
-  static constexpr bool kFormsTiles = kForms && kAligned;
-  static constexpr int kStageBytes = kRowBytes + kColumnBytes + (kFormsTiles ? kRowBytes : 0);
+  /// Formed in shared memory: rows, whose tensor b lies behind the two tiles, and columns.
+  static constexpr bool kRowChunksWhole = kAligned || kName == TileName::kFilterPackedColumns;
+  static constexpr bool kFormsRows = kForms && kRowChunksWhole, kFormsColumns = kForms && kAligned;
+  static constexpr int kStageBytes = kRowBytes + kColumnBytes + (kFormsRows ? kRowBytes : 0);
   static constexpr int kRowFragments = kTile.warp_rows() / 16, kColumnFragments = kTile.warp_columns() / 8;
   static constexpr int kAhead = kTile.stages - 1;
   /// Rows that all threads copy at once; whole periods of the swizzle, so that a thread's chunk stays in
@@ -100,6 +101,7 @@ class FilterBlock {
       tap_h_[i] = exists ? tap / g_.kernel_w - g_.pad : kNoTap;
       tap_w_[i] = tap % g_.kernel_w - g_.pad;
       channel_[i] = column % g_.depth_c;
+      if constexpr (!kAligned) offset_[i] = (tap_h_[i] * g_.src_w + tap_w_[i]) * g_.src_c + channel_[i];
     }
   }
 
@@ -145,7 +147,7 @@ class FilterBlock {
   __device__ __forceinline__ void load(int step, int slot) {
     unsigned char* const stage = shared_ + slot * kStageBytes;
     load_d_dst(stage, first_pixel(step));
-    load_src(stage + kRowBytes, first_pixel(step));
+    if constexpr (kAligned) load_src(stage + kRowBytes, first_pixel(step));
   }
 
   __device__ __forceinline__ void load_d_dst(unsigned char* tile, int first_pixel) {
@@ -157,7 +159,7 @@ class FilterBlock {
     for (int pass = 0; pass < kTile.depth; pass += kRowPass) {
       const bool exists = pixel + pass < g_.pixels;
       unsigned char* const dst = to + pass * kRowChunks * kChunkBytes;
-      if constexpr (kAligned) {
+      if constexpr (kRowChunksWhole) {
         cp_async_16(shared_address(dst), d_dst_ + at, exists && row < g_.rows);
         if (forms_d_dst()) {
           cp_async_16(shared_address(dst) + kRowBytes + kColumnBytes, d_dst_b() + at,
@@ -205,42 +207,78 @@ class FilterBlock {
                                   first_pixel + first + pass * kColumnPass);
       inside |= static_cast<unsigned>(one) << pass;
     }
-    if constexpr (kFormsTiles) inside_ |= inside;
+    if constexpr (kFormsColumns) inside_ |= inside;
   }
 
-  /// This thread's columns of one output pixel. Chunks: whether it is inside the image.
+  /// Where output pixel m has its tap at distance (0, 0).
+  struct Position {
+    int image, h, w;
+  };
+  __device__ __forceinline__ Position position_of(int m) const {
+    const auto [image, pixel] = g_.image.split(static_cast<uint32_t>(m));
+    const auto [y, x] = g_.line.split(pixel);
+    return {static_cast<int>(image), static_cast<int>(y) * g_.stride, static_cast<int>(x) * g_.stride};
+  }
+
+  /// This thread's chunk of columns of one output pixel, and whether it is inside the image.
   __device__ __forceinline__ bool load_pixel(unsigned char* to, int m) {
-    const bool exists = m < g_.pixels;
-    int image = 0, h = 0, w = 0;
-    if (!(kAligned && g_.same_pixels)) {
-      const auto [n, pixel] = g_.image.split(static_cast<uint32_t>(m));
-      const auto [y, x] = g_.line.split(pixel);
-      image = static_cast<int>(n);
-      h = static_cast<int>(y) * g_.stride, w = static_cast<int>(x) * g_.stride;
+    int pixel = m;
+    bool inside = m < g_.pixels && tap_h_[0] > kNoTap;
+    if (!g_.same_pixels) {
+      const Position at = position_of(m);
+      inside = find_pixel(at.image, at.h + tap_h_[0], at.w + tap_w_[0], pixel) && inside;
     }
-    if constexpr (kAligned) {
-      int pixel = m;
-      bool inside = tap_h_[0] > kNoTap;
-      if (!g_.same_pixels) inside = find_pixel(image, h + tap_h_[0], w + tap_w_[0], pixel);
-      cp_async_16(shared_address(to), src_ + static_cast<int64_t>(pixel) * g_.src_c + channel_[0],
-                  exists && inside);
-      return exists && inside;
+    cp_async_16(shared_address(to), src_ + static_cast<int64_t>(pixel) * g_.src_c + channel_[0], inside);
+    return inside;
+  }
+
+  /// Columns that are no whole chunks pass through registers: fetched for a step before another one is
+  /// multiplied, and put into shared memory after that.
+  using Fetched = ChunkOf<T>[kColumnPasses];
+  __device__ __forceinline__ void fetch_columns(int step, Fetched& fetched) const {
+    const int first = first_pixel(step) + thread() / kColumnChunks;
+#pragma unroll
+    for (int pass = 0; pass < kColumnPasses; ++pass) fetch_pixel(first + pass * kColumnPass, fetched[pass]);
+  }
+  __device__ __forceinline__ void put_columns(int slot, const Fetched& fetched) const {
+    unsigned char* const to = shared_ + slot * kStageBytes + kRowBytes +
+                              column_offset(thread() / kColumnChunks, thread() % kColumnChunks);
+#pragma unroll
+    for (int pass = 0; pass < kColumnPasses; ++pass) {
+      *reinterpret_cast<ChunkOf<T>*>(to + pass * kColumnPass * kPanelChunks * kChunkBytes) = fetched[pass];
+    }
+  }
+  __device__ __forceinline__ void fetch_pixel(int m, ChunkOf<T>& chunk) const {
+    const Position at = position_of(m);
+    const bool exists = m < g_.pixels;
+    const T* const pixel =
+        src_ + (static_cast<int64_t>(at.image * g_.src_h + at.h) * g_.src_w + at.w) * g_.src_c;
+    // All columns exist and all taps are inside of the image, as nearly everywhere: no more questions.
+    constexpr int kLast = kColumnsOfThread - 1;
+    const bool inner = exists && at.h + tap_h_[0] >= 0 && tap_h_[kLast] > kNoTap &&
+                       at.h + tap_h_[kLast] < g_.src_h && at.w >= g_.pad &&
+                       at.w + g_.kernel_w - g_.pad <= g_.src_w;
+    if (inner) {
+#pragma unroll
+      for (int i = 0; i < kChunk<T>; ++i) chunk.at[i] = pixel[offset_[i]];
     } else {
-      const int column = thread() % kColumnChunks * kChunk<T>;
-      ChunkOf<T> values;
 #pragma unroll
       for (int i = 0; i < kChunk<T>; ++i) {
-        int pixel = 0;
-        const bool inside = exists && find_pixel(image, h + tap_h_[i], w + tap_w_[i], pixel);
-        T value = inside ? src_[static_cast<int64_t>(pixel) * g_.src_c + channel_[i]] : from_float<T>(0.0f);
-        if (inside && forms_src()) {
-          value = from_float<T>(form_apply(to_float(value), column_table_.at(0, column + i),
-                                           column_table_.at(1, column + i), arrays_.src.relu));
-        }
-        values.at[i] = value;
+        int unused = 0;
+        const bool inside = exists && find_pixel(at.image, at.h + tap_h_[i], at.w + tap_w_[i], unused);
+        chunk.at[i] = inside ? pixel[offset_[i]] : from_float<T>(0.0f);
       }
-      *reinterpret_cast<ChunkOf<T>*>(to) = values;
-      return false;
+    }
+    if (forms_src()) form_elements(at, exists, chunk);
+  }
+  __device__ __forceinline__ void form_elements(const Position& at, bool exists, ChunkOf<T>& chunk) const {
+    const int column = thread() % kColumnChunks * kChunk<T>;
+#pragma unroll
+    for (int i = 0; i < kChunk<T>; ++i) {
+      int unused = 0;
+      if (!exists || !find_pixel(at.image, at.h + tap_h_[i], at.w + tap_w_[i], unused)) continue;
+      chunk.at[i] = from_float<T>(form_apply(to_float(chunk.at[i]), column_table_.at(0, column + i),
+                                             column_table_.at(1, column + i), arrays_.src.relu));
     }
   }
 
@@ -254,8 +292,10 @@ class FilterBlock {
   __device__ __forceinline__ void form(int step, int slot) {
     unsigned char* const stage = shared_ + slot * kStageBytes;
     if (forms_d_dst()) form_d_dst(stage, first_pixel(step));
-    if (forms_src()) form_src(stage + kRowBytes, inside_ >> (kAhead - 1) * kColumnPasses);
-    inside_ <<= kColumnPasses;
+    if constexpr (kFormsColumns) {
+      if (forms_src()) form_src(stage + kRowBytes, inside_ >> (kAhead - 1) * kColumnPasses);
+      inside_ <<= kColumnPasses;
+    }
   }
   __device__ __forceinline__ void form_d_dst(unsigned char* tile, int first_pixel) {
     const int first = thread() / kRowChunks, chunk = thread() % kRowChunks;
@@ -293,21 +333,33 @@ class FilterBlock {
     const int steps = min(g_.steps_per_piece, all_steps - piece_ * g_.steps_per_piece);
     int ahead_slot = 0, slot = 0;
     for (int step = 0; step < kAhead; ++step) {
-      if constexpr (kFormsTiles) inside_ <<= kColumnPasses;
+      if constexpr (kFormsColumns) inside_ <<= kColumnPasses;
       if (step < steps) load(step, ahead_slot);
+      if constexpr (!kAligned) {
+        Fetched fetched;
+        fetch_columns(step, fetched);
+        put_columns(ahead_slot, fetched);
+      }
       ++ahead_slot;
       cp_async_commit();
     }
-    if constexpr (kFormsTiles) fill_tables();
+    if constexpr (kForms && kAligned) fill_tables();
     for (int step = 0; step < steps; ++step) {
       cp_async_wait<kAhead - 1>();
-      if constexpr (kFormsTiles) form(step, slot);
+      if constexpr (kFormsRows) form(step, slot);
       if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
       __syncthreads();
       if (step + kAhead < steps) load(step + kAhead, ahead_slot);
-      if (++ahead_slot == kTile.stages) ahead_slot = 0;
       cp_async_commit();
-      multiply(slot);
+      if constexpr (kAligned) {
+        multiply(slot);
+      } else {
+        Fetched fetched;
+        fetch_columns(step + kAhead, fetched);
+        multiply(slot);
+        put_columns(ahead_slot, fetched);
+      }
+      if (++ahead_slot == kTile.stages) ahead_slot = 0;
       if (++slot == kTile.stages) slot = 0;
     }
     cp_async_wait<0>();
@@ -365,6 +417,7 @@ class FilterBlock {
   ColumnTable column_table_;
   int first_column_, first_row_, piece_, group_;
   int tap_h_[kColumnsOfThread], tap_w_[kColumnsOfThread], channel_[kColumnsOfThread];
+  int offset_[kColumnsOfThread];  ///< of the element from the pixel's first channel; not of chunks
   /// Which of this thread's chunks of src are pixels and not padding: kColumnPasses bits a step, the step
   /// copied last in the lowest.
   unsigned inside_ = 0;
@@ -418,6 +471,10 @@ void launch_filter(const ConvProblem& problem, const ConvSource& d_dst, const Co
       return launch_filter_tile<TileName::kFilterSquare, T, kMath, true>(problem, arrays, stream);
     if (tile == TileName::kFilterSlim)
       return launch_filter_tile<TileName::kFilterSlim, T, kMath, true>(problem, arrays, stream);
+    if (tile == TileName::kFilterBroad)
+      return launch_filter_tile<TileName::kFilterBroad, T, kMath, true>(problem, arrays, stream);
+    if (tile == TileName::kFilterPackedColumns)
+      return launch_filter_tile<TileName::kFilterPackedColumns, T, kMath, false>(problem, arrays, stream);
     return launch_filter_tile<TileName::kFilterPacked, T, kMath, false>(problem, arrays, stream);
   }
 }

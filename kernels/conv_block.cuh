@@ -287,7 +287,7 @@ class ConvBlock {
     if (channel >= g_.depth) return;
     const FormCoefficients coefficients{coefficients_ + channel, g_.depth};
     const bool own_tap = kPatch == Patch::kHalo || (tap_h(at) == 0 && tap_w(at) == 0);
-    const bool stores = !kBackwardData && source_.dst != nullptr && column_tile() == 0 && own_tap;
+    const bool stores = source_.dst != nullptr && column_tile() == 0 && own_tap;
     const unsigned stored_rows = stores ? static_cast<unsigned>(min(kTile.rows, all_rows() - first_row_)) : 0;
     visit_patch<false>(at, [&](int place, int pixel, bool valid) {
       if (!valid) return;
@@ -295,7 +295,7 @@ class ConvBlock {
       const uint4 formed =
           form_chunk<T, kBackwardData, takes_two_tensors(kName)>(source_, coefficients, a, a + patch_ring());
       *reinterpret_cast<uint4*>(a) = formed;
-      if (!kBackwardData && static_cast<unsigned>(pixel - first_row_) < stored_rows) {
+      if (static_cast<unsigned>(pixel - first_row_) < stored_rows) {
         store_formed<T>(source_, formed,
                         static_cast<int64_t>(pixel) * g_.src_c + group() * g_.depth + channel);
       }
@@ -372,8 +372,7 @@ class ConvBlock {
     cp_async_wait<0>();
   }
 
-  /// Asks for what the block reads later, while the first operands are on their way: what finishing this
-  /// tile's results takes, and the pixels of the next tile of the run.
+  /// Asks for what finishing the tile's results reads, while the first operands are on their way.
   __device__ __forceinline__ void prefetch() {
     constexpr int kLineChannels = 128 / static_cast<int>(sizeof(T)), kLines = kTile.columns / kLineChannels;
     if constexpr (kLines > 0) {
@@ -381,19 +380,6 @@ class ConvBlock {
         const int dst = rows_[i / kLines].dst, column = i % kLines * kLineChannels;
         if (dst >= 0 && column < g_.columns - first_column()) result_.prefetch(dst, column);
       }
-    }
-    if (column_tile() != 0 || first_row_ + kTile.rows >= min(run_first() + g_.run * kTile.rows, all_rows()))
-      return;
-    // The rows that the tile after this one reads first: about the pixels that follow those of this tile.
-    const int pixels = g_.n * g_.src_h * g_.src_w, lines = (g_.depth + kLineChannels - 1) / kLineChannels;
-    const int span = rows_[kTile.rows - 1].src - rows_[0].src + 1;
-    for (int i = thread(); i < span * lines; i += kThreads) {
-      const int pixel = rows_[0].src + span + i / lines;
-      if (pixel >= pixels) break;
-      const int64_t element =
-          static_cast<int64_t>(pixel) * g_.src_c + group() * g_.depth + i % lines * kLineChannels;
-      prefetch_l2(static_cast<const T*>(source_.a) + element);
-      if (has_two_tensors()) prefetch_l2(static_cast<const T*>(source_.b) + element);
     }
   }
 

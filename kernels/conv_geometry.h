@@ -173,15 +173,21 @@ constexpr int64_t resident_blocks(const ConvGeometry& g, const Tile& tile, size_
 }
 
 /// Tiles of rows for one block, so that the chip is full and blocks end at the same time: of one, two, ...
-/// waves of blocks the one that takes the shortest time, counted in tiles. Fewer waves on a tie: fewer parts
-/// of sums, and less often the same coefficients; more than a few hundred parts never.
+/// waves of blocks the one that takes the shortest time, counted in taps of a tile. Fewer waves on a tie:
+/// fewer parts of sums, and less often the same coefficients; more than a few hundred parts never. Parity
+/// classes differ in their taps: blocks that have few leave their places to others, and the last to end has
+/// most.
 constexpr int tiles_in_a_run(const ConvGeometry& g, const Tile& tile, size_t element) {
   constexpr int64_t kMostWaves = 8, kMostParts = 400;
-  int64_t tiles = 0;
+  int64_t tiles = 0, work = 0, most_taps = 1;
   for (int parity = 0; parity < g.classes(); ++parity) {
-    tiles = std::max(tiles, (int64_t{g.rows(parity)} + tile.rows - 1) / tile.rows);
+    const int64_t own = (int64_t{g.rows(parity)} + tile.rows - 1) / tile.rows;
+    const int64_t taps = std::max(1, g.taps(parity).taps());
+    tiles = std::max(tiles, own);
+    work += own * taps;
+    most_taps = std::max(most_taps, taps);
   }
-  const int64_t beside = int64_t{g.column_tiles(tile.columns)} * g.groups * g.classes();
+  const int64_t columns = int64_t{g.column_tiles(tile.columns)} * g.groups, beside = columns * g.classes();
   const int64_t wave = kMultiprocessors * resident_blocks(g, tile, element);
   int64_t best = 0, best_time = 0;
   for (int64_t waves = 1; waves <= kMostWaves; ++waves) {
@@ -189,7 +195,8 @@ constexpr int tiles_in_a_run(const ConvGeometry& g, const Tile& tile, size_t ele
     if (waves > 1 && below * g.classes() > kMostParts) break;
     const int64_t run = std::max<int64_t>(1, (tiles + below - 1) / below);
     const int64_t blocks = (tiles + run - 1) / run * beside;
-    const int64_t time = (blocks + wave - 1) / wave * run;
+    const int64_t time = g.classes() == 1 ? (blocks + wave - 1) / wave * run * most_taps
+                                          : work * columns / wave + run * most_taps;
     if (best == 0 || time < best_time) best = run, best_time = time;
   }
   return static_cast<int>(best);

@@ -57,8 +57,10 @@ enum class TileName : uint8_t {
   kConvF32Packed,
   kFilterWide,
   kFilterSquare,
+  kFilterBroad,
   kFilterSlim,
   kFilterPacked,
+  kFilterPackedColumns,
   kFilterF32,
 };
 
@@ -71,12 +73,12 @@ constexpr Tile tile_of(TileName name) {
     case TileName::kConvWide:
       return {128, 128, 64, 2, 4, 3, 2};  // 64x32 a warp: 16 mma for 6 ldmatrix
     case TileName::kConvMedium:
-      return {128, 64, 64, 4, 1, 3, 3};  // 72 KB: three blocks on an H100
+      return {128, 64, 64, 4, 2, 3, 2};  // with eight warps: four leave an H100 waiting for itself
     // For forms of two tensors, which take twice the room for pixels, and many coefficients.
     case TileName::kConvWideTwo:
       return {128, 128, 32, 2, 4, 3, 2};  // 74 KB: 39 KB are left for coefficients, 2048 channels of 4
     case TileName::kConvMediumTwo:
-      return {128, 64, 32, 4, 1, 3, 3};  // 62 KB: three blocks on an H100
+      return {128, 64, 32, 4, 2, 3, 2};
     case TileName::kConvNarrow:
       return {128, 32, 32, 4, 1, 4, 4};  // CIFAR's second stage: 32 channels
     case TileName::kConvSlim:
@@ -92,10 +94,15 @@ constexpr Tile tile_of(TileName name) {
       return {128, 128, 32, 2, 4, 4, 2};
     case TileName::kFilterSquare:
       return {64, 64, 32, 2, 2, 4, 4};  // 64 output channels: half of the wide tile would idle
+    case TileName::kFilterBroad:
+      return {64, 128, 32, 2,
+              2,  4,   3};  // 64 output channels of larger kernels: what is read passes L2 less often
     case TileName::kFilterSlim:
       return {32, 128, 32, 1, 4, 4, 4};  // CIFAR: 16 or 32 output channels, 9 x as many columns
     case TileName::kFilterPacked:
       return {64, 64, 32, 2, 2, 2, 3};  // any channel count
+    case TileName::kFilterPackedColumns:
+      return {64, 64, 32, 2, 2, 3, 3};  // whole chunks of output channels, any of input channels: the stem
     case TileName::kFilterF32:
       return {64, 64, 16, 2, 2, 3, 2};  // also with any channel count
   }
@@ -174,7 +181,8 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
 
 /// Whether warpgroups can multiply the tile: 16-bit types, 64 or 128 columns in whole chunks.
 constexpr bool suits_warpgroups(TileName name) {
-  return name <= TileName::kConvMediumTwo || name == TileName::kFilterWide || name == TileName::kFilterSquare;
+  return name <= TileName::kConvMediumTwo || name == TileName::kFilterWide ||
+         name == TileName::kFilterSquare || name == TileName::kFilterBroad;
 }
 
 /// All tiles that a pass can run with.
@@ -243,25 +251,32 @@ constexpr TileName conv_tile(const ConvProblem& problem, ConvPass pass, Form for
   return name;
 }
 
+/// Whether output channels come in whole chunks of 16-bit elements.
+constexpr bool has_whole_rows(const ConvProblem& problem) {
+  return problem.type != Element::kF32 && problem.shape.k / problem.shape.groups % 8 == 0;
+}
+
 /// Whether backward-filter can run the problem with that tile.
 constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
   if (tile == TileName::kFilterF32) return problem.type == Element::kF32;
   if (problem.type == Element::kF32) return false;
   if (tile == TileName::kFilterPacked) return true;
-  const bool chunks =
-      tile == TileName::kFilterWide || tile == TileName::kFilterSquare || tile == TileName::kFilterSlim;
-  return chunks && is_aligned(problem);
+  if (tile == TileName::kFilterPackedColumns) return has_whole_rows(problem);
+  return tile >= TileName::kFilterWide && tile <= TileName::kFilterSlim && is_aligned(problem);
 }
 
 /// The tile of backward-filter: the one the problem names, or the usual one.
 constexpr TileName filter_tile(const ConvProblem& problem) {
   if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
   if (problem.type == Element::kF32) return TileName::kFilterF32;
-  if (!is_aligned(problem)) return TileName::kFilterPacked;
+  if (!is_aligned(problem)) {
+    return has_whole_rows(problem) ? TileName::kFilterPackedColumns : TileName::kFilterPacked;
+  }
   const int64_t rows = problem.shape.k / problem.shape.groups;
   const int64_t columns = problem.shape.r * problem.shape.s * (problem.shape.c / problem.shape.groups);
   if (rows <= 32) return TileName::kFilterSlim;
-  return rows % 128 == 0 && columns % 128 == 0 ? TileName::kFilterWide : TileName::kFilterSquare;
+  if (rows % 128 == 0 && columns % 128 == 0) return TileName::kFilterWide;
+  return rows <= 64 && columns > 256 ? TileName::kFilterBroad : TileName::kFilterSquare;
 }
 
 /// The result of backward-filter as its blocks cut it: a matrix for each group, in tiles.

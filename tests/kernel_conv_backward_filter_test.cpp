@@ -129,8 +129,9 @@ TEST(KernelFilter, ShapesCoverEveryTileAndTree) {
       }
     }
   }
-  EXPECT_EQ(tiles, (std::set<TileName>{TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterSlim,
-                                       TileName::kFilterPacked, TileName::kFilterF32}));
+  EXPECT_EQ(tiles, (std::set<TileName>{TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterBroad,
+                                       TileName::kFilterSlim, TileName::kFilterPacked,
+                                       TileName::kFilterPackedColumns, TileName::kFilterF32}));
   EXPECT_EQ(levels, (std::set<int>{0, 1, 2, 3}));
   EXPECT_TRUE(alone) << "no piece is alone in its group";
 }

@@ -56,7 +56,8 @@ class Copier {
     return absorbs_(graph_, reader, input);
   }
 
-  /// A forward node shares the tensor with readers that need it in memory anyway: it stores it for them.
+  /// A forward node shares the tensor with readers that need it in memory anyway: it stores it for them. So
+  /// does a backward one that forms a gradient.
   bool wants_copy(NodeId reader, size_t input) const {
     const ValueId value = graph_.node(reader).inputs[input];
     const std::vector<NodeId> nodes = forming_nodes(graph_, value);
@@ -65,7 +66,8 @@ class Copier {
       return readers_.of(graph_.node(id).outputs[0]).size() > 1;
     });
     if (!shared) return false;
-    if (graph_.node(reader).phase != Phase::kForward) return true;
+    const bool gradient = std::holds_alternative<BatchNormBackwardApply>(graph_.node(nodes.back()).op);
+    if (graph_.node(reader).phase != Phase::kForward && !gradient) return true;
     const std::vector<NodeId>& others = readers_.of(value);
     return !readers_.is_output(value) &&
            std::all_of(others.begin(), others.end(), [&](NodeId other) { return absorbs(other, value); });

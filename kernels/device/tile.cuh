@@ -30,7 +30,7 @@ __device__ __forceinline__ int chunk_offset(int row, int chunk) {
   return (row * kChunks + (chunk ^ swizzle<kChunks>(row))) * kChunkBytes;
 }
 
-/// Reads a chunk of `kChunk<T>` elements from `src`, those at and after `count` as zeros.
+/// Reads a chunk of `kChunk<T>` elements from `src`, those before `begin` and from `end` on as zeros.
 template <typename T>
 __device__ __forceinline__ void store_partial_chunk(unsigned char* dst, const T* src, int begin, int end) {
   alignas(kChunkBytes) T values[kChunk<T>];

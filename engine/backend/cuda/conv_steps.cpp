@@ -200,6 +200,7 @@ Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions&
   SourcePlan src;
   if (parts.gradient != nullptr) {
     src = plan_gradient(*parts.gradient, in);
+    src.dst = out.add(parts.gradient->outputs[0]);
   } else if (parts.apply != nullptr) {
     src = plan_activation(parts, in, out);
   } else {

@@ -54,7 +54,7 @@ class Parser {
     if (is<Conv>(p_.conv)) return p_.gradient == nullptr && m_.allows(kSource) && forward_fits(*problem);
     if (!m_.allows(kSourceGradient)) return false;
     if (is<ConvBackwardData>(p_.conv))
-      return p_.apply == nullptr && conv_can_form(*problem) && feeds(p_.gradient, p_.conv, 0);
+      return p_.apply == nullptr && conv_can_form(*problem) && gradient_fits(*problem);
     if (!is<ConvBackwardFilter>(p_.conv)) return false;
     const bool d_dst = p_.gradient == nullptr || feeds(p_.gradient, p_.conv, 0);
     if (p_.apply == nullptr) return d_dst;
@@ -81,6 +81,13 @@ class Parser {
     const bool stored = m_.escapes(last->outputs[0], conv, conv + 1, false);
     const bool masked = is<ReluMask>(last) && m_.escapes(last->outputs[1], conv, conv, false);
     return (!stored && !masked) || conv_can_store(problem, masked);
+  }
+  /// The gradient may have other readers where the kernel can store it for them.
+  bool gradient_fits(const ConvProblem& problem) const {
+    const ValueId value = p_.gradient->outputs[0];
+    const NodeId conv = cursor_.next() - 1;
+    return p_.conv->inputs[0] == value &&
+           (!m_.escapes(value, conv, conv + 1, false) || conv_can_store(problem, false));
   }
   bool joins(const Node* side) const {
     const ValueId value = side->outputs[0];
@@ -241,6 +248,19 @@ std::optional<ConvProblem> conv_problem(const Graph& graph, const Node& node, ke
       node.op);
 }
 
+namespace {
+
+/// Whether backward-filter rather reads d_dst as backward-data stores it: with a larger kernel its blocks
+/// would form the same pixels many times. `d_dst` is made by a batch_norm_backward_apply.
+bool reads_stored_gradient(const Graph& graph, ValueId d_dst, const ConvProblem& problem) {
+  if (problem.shape.r * problem.shape.s == 1 || !conv_can_store(problem, false)) return false;
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+    return is<ConvBackwardData>(&node) && node.inputs[0] == d_dst;
+  });
+}
+
+}  // namespace
+
 bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std::string>& off) {
   const Node& node = graph.node(reader);
   const NodeId producer = graph.value(node.inputs[input]).producer;
@@ -254,7 +274,8 @@ bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std
   if (off.contains(kSourceGradient)) return false;
   if (std::holds_alternative<ConvBackwardData>(node.op))
     return input == 0 && gradient && conv_can_form(*problem);
-  return std::holds_alternative<ConvBackwardFilter>(node.op) && gradient == (input == 0);
+  if (!std::holds_alternative<ConvBackwardFilter>(node.op) || gradient != (input == 0)) return false;
+  return !gradient || !reads_stored_gradient(graph, node.inputs[0], *problem);
 }
 
 std::vector<FusionKind> conv_fusion_kinds() {

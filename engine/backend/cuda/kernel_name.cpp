@@ -39,10 +39,14 @@ const char* name_of(TileName tile) {
       return "kFilterWide";
     case TileName::kFilterSquare:
       return "kFilterSquare";
+    case TileName::kFilterBroad:
+      return "kFilterBroad";
     case TileName::kFilterSlim:
       return "kFilterSlim";
     case TileName::kFilterPacked:
       return "kFilterPacked";
+    case TileName::kFilterPackedColumns:
+      return "kFilterPackedColumns";
     case TileName::kFilterF32:
       return "kFilterF32";
   }
