@@ -196,7 +196,7 @@ TEST_F(CudaNccl, ARankThatDiesIsNamedAndTheOthersAreInterrupted) {
 
 TEST_F(CudaNccl, ARankThatDoesNotComeIsNamed) {
   const auto results =
-      on_ranks(2, 3, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
+      on_ranks(2, 6, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
         RankRun run = kSmall;
         run.ranks = 2;
         if (c.rank() == 0) {

@@ -16,7 +16,7 @@ from cli_program import PROGRAM, SMALL_RECIPE, ProgramTest, metric_lines, run, s
 
 CONFIG, USAGE, COMMUNICATION, INTERRUPTED = 3, 2, 9, 75
 # What a rank may be silent for, where that is to happen.
-SHORT = ("--comm-timeout", 6)
+SHORT = ("--comm-timeout", 8)
 
 
 def children(process):
@@ -120,7 +120,7 @@ class Training(RanksTest):
 
 class Faults(RanksTest):
     def started(self, *arguments):
-        process = self.start_launch(3, "run", *SHORT, "--epochs", 100000, "--batch", 12, *arguments)
+        process = self.start_launch(3, "run", "--epochs", 100000, "--batch", 12, *arguments)
         self.wait_for(process, "step 2/")
         return process
 
@@ -144,7 +144,7 @@ class Faults(RanksTest):
             self.assertRegex(text, rf"residuum: error: rank {rank}: rank 0 \(.*\) has died")
 
     def test_frozen_rank_is_named_by_the_others(self):
-        process = self.started()
+        process = self.started(*SHORT)
         victim = children(process)[1]
         os.kill(victim, signal.SIGSTOP)
         text = self.finish(process)  # the launcher ends the frozen one
