@@ -160,6 +160,15 @@ class Faults(RanksTest):
         self.assertIn("train.batch is 16, allowed for 3 ranks with 1 micro-steps each are multiples of 3", process.stderr)
 
 
+class Launcher(RanksTest):
+    def test_exit_code_is_that_of_the_rank_at_fault(self):
+        self.assert_ok(self.launch(2, "run"))
+        process = self.launch(2, "run")
+        self.assertEqual(process.returncode, CONFIG, process.stderr)
+        self.assertIn("rank 0: '", process.stderr)
+        self.assertRegex(process.stderr, r"error: rank 1: rank 0 \(.*\) stopped: .* already holds a run")
+
+
 class AllReduceBench(RanksTest):
     def test_bandwidths_are_those_of_nccl_tests(self):
         for count in (1, 2, 3):

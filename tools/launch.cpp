@@ -98,7 +98,7 @@ class Ranks {
     }
   }
 
-  /// Waits for all; the exit code of the first that failed, 0 when none did.
+  /// Waits for all; 0, or the exit code of the first that failed for another reason than that others did.
   int wait() {
     std::optional<Clock::time_point> failed_at;
     while (!running_.empty()) {
@@ -134,7 +134,7 @@ class Ranks {
                      process.rank, process.id, WTERMSIG(status), strsignal(WTERMSIG(status)));
         code = kExitCommunication;
       }
-      if (code_ == 0) code_ = code;
+      if (code_ == 0 || (code_ == kExitCommunication && code != 0)) code_ = code;
       return true;
     });
   }
@@ -167,7 +167,8 @@ Verb launch_verb(CLI::App& program) {
       ->type_name("-- VERB ...");
   command->footer(
       "Sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun does.\n"
-      "SIGTERM and SIGINT are passed on. The exit code is that of the first process that failed.\n\n"
+      "SIGTERM and SIGINT are passed on. The exit code is that of the first process that failed by "
+      "itself.\n\n"
       "Example:\n"
       "  residuum launch -n 4 -- train models/recipes/cifar10_resnet20.toml --data cifar10 --out runs/a");
   return {command, [arguments] { return run_launch(*arguments); }};

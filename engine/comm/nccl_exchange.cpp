@@ -4,8 +4,8 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
+#include <atomic>
 #include <cstring>
-#include <mutex>
 #include <vector>
 
 #include "engine/comm/communicator.h"
@@ -73,16 +73,17 @@ class NcclExchange : public Exchange {
     const std::string bytes = communicator.gather(mine, "NCCL id").at(0);
     check(bytes.size() == id.bytes.size(), ErrorKind::kCommunication, "rank 0 sent no NCCL id");
     std::memcpy(id.bytes.data(), bytes.data(), bytes.size());
-    nccl_->check_status(nccl_->init_rank(&comm_, communicator.ranks(), id, communicator.rank()),
+    Comm made = nullptr;
+    nccl_->check_status(nccl_->init_rank(&made, communicator.ranks(), id, communicator.rank()),
                         "ncclCommInitRank");
+    comm_ = made;
     communicator.on_failure([this] { abort(); });
     communicator.poll([this] { return async_error(); });
   }
   ~NcclExchange() override {
     communicator_.poll(nullptr);
     communicator_.on_failure(nullptr);
-    const std::lock_guard lock(mutex_);
-    if (comm_ != nullptr) nccl_->destroy(comm_);
+    if (const Comm comm = comm_.exchange(nullptr)) nccl_->destroy(comm);
   }
   NcclExchange(const NcclExchange&) = delete;
   NcclExchange& operator=(const NcclExchange&) = delete;
@@ -96,13 +97,13 @@ class NcclExchange : public Exchange {
     for (const SummedMemory& piece : memory) bytes += piece.count * sizeof(float);
     under_way_.push_back(communicator_.enter("NCCL sum " + name, bytes));
     queue_->after_launches();
-    const std::lock_guard lock(mutex_);
-    check(comm_ != nullptr, ErrorKind::kCommunication, "the NCCL communicator was aborted");
-    const int op = operation(factor);
+    const Comm comm = comm_;
+    check(comm != nullptr, ErrorKind::kCommunication, "the NCCL communicator was aborted");
+    const int op = operation(factor, comm);
     nccl_->check_status(nccl_->group_start(), "ncclGroupStart");
     for (const SummedMemory& piece : memory) {
       nccl_->check_status(
-          nccl_->all_reduce(piece.data, piece.data, piece.count, kFloat32, op, comm_, queue_->stream()),
+          nccl_->all_reduce(piece.data, piece.data, piece.count, kFloat32, op, comm, queue_->stream()),
           "ncclAllReduce");
     }
     nccl_->check_status(nccl_->group_end(), "ncclGroupEnd");
@@ -116,14 +117,13 @@ class NcclExchange : public Exchange {
   double waited_seconds() const override { return queue_->waited_seconds(); }
 
  private:
-  /// Called with the lock.
-  int operation(float factor) {
+  int operation(float factor, Comm comm) {
     if (factor == 1) return kSum;
     for (const auto& [known, op] : scaled_) {
       if (known == factor) return op;
     }
     int op = 0;
-    nccl_->check_status(nccl_->create_op(&op, &factor, kFloat32, kScalarOnHost, comm_),
+    nccl_->check_status(nccl_->create_op(&op, &factor, kFloat32, kScalarOnHost, comm),
                         "ncclRedOpCreatePreMulSum");
     scaled_.emplace_back(factor, op);
     return op;
@@ -135,17 +135,15 @@ class NcclExchange : public Exchange {
     under_way_.clear();
   }
 
-  /// In the monitor's thread, as async_error: ends the kernels that wait for other ranks.
+  /// In the monitor's thread, as async_error: ends the kernels, and the calls, that wait for other ranks.
   void abort() {
-    const std::lock_guard lock(mutex_);
-    if (comm_ != nullptr) nccl_->abort(comm_);
-    comm_ = nullptr;
+    if (const Comm comm = comm_.exchange(nullptr)) nccl_->abort(comm);
   }
   std::optional<std::string> async_error() {
-    const std::unique_lock lock(mutex_, std::try_to_lock);
-    if (!lock.owns_lock() || comm_ == nullptr) return std::nullopt;
+    const Comm comm = comm_;
+    if (comm == nullptr) return std::nullopt;
     int error = kSuccess;
-    const int status = nccl_->async_error(comm_, &error);
+    const int status = nccl_->async_error(comm, &error);
     if (status != kSuccess) error = status;
     if (error == kSuccess || error == kInProgress) return std::nullopt;
     return fmt::format("NCCL met an error on its way: {}", nccl_->error_text(error));
@@ -154,8 +152,7 @@ class NcclExchange : public Exchange {
   Communicator& communicator_;
   std::unique_ptr<Nccl> nccl_;
   std::unique_ptr<SideQueue> queue_;
-  std::mutex mutex_;  ///< of the communicator comm_
-  Comm comm_ = nullptr;
+  std::atomic<Comm> comm_ = nullptr;  ///< null once it was aborted
   std::vector<std::pair<float, int>> scaled_;
   std::vector<uint64_t> under_way_;  ///< collectives begun and not known to be done
 };
