@@ -254,6 +254,19 @@ class Plan(ProgramTest):
         times.write_text("{}")
         self.assert_refused(run(*measured), 4, "per_launch")
 
+    def test_scaling_over_a_measured_network(self):
+        sums = self.folder / "sums.json"
+        sums.write_text(json.dumps({"ranks": 2, "sizes": [{"bytes": size, "seconds": 1e-4 + size / 1e9}
+                                                          for size in (1000, 100000, 10000000)]}))
+        arguments = (*self.SCALING, "--chip", "bytes=1GB/s,flops=1PFLOP/s", "--bucket", "1GB", "--all-reduce-times")
+        scaling = self.json_of(run(*arguments, sums))
+        (bucket,) = scaling["bucket_bytes"]
+        # Two ranks send all bytes once, at 1 GB/s, and need 1e-4 s for two hops; a ring of eight has 14 of them.
+        self.assertAlmostEqual(scaling["steps"][0]["exposed_seconds"], 14 * 5e-5 + 14 / 8 * bucket / 1e9, delta=1e-9)
+        self.assertIn("3 sizes over 2 ranks, off by at most 0.0 %", scaling["assumptions"]["these values"])
+        sums.write_text(json.dumps({"ranks": 2}))
+        self.assert_refused(run(*arguments, sums), 4, "no measurement of all-reduces")
+
     def test_scaling_refusals(self):
         chip = ("--chip", "bytes=1GB/s,flops=1TFLOP/s")
         self.assert_refused(run(*self.SCALING, *chip), 2, "--network")

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "engine/backend/backend_passes.h"
-#include "engine/comm/network_model.h"
+#include "engine/comm/network_fit.h"
 #include "engine/core/quantity.h"
 #include "engine/graph/buckets.h"
 #include "models/zoo.h"
@@ -134,6 +134,35 @@ TEST(NetworkModel, PresetsAndKeysAfterThem) {
   EXPECT_EQ(network.adapters, 8);
   EXPECT_EQ(network.gpus_per_node, 4);
   EXPECT_EQ(network.efficiency, 0.5);
+}
+
+TEST(NetworkFit, FindsTheRingThatMadeTheTimes) {
+  const NetworkModel ring = one_node(12e9, 4e-6);
+  std::vector<MeasuredSum> sums;
+  for (const size_t bytes : {1'000u, 64'000u, 4'000'000u, 256'000'000u})
+    sums.push_back({bytes, all_reduce_time(ring, 4, bytes).seconds});
+  const FittedNetwork fitted = fit_network(sums, 4);
+  EXPECT_NEAR(fitted.model.intra_bandwidth / 12e9, 1, 1e-9);
+  EXPECT_NEAR(fitted.model.intra_latency / 4e-6, 1, 1e-9);
+  EXPECT_LT(fitted.worst_deviation, 1e-9);
+  sums[1].seconds *= 1.5;
+  EXPECT_GT(fit_network(sums, 4).worst_deviation, 0.1) << "a time off the line is told";
+}
+
+TEST(NetworkFit, TimesThatSayNothingAreRefused) {
+  const auto kind = [](std::vector<MeasuredSum> sums, int ranks) {
+    try {
+      fit_network(sums, ranks);
+      return ErrorKind::kInternal;
+    } catch (const Error& error) {
+      return error.kind();
+    }
+  };
+  EXPECT_EQ(kind({{1, 1}, {2, 2}}, 1), ErrorKind::kData);
+  EXPECT_EQ(kind({{1, 1}, {1, 2}}, 2), ErrorKind::kData);
+  EXPECT_EQ(kind({{1, 1}, {2, 0}}, 2), ErrorKind::kData);
+  EXPECT_EQ(kind({{1, 2}, {2, 1}}, 2), ErrorKind::kData);
+  EXPECT_EQ(kind({}, 2), ErrorKind::kData);
 }
 
 TEST(Quantity, UnitsOfBitsAndBytes) {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <map>
 
-#include "engine/comm/network_model.h"
+#include "engine/comm/network_fit.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/exec/scaling.h"
@@ -104,6 +104,44 @@ TimedStep roofline_step(const Plan& plan, const ScalingSubject& subject, std::st
   return {step_parts(plan, seconds), "roofline of " + chip.description};
 }
 
+/// The network, and what its values are.
+struct SourcedNetwork {
+  NetworkModel model;
+  Assumptions assumptions;
+};
+
+/// From what `bench allreduce --json` printed.
+SourcedNetwork measured_network(const std::string& file) {
+  const Json json = Json::parse(read_text_file(file), nullptr, false);
+  const bool fits = json.is_object() && json.contains("ranks") && json["ranks"].is_number_integer() &&
+                    json.contains("sizes") && json["sizes"].is_array();
+  check(fits, ErrorKind::kData, "{} is no measurement of all-reduces: it has no 'ranks' and 'sizes'", file);
+  std::vector<MeasuredSum> sums;
+  for (const Json& row : json["sizes"]) {
+    check(row.is_object() && row.contains("bytes") && row["bytes"].is_number_unsigned() &&
+              row.contains("seconds") && row["seconds"].is_number(),
+          ErrorKind::kData, "{}: a row of 'sizes' must have 'bytes' and 'seconds', but one is {}", file,
+          row.dump());
+    sums.push_back({row["bytes"].get<size_t>(), row["seconds"].get<double>()});
+  }
+  const int ranks = json["ranks"].get<int>();
+  const FittedNetwork fitted = fit_network(sums, ranks);
+  return {fitted.model,
+          {{"all-reduce", fmt::format("a ring over equal links, {:.4g} GB/s each way and {:.4g} us a hop",
+                                      fitted.model.intra_bandwidth / 1e9, fitted.model.intra_latency * 1e6)},
+           {"these values", fmt::format("fitted to {}: {} sizes over {} ranks, off by at most {:.1f} %", file,
+                                        sums.size(), ranks, fitted.worst_deviation * 100)},
+           {"other numbers of GPUs", "have the same links"}}};
+}
+
+SourcedNetwork network_of(const ScalingArguments& arguments) {
+  if (!arguments.all_reduce_times.empty()) return measured_network(arguments.all_reduce_times);
+  check(!arguments.network.empty(), ErrorKind::kUsage,
+        "--gpus needs --network, for example nvlink4+ib400x8, or --all-reduce-times");
+  const NetworkModel model = parse_network(arguments.network);
+  return {model, assumptions_of(model)};
+}
+
 struct Row {
   int gpus = 0, nodes = 0;
   SimulatedStep step;
@@ -154,8 +192,7 @@ int64_t total_bytes(const Scaling& scaling) {
 }
 
 Scaling simulate_all(const Plan& plan, const ScalingSubject& subject, const ScalingArguments& arguments) {
-  check(!arguments.network.empty(), ErrorKind::kUsage, "--gpus needs --network, for example nvlink4+ib400x8");
-  const NetworkModel network = parse_network(arguments.network);
+  SourcedNetwork network = network_of(arguments);
   const TimedStep timed = arguments.launch_times.empty() ? roofline_step(plan, subject, arguments.chip)
                                                          : measured_step(plan, arguments.launch_times);
   Scaling scaling{subject, {}, {}, {}, {}};
@@ -174,9 +211,9 @@ Scaling simulate_all(const Plan& plan, const ScalingSubject& subject, const Scal
                                     1 - arguments.slowdown)},
       {"the update", "waits for all sums"},
       {"data and ranks", "images are always there; all GPUs are equally fast"}};
-  for (auto& assumption : assumptions_of(network)) scaling.assumptions.push_back(std::move(assumption));
+  for (auto& assumption : network.assumptions) scaling.assumptions.push_back(std::move(assumption));
   for (const int gpus : gpu_counts(arguments.gpus))
-    scaling.rows.push_back(simulate(timed, network, gpus, subject, arguments.slowdown));
+    scaling.rows.push_back(simulate(timed, network.model, gpus, subject, arguments.slowdown));
   return scaling;
 }
 
@@ -281,6 +318,9 @@ void add_scaling_options(CLI::App& command, ScalingArguments& arguments) {
     return command.add_option(name, value, help)->type_name(type)->needs(gpus);
   };
   add("--network", arguments.network, "Links between GPUs, for example nvlink4+ib400x8", "SPEC");
+  add("--all-reduce-times", arguments.all_reduce_times,
+      "A network fitted to measured sums instead: JSON of bench allreduce", "FILE")
+      ->excludes("--network");
   add("--chip", arguments.chip, "Ceilings that launches reach; default h100 on cuda", "SPEC");
   add("--per-launch-times", arguments.launch_times,
       "Measured times instead of ceilings: JSON with per_launch, as benchmarks of a step write it", "FILE");

@@ -13,7 +13,7 @@
 namespace residuum {
 
 struct ScalingArguments {
-  std::string gpus, network, chip, launch_times, page;
+  std::string gpus, network, all_reduce_times, chip, launch_times, page;
   size_t bucket_bytes = 0;  ///< 0: chosen
   double slowdown = 0;
 
