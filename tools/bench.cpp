@@ -67,7 +67,7 @@ Verb bench_verb(CLI::App& program) {
                         bench_compare_verb(*command), bench_report_verb(*command)});
   command->footer(
       "Examples:\n"
-      "  residuum bench kernels --shapes bench/shapes/resnet50.txt --json kernels.json\n"
+      "  residuum bench kernels --shapes bench/shapes/resnet50_b256.txt --json kernels.json\n"
       "  residuum bench step --model resnet50 --batch 256 --precision bf16\n"
       "  residuum bench compare old.json new.json");
   return {command, [verbs] {
