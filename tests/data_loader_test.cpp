@@ -259,6 +259,28 @@ TEST(Loader, SlicesOfRanksMakeTheGlobalBatch) {
   }
 }
 
+TEST(Loader, WholeBatchesOfRanksAreTheGlobalOnesInTurn) {
+  const MemoryDataset dataset = make_dataset(103);
+  LoaderOptions o = options(10, 2);
+  o.drop_last = false;
+  const std::vector<Batch> global = batches_of(dataset, o);
+  for (const int world : {1, 2, 4, 12}) {
+    std::vector<Batch> joined(global.size());
+    size_t found = 0;
+    for (int rank = 0; rank < world; ++rank) {
+      o.whole_batches = true;
+      o.world = world;
+      o.rank = rank;
+      for (const Batch& batch : batches_of(dataset, o)) {
+        ++found;
+        joined.at(static_cast<size_t>(batch.index)) = batch;
+      }
+    }
+    EXPECT_EQ(found, global.size()) << world << " ranks";
+    expect_same(joined, global);
+  }
+}
+
 TEST(Loader, BuffersAreRecycled) {
   const MemoryDataset dataset = make_dataset(400);
   LoaderOptions o = options(4, 2);

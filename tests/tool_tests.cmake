@@ -2,8 +2,11 @@
 find_package(Python3 COMPONENTS Interpreter)
 set(python_tests cli_test.Help cli_test.Usage cli_test.Refusals cli_test.Summary cli_test.Plan cli_test.DataVerify
   cli_test.Output bench_cli_test.Kernels bench_cli_test.StepAndData bench_cli_test.Results bench_cli_test.Peers
-  bench_cli_test.GpuReport end_to_end_test.Train end_to_end_test.EvalAndPredict end_to_end_test.Interruptions
-  fashion_mnist_test.FashionMnist)
+  bench_cli_test.GpuReport end_to_end_test.Train end_to_end_test.Report end_to_end_test.EvalAndPredict
+  end_to_end_test.Interruptions fashion_mnist_test.FashionMnist)
+list(APPEND python_tests ranks_test.Training ranks_test.Faults ranks_test.Start ranks_test.Launcher
+  ranks_test.AllReduceBench ranks_test.Mpi cluster_test.Slurm cluster_test.RealSlurm cluster_test.Kubernetes
+  cluster_test.Syntax)
 foreach(test ${python_tests})
   if(NOT Python3_FOUND)
     add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "skipped: python3 is not installed")
@@ -17,6 +20,8 @@ foreach(test ${python_tests})
 endforeach()
 set_tests_properties(fashion_mnist_test.FashionMnist PROPERTIES LABELS slow TIMEOUT 1800
   SKIP_REGULAR_EXPRESSION "OK \\(skipped=")
+set_tests_properties(end_to_end_test.Report ranks_test.Mpi cluster_test.RealSlurm cluster_test.Kubernetes
+                     PROPERTIES SKIP_REGULAR_EXPRESSION "OK \\(skipped=")
 
 add_test(NAME headers.compile_alone
          COMMAND ${CMAKE_COMMAND} --build ${CMAKE_BINARY_DIR} --target all_verify_interface_header_sets)

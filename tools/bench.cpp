@@ -1,4 +1,5 @@
-// residuum bench: kernels, steps and data loading measured, results compared and put into tables.
+// residuum bench: kernels, steps, data loading and sums over ranks measured, results compared and put into
+// tables.
 #include "tools/bench_verbs.h"
 
 #include <array>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "engine/core/file.h"
+#include "tools/bench_allreduce.h"
 #include "tools/environment.h"
 #include "tools/output.h"
 
@@ -59,16 +61,17 @@ void write_report(const std::string& file, const Json& report) {
 }
 
 Verb bench_verb(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("bench", "Measure kernels, steps and data loading; compare results");
+  CLI::App* command = program.add_subcommand(
+      "bench", "Measure kernels, steps, data loading and sums over ranks; compare results");
   command->require_subcommand(1);
   const auto verbs = std::make_shared<std::vector<Verb>>(
       std::vector<Verb>{bench_kernels_verb(*command), bench_step_verb(*command), bench_data_verb(*command),
-                        bench_compare_verb(*command), bench_report_verb(*command)});
+                        bench_compare_verb(*command), bench_report_verb(*command), allreduce_verb(*command)});
   command->footer(
       "Examples:\n"
       "  residuum bench kernels --shapes bench/shapes/resnet50_b256.txt --json kernels.json\n"
       "  residuum bench step --model resnet50 --batch 256 --precision bf16\n"
+      "  residuum launch -n 2 -- bench allreduce\n"
       "  residuum bench compare old.json new.json");
   return {command, [verbs] {
             for (const Verb& verb : *verbs) {

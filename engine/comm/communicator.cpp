@@ -71,7 +71,8 @@ class NetworkCommunicator : public Communicator {
         timeout_(options.timeout),
         network_(std::move(network)),
         monitor_(place.rank, meeting,
-                 {options.timeout, [this](const std::string&) { interrupt(); }, options.on_stuck}),
+                 {options.timeout, [this] { return poll_once(); },
+                  [this](const std::string&) { interrupt(); }, options.on_stuck}),
         worker_([this](const std::stop_token& stop) { work(stop); }) {}
 
   int rank() const override { return place_.rank; }
@@ -106,6 +107,10 @@ class NetworkCommunicator : public Communicator {
   void leave(uint64_t number) override {
     record_.leave(number);
     monitor_.leave();
+  }
+  void poll(std::function<std::optional<std::string>()> error) override {
+    const std::lock_guard lock(interrupt_mutex_);
+    poll_ = std::move(error);
   }
   void on_failure(std::function<void()> interrupt) override {
     const std::lock_guard lock(interrupt_mutex_);
@@ -177,6 +182,11 @@ class NetworkCommunicator : public Communicator {
     if (interrupt_) interrupt_();
   }
 
+  std::optional<std::string> poll_once() {
+    const std::lock_guard lock(interrupt_mutex_);
+    return poll_ ? poll_() : std::nullopt;
+  }
+
   [[noreturn]] static void fail_because(const std::string& verdict) {
     residuum::fail(ErrorKind::kCommunication, "{}", verdict);
   }
@@ -187,6 +197,7 @@ class NetworkCommunicator : public Communicator {
   Record record_;
   std::mutex interrupt_mutex_;
   std::function<void()> interrupt_;
+  std::function<std::optional<std::string>()> poll_;
   Monitor monitor_;
   std::mutex mutex_;
   std::condition_variable_any wake_;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,7 +18,7 @@ namespace residuum {
 struct CommunicatorOptions {
   /// Seconds: for all ranks to come, for a rank to be silent, for a rank to be missing in a collective.
   double timeout = 300;
-  std::string version;           ///< must be the same on all ranks
+  std::string version = {};      ///< must be the same on all ranks
   std::string network = "auto";  ///< "tcp", "mpi"; auto: MPI where MPI started the processes
   /// Called long after a failure when this process has not ended by itself; should end it.
   std::function<void(const std::string&)> on_stuck = {};
@@ -42,6 +43,9 @@ class Communicator {
   /// Tells of a collective by other means, for the monitor and the record of the last ones.
   virtual uint64_t enter(const std::string& name, size_t bytes) = 0;
   virtual void leave(uint64_t number) = 0;
+  /// Asks `error`, from another thread, twice a second for an error of this rank, which ends all. Null: no
+  /// more.
+  virtual void poll(std::function<std::optional<std::string>()> error) = 0;
   /// `interrupt` is called, from another thread, once the run cannot go on. Null: nobody any more.
   virtual void on_failure(std::function<void()> interrupt) = 0;
   /// This rank cannot go on, for `reason`: the others end, too. Throws nothing.

@@ -35,6 +35,11 @@ class Exchange {
   virtual double waited_seconds() const = 0;
 };
 
+/// The exchange that suits backend and ranks: NCCL between GPUs when every rank can load it, else
+/// make_host_exchange; that always for `fixed_order`: sums in pairs (network.h), as train.virtual_shards
+/// promises. All ranks must call it. Throws Error(kCommunication) for different versions of NCCL.
+std::unique_ptr<Exchange> make_exchange(Communicator& communicator, Backend& backend, bool fixed_order);
+
 /// Through `communicator`'s network: of host memory while the device computes; of a GPU's through host
 /// memory. Both must outlive it.
 std::unique_ptr<Exchange> make_host_exchange(Communicator& communicator, Backend& backend);

@@ -22,9 +22,9 @@ struct RankInfo {
 };
 
 struct MeetingOptions {
-  double timeout = 300;     ///< seconds until everybody must have come
-  std::string version;      ///< of the program: must be the same on all ranks
-  int listening_file = -1;  ///< rank 0: a socket that listens already, given by the launcher
+  double timeout = 300;      ///< seconds until everybody must have come
+  std::string version = {};  ///< of the program: must be the same on all ranks
+  int listening_file = -1;   ///< rank 0: a socket that listens already, given by the launcher
 };
 
 struct Meeting {

@@ -88,6 +88,9 @@ void Monitor::run(const std::stop_token& stop) {
       for (Peer& peer : peers_) {
         speak(peer, fmt::format("beat {} {} {}\n", own.number, own.waiting_ms, own.name));
       }
+      if (const auto error = options_.poll ? options_.poll() : std::nullopt) {
+        decide(fmt::format("{} stopped: {}", name_of(rank_), one_line(*error)));
+      }
       if (const auto found = judge(now)) decide(*found);
     }
     std::unique_lock lock(mutex_);

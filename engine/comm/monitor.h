@@ -20,6 +20,8 @@ namespace residuum {
 struct MonitorOptions {
   /// Seconds that a rank may be silent, or be missing in a collective in which others wait.
   double timeout = 300;
+  /// Asked twice a second for an error of this rank that nobody else would notice.
+  std::function<std::optional<std::string>()> poll;
   /// Called once with the verdict, from the monitor's thread: interrupts what waits for the other ranks.
   std::function<void(const std::string&)> on_verdict;
   /// Called when this process is still there long after a verdict: what it waits for cannot be interrupted.

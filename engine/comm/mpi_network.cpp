@@ -1,5 +1,7 @@
 #include "engine/comm/mpi_network.h"
 
+#define OMPI_SKIP_MPICXX 1  // the C interface alone
+#define MPICH_SKIP_MPICXX 1
 #include <fcntl.h>
 #include <mpi.h>
 #include <unistd.h>
@@ -94,8 +96,8 @@ class MpiNetwork : public Network {
 
 }  // namespace
 
-bool has_mpi() {
-  return true;
+std::string mpi_version() {
+  return library_version();
 }
 
 int find_meeting_by_mpi(RankPlace& place) {

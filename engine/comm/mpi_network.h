@@ -1,5 +1,5 @@
 // MPI, in builds that found one: it tells the ranks where to meet and carries their messages. In other builds
-// (no_mpi.cpp) every function but has_mpi() throws Error(kUsage) saying so.
+// (no_mpi.cpp) every function but mpi_version() throws Error(kUsage) saying so.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,8 @@
 
 namespace residuum {
 
-bool has_mpi();
+/// "Open MPI 4.1.4"; empty in a build without MPI.
+std::string mpi_version();
 
 /// Starts MPI. Rank 0 begins to listen, all learn where: `place` gets MPI's rank and the address. Returns
 /// rank 0's listening socket, -1 elsewhere.

@@ -13,8 +13,8 @@ namespace {
 
 }  // namespace
 
-bool has_mpi() {
-  return false;
+std::string mpi_version() {
+  return {};
 }
 
 int find_meeting_by_mpi(RankPlace&) {

@@ -24,8 +24,8 @@ struct RankPlace {
 /// "none".
 struct PlaceFlags {
   std::string launch = "auto";
-  std::optional<int> rank, ranks, local_rank;
-  std::string rendezvous;  ///< "HOST:PORT"
+  std::optional<int> rank = {}, ranks = {}, local_rank = {};
+  std::string rendezvous = {};  ///< "HOST:PORT"
 };
 
 /// The value of an environment variable, if it is set and not empty.

@@ -27,13 +27,13 @@ Executor::Executor(Graph graph, Backend& backend, State& state, const ExecutorOp
   for (size_t g = 0; g < plan_.launches.size(); ++g) {
     plan_.launches[g]->bind(addresses_, arena_->data() + plan_.memory.offsets[plan_.placed.size() + g]);
   }
-  bool open = false;
-  micro_step_ = parts(0, plan_.update_begin, open);
-  update_ = parts(plan_.update_begin, plan_.launches.size(), open);
+  micro_step_ = parts(0, plan_.update_begin);
+  update_ = parts(plan_.update_begin, plan_.launches.size());
 }
 
-std::vector<Executor::Part> Executor::parts(size_t begin, size_t end, bool& open) const {
+std::vector<Executor::Part> Executor::parts(size_t begin, size_t end) const {
   std::vector<Part> found;
+  bool open = false;  // all-reduces are under way
   const auto close = [&](size_t until) {
     if (until > begin) found.push_back({backend_.record(recorded_launches(plan_, begin, until)), nullptr});
     begin = until;
@@ -58,6 +58,7 @@ std::vector<Executor::Part> Executor::parts(size_t begin, size_t end, bool& open
     open = true;
   }
   close(end);
+  if (open) found.emplace_back();
   return found;
 }
 

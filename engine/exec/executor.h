@@ -79,8 +79,8 @@ class Executor {
     std::unique_ptr<Program> program;
     Launch* all_reduce = nullptr;
   };
-  /// Groups [begin, end) in parts; `open`: whether all-reduces are under way, before and after.
-  std::vector<Part> parts(size_t begin, size_t end, bool& open) const;
+  /// Groups [begin, end) in parts; none leaves all-reduces under way.
+  std::vector<Part> parts(size_t begin, size_t end) const;
   void run(const std::vector<Part>& parts, const StepParams& params);
   Output find_output(const std::string& name, size_t element_size) const;
 

@@ -77,7 +77,12 @@ std::vector<RecordedLaunch> recorded_launches(const Plan& plan, size_t begin, si
   for (size_t g = begin; g < end; ++g) {
     const StreamPlace& place = plan.places[g];
     recorded.push_back({plan.launches[g].get(), place.stream, std::nullopt});
-    if (place.wait && *place.wait >= begin) recorded.back().wait = *place.wait - begin;
+    if (!place.wait) continue;
+    if (*place.wait >= begin) {
+      recorded.back().wait = *place.wait - begin;
+    } else {
+      recorded.back().stream = kMainStream;
+    }
   }
   return recorded;
 }

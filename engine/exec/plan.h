@@ -44,7 +44,8 @@ bool is_all_reduce(const Graph& graph, const Group& group);
 ValueId place_of(const Graph& graph, ValueId id);
 
 /// The launches of groups [begin, end), none of them an all-reduce, with their streams, as a program of its
-/// own: what they would wait for before `begin` is done when the program before ends.
+/// own: what they would wait for before `begin` is done when the program before ends, and launches that would
+/// begin the side stream like that are on the main one.
 std::vector<RecordedLaunch> recorded_launches(const Plan& plan, size_t begin, size_t end);
 
 /// Groups, prepares and places `graph` for a backend. Graph inputs live in the arena for the whole step,

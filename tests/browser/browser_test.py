@@ -10,8 +10,12 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+from cli_program import SMALL_RECIPE, run, write_idx  # noqa: E402: of the tests of the program
 
 SAMPLE_PAGE = os.environ["RESIDUUM_SAMPLE_PAGE"]
 PROBE = (pathlib.Path(__file__).parent / "probe.js").read_text()
@@ -182,6 +186,56 @@ class BrowserTest(unittest.TestCase):
         _, console = chromium(self.folder, *DARK, f"--print-to-pdf={paper}", self.page.as_uri())
         self.assertEqual(console, [])
         self.assertEqual(paper.read_bytes()[:5], b"%PDF-")
+
+
+class ProgramPages(unittest.TestCase):
+    """What the program itself writes: a run, two runs compared, a computed scaling."""
+
+    @classmethod
+    def setUpClass(cls):
+        if CHROMIUM is None:
+            raise unittest.SkipTest("Chromium is not installed")
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="residuum-browser-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def program(self, *arguments):
+        process = run(*arguments)
+        if "no chart library" in process.stdout + process.stderr:
+            self.skipTest("this build has no chart library")
+        self.assertEqual(process.returncode, 0, process.stderr)
+
+    def drawn(self, page, look):
+        """The figures of a page by their titles, each with some curve or bar."""
+        found, console = probe(self.folder, page, *look)
+        self.assertEqual(console, [])
+        self.assertEqual(found["charts"], str(len(found["figures"])))
+        self.assertEqual(found["loaded"], [])
+        for figure in found["figures"]:
+            marks = [s for s in figure["shapes"] if s["width"] > 100 or s["height"] > 100]
+            self.assertGreater(len(marks), 5, figure["title"])
+        return {figure["title"]: figure for figure in found["figures"]}
+
+    def test_runs(self):
+        data = write_idx(self.folder / "data")
+        recipe = self.folder / "small.toml"
+        recipe.write_text(SMALL_RECIPE)
+        for name, seed in (("a", 1), ("b", 2)):
+            self.program("train", recipe, "--data", data, "--seed", seed, "--out", self.folder / name)
+        alone = self.drawn(self.folder / "a" / "report.html", LIGHT)
+        self.assertEqual(set(alone), {"Loss", "Top-1 accuracy", "Learning rate", "Gradient norm", "Throughput",
+                                      "Waiting for data"})
+        self.assertLessEqual({"training", "test", "step"}, {text["text"] for text in alone["Loss"]["texts"]})
+        self.program("report", self.folder / "a", self.folder / "b", "--out", self.folder / "both.html")
+        both = self.drawn(self.folder / "both.html", DARK)
+        self.assertLessEqual({"a", "b"}, {text["text"] for text in both["Loss, test"]["texts"]})
+
+    def test_scaling(self):
+        page = self.folder / "scaling.html"
+        self.program("plan", "cifar_resnet8", "--device", "cpu", "--gpus", 64, "--network", "nvlink4+ib400x8", "--chip",
+                     "bytes=1TB/s,flops=100TFLOP/s", "--html", page)
+        self.assertEqual(set(self.drawn(page, LIGHT)), {"Efficiency", "Throughput", "The step"})
 
 
 if __name__ == "__main__":

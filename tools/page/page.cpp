@@ -193,6 +193,16 @@ bool can_write_pages() {
   return !chart_library().empty();
 }
 
+std::string chart_library_version() {
+  // The library's own version is the last one in its file; zrender's comes before.
+  constexpr std::string_view kMark = ".version=\"";
+  const std::string_view text = chart_library();
+  const size_t begin = text.rfind(kMark);
+  if (begin == std::string_view::npos) return text.empty() ? "absent" : "unknown";
+  const std::string_view version = text.substr(begin + kMark.size(), 16);
+  return std::string(version.substr(0, version.find('"')));
+}
+
 Page::Page(std::string title, std::string subtitle)
     : title_(std::move(title)), subtitle_(std::move(subtitle)) {}
 

@@ -7,18 +7,18 @@
 namespace residuum {
 
 /// What a cell says beside its text, shown by colour and by a word, so that it needs no colour.
-enum class Mark { kNone, kGood, kBad };
+enum class Mark { kPlain, kGood, kBad };
 
 struct Cell {
   Cell() = default;
   Cell(std::string words) : text(std::move(words)) {}  // NOLINT: a text is a cell
   Cell(const char* words) : text(words) {}             // NOLINT
-  Cell(std::string words, std::string beside, Mark what = Mark::kNone)
+  Cell(std::string words, std::string beside, Mark what = Mark::kPlain)
       : text(std::move(words)), note(std::move(beside)), mark(what) {}
 
   std::string text;
   std::string note = {};  ///< small, below the text: "published 8.75", "median of 5"
-  Mark mark = Mark::kNone;
+  Mark mark = Mark::kPlain;
 };
 
 /// "0.1235" for (0.12345, 4 digits after the point); "-" for a value that is not finite.
