@@ -1,4 +1,6 @@
 // Decoding and resizing equal Pillow's, bit for bit; damaged, truncated and oversized files are typed errors.
+#include <png.h>
+
 #include <algorithm>
 #include <optional>
 

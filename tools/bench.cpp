@@ -62,17 +62,17 @@ void write_report(const std::string& file, const Json& report) {
 
 Verb bench_verb(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
-      "bench", "Measure kernels, steps, data loading, sums over ranks; compare results");
+      "bench", "Measure kernels, steps, data loading and sums over ranks; compare results");
   command->require_subcommand(1);
   const auto verbs = std::make_shared<std::vector<Verb>>(
       std::vector<Verb>{bench_kernels_verb(*command), bench_step_verb(*command), bench_data_verb(*command),
                         bench_compare_verb(*command), bench_report_verb(*command), allreduce_verb(*command)});
   command->footer(
       "Examples:\n"
-      "  residuum bench kernels --shapes bench/shapes/resnet50.txt --json kernels.json\n"
+      "  residuum bench kernels --shapes bench/shapes/resnet50_b256.txt --json kernels.json\n"
       "  residuum bench step --model resnet50 --batch 256 --precision bf16\n"
-      "  residuum bench compare old.json new.json\n"
-      "  residuum launch -n 2 -- bench allreduce");
+      "  residuum launch -n 2 -- bench allreduce\n"
+      "  residuum bench compare old.json new.json");
   return {command, [verbs] {
             for (const Verb& verb : *verbs) {
               if (verb.command->parsed()) return verb.run();

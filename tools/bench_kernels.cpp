@@ -231,7 +231,7 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
       "--static wants cuobjdump and nvdisasm: part of the CUDA toolkit, or of PyPI's\n"
       "nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.\n\n"
       "Examples:\n"
-      "  residuum bench kernels --shapes bench/shapes/resnet50.txt --op conv,conv_backward_data\n"
+      "  residuum bench kernels --shapes bench/shapes/resnet50_b256.txt --op conv,conv_backward_data\n"
       "  residuum bench kernels --model cifar_resnet20 --batch 128 --json kernels.json\n"
       "  residuum bench kernels --static --check --json kernels.json");
   return {command, [arguments] {
