@@ -26,8 +26,8 @@ ValueId highway_conv(GraphBuilder& builder, const std::string& name, const Highw
 ValueId highway_linear(GraphBuilder& builder, const std::string& name, const HighwayStyle& style,
                        ValueId src);
 
-/// Convolution `name` with bias `bias`; weights Kaiming normal fan_in: without BN a layer that widens must not
-/// shrink its signal.
+/// Convolution `name` with bias `bias`; weights Kaiming normal fan_in: without BN a layer that widens must
+/// not shrink its signal.
 ValueId kaiming_conv(GraphBuilder& builder, const std::string& name, ValueId src, int64_t out_channels,
                      int64_t kernel, int64_t pad, double bias = 0);
 /// Fully connected `name` with bias `bias`; weights Kaiming normal fan_in.

@@ -150,17 +150,23 @@ bool any(const Tensor& tensor) {
   return std::any_of(tensor.data.begin(), tensor.data.end(), [](double x) { return x != 0; });
 }
 
+void expect_identities(const std::string& placement, const std::string& precision) {
+  SCOPED_TRACE(placement + " " + precision);
+  const NetRun run(variant("cifar_resnet14", {"model.placement=" + placement, "train.precision=" + precision,
+                                              "model.zero_init_gamma=true"}));
+  const std::vector<Block>& blocks = run.graph().blocks;
+  ASSERT_EQ(blocks.size(), 6u);
+  for (const Block& block : {blocks[0], blocks[1], blocks[3], blocks[5]}) {
+    EXPECT_TRUE(any(run.read(block.input)));
+    EXPECT_EQ(run.read(block.output).data, run.read(block.input).data) << block.name;
+  }
+  EXPECT_EQ(run.read(blocks[2].output).data, run.read("layer2.0.shortcut_a").data);
+}
+
 TEST(Variants, BlocksWithZeroGammaAreIdentities) {
-  for (const char* placement : {"original", "relu_preactivation"}) {
-    const NetRun run(variant("cifar_resnet14",
-                             {std::string("model.placement=") + placement, "model.zero_init_gamma=true"}));
-    const std::vector<Block>& blocks = run.graph().blocks;
-    ASSERT_EQ(blocks.size(), 6u);
-    for (const Block& block : {blocks[0], blocks[1], blocks[3], blocks[5]}) {
-      EXPECT_TRUE(any(run.read(block.input)));
-      EXPECT_EQ(run.read(block.output).data, run.read(block.input).data) << placement << " " << block.name;
-    }
-    EXPECT_EQ(run.read(blocks[2].output).data, run.read("layer2.0.shortcut_a").data) << placement;
+  for (const char* precision : {"fp32", "bf16"}) {
+    expect_identities("original", precision);
+    expect_identities("relu_preactivation", precision);
   }
 }
 
@@ -227,12 +233,15 @@ TEST(Variants, AHalfOpenHighwayLayerIsHalfTheResidualSum) {
 }
 
 TEST(Variants, AnUntouchedGateCarriesWhatItsBiasSays) {
-  // Papers: with W_T = 0 the carry of L layers is (1 - sigmoid(b))^L: .615 for b = -3 and L = 10.
-  const NetRun run(variant("mnist_highway11_16", {"model.gate_bias=[-3]"}), {{".t.weight", 0}});
-  double carry = 1;
-  for (const Block& block : run.graph().blocks) carry *= run.read(block.name + ".carry")[0];
-  ASSERT_EQ(run.graph().blocks.size(), 10u);
-  EXPECT_NEAR(carry, 0.615, 0.0005);
+  // With W_T = 0 the carry of L layers is (1 - sigmoid(b))^L; for b = -3 that is .615 of 10 and .088 of 50.
+  for (const auto& [layers, expected] : {std::pair(10u, 0.615), std::pair(50u, 0.088)}) {
+    const NetRun run(variant(fmt::format("mnist_highway{}_16", layers + 1), {"model.gate_bias=[-3]"}),
+                     {{".t.weight", 0}});
+    double carry = 1;
+    for (const Block& block : run.graph().blocks) carry *= run.read(block.name + ".carry")[0];
+    ASSERT_EQ(run.graph().blocks.size(), layers);
+    EXPECT_NEAR(carry, expected, 0.0005);
+  }
 }
 
 TEST(Variants, AnExclusiveGateWeighsShortcutAndBranch) {

@@ -47,7 +47,7 @@ TEST_F(TrainerTest, EveryFamilyAndVariantLearns) {
   const std::vector<std::vector<std::string>> nets = {
       {"model.gate=exclusive", "model.gate_bias=[0]"},
       {"model.gate=shortcut_only", "model.shortcut_dropout=0.2"},
-      {"model.shortcut_scale=0.5", "model.branch_scale=0.5", "model.survival=0.7"},
+      {"model.shortcut_scale=0.5", "model.branch_scale=0.5", "model.survival=0.7", "train.recompute=true"},
       {"model.sampled_blocks=2", "model.placement=bn_after_addition"},
       {"model.placement=relu_before_addition", "model.dropout=[0.1]"},
       {"model.placement=relu_preactivation", "model.shortcut=C"},

@@ -117,16 +117,16 @@ Line mean_line(const CaseResult& result, std::optional<double> CurvePoint::*memb
   return line;
 }
 
-Figure curve_figure(const ComparisonReport& report, const std::string& title,
+Figure curve_figure(const ComparisonReport& report, const std::string& title, const std::string& axis,
                     std::optional<double> CurvePoint::*member) {
-  LineChart chart{{"step"}, {title}, {}};
+  LineChart chart{{"step"}, {axis}, {}};
   for (const CaseResult& result : report.cases) {
     Line line = mean_line(result, member);
     line.dashed = result.definition.name.starts_with("plain");
     if (!line.x.empty()) chart.lines.push_back(std::move(line));
   }
-  return {title, chart,
-          report.cases.front().runs.size() < 2 ? "" : "Mean over the seeds, lowest to highest."};
+  const bool several = report.cases.front().runs.size() > 1;
+  return {title, chart, several ? "Mean over the seeds, in a band from the lowest to the highest." : ""};
 }
 
 Figure error_bars(const ComparisonReport& report) {
@@ -134,26 +134,34 @@ Figure error_bars(const ComparisonReport& report) {
   Bars measured{"measured", {}}, printed{"printed", {}};
   for (const CaseResult& result : report.cases) {
     chart.categories.push_back(result.definition.name);
-    measured.values.push_back(result.of(&CaseRun::test_error).mean);
+    const MeanAndStd error = result.of(&CaseRun::test_error);
+    measured.values.push_back(error.mean);
+    if (result.runs.size() > 1) {
+      measured.low.push_back(error.mean - error.std);
+      measured.high.push_back(error.mean + error.std);
+    }
     printed.values.push_back(result.definition.published.value_or(std::nan("")));
   }
   chart.bars = {measured, printed};
-  return {"Test error beside the printed one", chart, report.source};
+  return {"Test error beside the printed one", chart,
+          (report.cases.front().runs.size() > 1 ? "Whiskers: one standard deviation over the seeds. " : "") +
+              ("Printed: " + report.source + ".")};
 }
 
 void write_page(const ComparisonReport& report, const std::filesystem::path& file) {
-  Page page(report.title, report.data);
+  Page page(report.title, "residuum lab " + report.analysis);
   page.facts({{"images", report.data},
               {"steps", std::to_string(report.steps)},
               {"batch", std::to_string(report.batch)},
               {"seeds", std::to_string(report.cases.front().runs.size())},
               {"device", report.device}});
   page.table(result_table(report));
-  page.figure(curve_figure(report, "training error %", &CurvePoint::train_error));
-  page.figure(curve_figure(report, "test error %", &CurvePoint::test_error));
-  page.figure(curve_figure(report, "training loss", &CurvePoint::train_loss));
+  page.figure(curve_figure(report, "Training error", "training error %", &CurvePoint::train_error));
+  page.figure(curve_figure(report, "Test error", "test error %", &CurvePoint::test_error));
+  page.figure(curve_figure(report, "Training loss", "training loss", &CurvePoint::train_loss));
   page.figure(error_bars(report));
   page.listing("Recipe of the first net", report.recipe);
+  page.listing("Command line", report.command + "\n");
   page.write(file);
 }
 

@@ -16,7 +16,8 @@ struct ComparisonReport {
   std::string data, device;
   int64_t steps = 0, batch = 0;
   bool random_labels = false;
-  std::string recipe;  ///< of the first case
+  std::string recipe;   ///< of the first case
+  std::string command;  ///< what was typed
   std::vector<CaseResult> cases;
 };
 

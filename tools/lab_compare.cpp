@@ -15,6 +15,7 @@
 #include "tools/comparison_page.h"
 #include "tools/comparisons.h"
 #include "tools/data_source.h"
+#include "tools/environment.h"
 #include "tools/exit_codes.h"
 #include "tools/lab.h"
 #include "tools/output.h"
@@ -126,9 +127,13 @@ int run_comparison_verb(const ComparisonKind& kind, const CompareArguments& argu
     lab_progress("interrupted, state saved: the same command goes on");
     return kExitInterrupted;
   }
-  const ComparisonReport report{kind.name,           kind.title,   kind.source,  data_name,
-                                backend->describe(), budget.steps, budget.batch, arguments.random_labels,
-                                to_toml(first),      result.cases};
+  const ComparisonReport report{
+      kind.name,           kind.title,
+      kind.source,         data_name,
+      backend->describe(), budget.steps,
+      budget.batch,        arguments.random_labels,
+      to_toml(first),      fmt::format("{}", fmt::join(process_command_line(), " ")),
+      result.cases};
   write_report(report, arguments.out);
   if (!can_write_pages()) lab_progress("this build has no chart library: no page was written");
   if (arguments.json) {
