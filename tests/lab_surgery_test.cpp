@@ -27,8 +27,8 @@ TEST(LabSurgery, DeletedBlocksLeaveNoNodes) {
   LabNet net("cifar_resnet14");
   const Graph graph = net.graph(), without = delete_blocks(graph, std::vector<int>{0, 1});
   for (const Node& node : without.nodes) EXPECT_FALSE(node.name.starts_with("layer1.")) << node.name;
-  EXPECT_EQ(without.nodes.size() + 12, graph.nodes.size())
-      << "two blocks of 2 x (conv, BN, ReLU) with an Add, ...";
+  EXPECT_EQ(without.nodes.size() + 14, graph.nodes.size())
+      << "conv, BN, ReLU, conv, BN, Add and ReLU of two blocks";
 }
 
 TEST(LabSurgery, ADownSamplingBlockOfAPlainNetCannotBeDeleted) {
@@ -130,7 +130,7 @@ TEST(LabSurgery, GatesOfTheZooAreFound) {
         static_cast<size_t>(std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node& n) {
           return n.name.ends_with(".transform") && std::holds_alternative<Activation>(n.op);
         }));
-    EXPECT_GE(gated, 6u) << model;
+    EXPECT_GE(gated, 5u) << model;
     EXPECT_EQ(lesion_targets(graph, LesionKind::kGates, model).size(), gated) << model;
     EXPECT_EQ(natural_lesion(graph), LesionKind::kGates) << model;
   }
