@@ -16,8 +16,9 @@ struct ConvCall {
   Stream stream;
 };
 
-template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue>
-void launch_conv_kernel(const ConvCall<T>& call) {
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue,
+          Product kProduct>
+void launch_conv_product(const ConvCall<T>& call) {
   constexpr Tile kTile = tile_of(kName);
   const ConvGeometry& g = call.geometry;
   int runs = 0;
@@ -26,10 +27,17 @@ void launch_conv_kernel(const ConvCall<T>& call) {
       call.result.bias == nullptr && call.result.gate != Gate::kNormalised && conv_sums(call.result) == 0;
   const size_t shared = conv_shared_bytes(g, kTile, sizeof(T)) + (only_stored ? 0 : conv_result_bytes(kTile));
   launch(kBackwardData ? "conv_backward_data" : "conv_forward",
-         conv_kernel<kName, T, kMath, kBackwardData, kPatch, kPrologue>,
+         conv_kernel<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct>,
          dim3(static_cast<unsigned>(g.column_tiles(kTile.columns)), static_cast<unsigned>(runs),
               static_cast<unsigned>(g.groups * g.classes())),
          dim3(kTile.threads()), shared, call.stream, g, call.source, call.weight, call.result);
+}
+
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue>
+void launch_conv_kernel(const ConvCall<T>& call) {
+  with_product<T, kName>([&](auto product) {
+    launch_conv_product<kName, T, kMath, kBackwardData, kPatch, kPrologue, product.value>(call);
+  });
 }
 
 template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Prologue kPrologue>

@@ -8,8 +8,8 @@
 
 #include "kernels/conv_filter_forms.cuh"
 #include "kernels/conv_filter_geometry.h"
+#include "kernels/device/product.cuh"
 #include "kernels/device/sum_tree.cuh"
-#include "kernels/device/tile.cuh"
 
 namespace residuum::kernels {
 
@@ -21,16 +21,16 @@ struct FilterArrays {
   unsigned* counters = nullptr;
 };
 
-template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms>
+template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms, Product kProduct>
 class FilterBlock {
  public:
   __device__ __forceinline__ FilterBlock(const FilterGeometry& g, const FilterArrays& arrays,
                                          unsigned char* shared)
       : g_(g),
         arrays_(arrays),
-        shared_(shared),
-        row_table_(reinterpret_cast<float*>(shared + kTile.stages * kStageBytes)),
-        column_table_(reinterpret_cast<float*>(shared + kTile.stages * kStageBytes) + RowTable::kFloats) {
+        shared_(kProduct == Product::kWarpgroup ? aligned_for_wgmma(shared) : shared),
+        row_table_(reinterpret_cast<float*>(shared_ + kTile.stages * kStageBytes)),
+        column_table_(reinterpret_cast<float*>(shared_ + kTile.stages * kStageBytes) + RowTable::kFloats) {
     first_column_ = static_cast<int>(blockIdx.x) * kTile.columns;
     first_row_ = static_cast<int>(blockIdx.y) * kTile.rows;
     piece_ = static_cast<int>(blockIdx.z) % g.pieces;
@@ -48,11 +48,12 @@ class FilterBlock {
   /// Shared memory of a block.
   static constexpr size_t shared_bytes() {
     const size_t tables = kForms ? sizeof(float) * (RowTable::kFloats + ColumnTable::kFloats) : 0;
-    return static_cast<size_t>(kTile.stages * kStageBytes) + tables;
+    const size_t alignment = kProduct == Product::kWarpgroup ? kFactorAlignment : 0;
+    return static_cast<size_t>(kTile.stages * kStageBytes) + tables + alignment;
   }
 
  private:
-  static constexpr Tile kTile = tile_of(kName);
+  static constexpr Tile kTile = arranged(tile_of(kName), kProduct);
   static constexpr int kThreads = kTile.threads();
   static constexpr int kRowChunks = kTile.rows / kChunk<T>, kColumnChunks = kTile.columns / kChunk<T>;
   static constexpr int kRowBytes = kTile.depth * kRowChunks * kChunkBytes;
@@ -72,7 +73,11 @@ class FilterBlock {
   static constexpr int kNoTap = -(1 << 20);
   static constexpr int kColumnsOfThread = kAligned ? 1 : kChunk<T>;
   using FactorA = Factor<T, kMath, 4>;
-  using FactorB = Factor<T, kMath, 2>;
+  /// Warpgroups want columns in panels of 64.
+  static constexpr int kPanelChunks = kProduct == Product::kWarpgroup ? kWarpgroupPanel<T> : kColumnChunks;
+  using ColumnFactor =
+      std::conditional_t<kProduct == Product::kWarpgroup, WarpgroupFactor<T, kMath, true, 128, kTile.depth>,
+                         FlatFactor<T, kMath, kColumnChunks>>;
   using RowTable = FormTable<T, 3, kTile.rows>;
   using ColumnTable = FormTable<T, 2, kTile.columns>;
 
@@ -185,13 +190,18 @@ class FilterBlock {
     *reinterpret_cast<ChunkOf<T>*>(to) = values;
   }
 
+  /// Byte offset of a chunk in the tile of columns.
+  __device__ __forceinline__ static int column_offset(int pixel, int chunk) {
+    return chunk / kPanelChunks * (kTile.depth * kPanelChunks * kChunkBytes) +
+           chunk_offset<kPanelChunks>(pixel, chunk % kPanelChunks);
+  }
   __device__ __forceinline__ void load_src(unsigned char* tile, int first_pixel) {
     const int first = thread() / kColumnChunks, chunk = thread() % kColumnChunks;
-    unsigned char* const to = tile + chunk_offset<kColumnChunks>(first, chunk);
+    unsigned char* const to = tile + column_offset(first, chunk);
     unsigned inside = 0;
 #pragma unroll
     for (int pass = 0; pass < kColumnPasses; ++pass) {
-      const bool one = load_pixel(to + pass * kColumnPass * kColumnChunks * kChunkBytes,
+      const bool one = load_pixel(to + pass * kColumnPass * kPanelChunks * kChunkBytes,
                                   first_pixel + first + pass * kColumnPass);
       inside |= static_cast<unsigned>(one) << pass;
     }
@@ -265,14 +275,14 @@ class FilterBlock {
   }
   __device__ __forceinline__ void form_src(unsigned char* tile, unsigned inside) {
     const int first = thread() / kColumnChunks, chunk = thread() % kColumnChunks;
-    ChunkOf<T>* const own = reinterpret_cast<ChunkOf<T>*>(tile + chunk_offset<kColumnChunks>(first, chunk));
+    ChunkOf<T>* const own = reinterpret_cast<ChunkOf<T>*>(tile + column_offset(first, chunk));
     ChunkOf<T> x[kColumnPasses];
 #pragma unroll
-    for (int pass = 0; pass < kColumnPasses; ++pass) x[pass] = own[pass * kColumnPass * kColumnChunks];
+    for (int pass = 0; pass < kColumnPasses; ++pass) x[pass] = own[pass * kColumnPass * kPanelChunks];
     form_applied(x, arrays_.src.relu, column_table_, chunk);
 #pragma unroll
     for (int pass = 0; pass < kColumnPasses; ++pass) {
-      if ((inside >> pass & 1) != 0) own[pass * kColumnPass * kColumnChunks] = x[pass];
+      if ((inside >> pass & 1) != 0) own[pass * kColumnPass * kPanelChunks] = x[pass];
     }
   }
 
@@ -292,6 +302,7 @@ class FilterBlock {
     for (int step = 0; step < steps; ++step) {
       cp_async_wait<kAhead - 1>();
       if constexpr (kFormsTiles) form(step, slot);
+      if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
       __syncthreads();
       if (step + kAhead < steps) load(step + kAhead, ahead_slot);
       if (++ahead_slot == kTile.stages) ahead_slot = 0;
@@ -305,25 +316,9 @@ class FilterBlock {
   __device__ __forceinline__ void multiply(int slot) {
     const SharedAddress tile = shared_address(shared_ + slot * kStageBytes);
     const FlatLane<T, kRowChunks, true> rows(tile, warp_row(), lane());
-    const FlatLane<T, kColumnChunks, false> columns(tile + kRowBytes, warp_column(), lane());
-#pragma unroll
-    for (int step = 0; step < kTile.depth / FactorA::kDepth; ++step) {
-      FactorA a[kRowFragments];
-#pragma unroll
-      for (int f = 0; f < kRowFragments; ++f) {
-        load_flat_rows(a[f], rows, step, f);
-      }
-#pragma unroll
-      for (int q = 0; q < kColumnFragments; q += 2) {
-        FactorB b0, b1;
-        load_flat_columns(b0, b1, columns, step, q / 2);
-#pragma unroll
-        for (int f = 0; f < kRowFragments; ++f) {
-          multiply_add(sums_[f][q], a[f], b0);
-          multiply_add(sums_[f][q + 1], a[f], b1);
-        }
-      }
-    }
+    const ColumnFactor columns(tile + kRowBytes, warp_column(), lane());
+    multiply_steps<kTile.depth / FactorA::kDepth>(
+        sums_, columns, [&](auto& a, int step, int f) { load_flat_rows(a, rows, step, f); });
   }
 
   /// Row (column) of the first of four sums of a fragment; the others are 1 column, 8 rows and both further.
@@ -376,13 +371,15 @@ class FilterBlock {
   float sums_[kRowFragments][kColumnFragments][4];
 };
 
-template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms>
+template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms, Product kProduct>
 __global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
     conv_backward_filter_kernel(const FilterGeometry g, const FilterArrays arrays) {
-  grid_dependency_wait();
-  grid_dependency_trigger();
-  DYNAMIC_SHARED(shared);
-  FilterBlock<kName, T, kMath, kAligned, kForms>(g, arrays, shared).run();
+  if constexpr (compiles_here<T>(kName, kProduct)) {
+    grid_dependency_wait();
+    grid_dependency_trigger();
+    DYNAMIC_SHARED(shared);
+    FilterBlock<kName, T, kMath, kAligned, kForms, kProduct>(g, arrays, shared).run();
+  }
 }
 
 template <TileName kName, typename T, F32Math kMath, bool kAligned>
@@ -394,11 +391,13 @@ void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, 
                   static_cast<unsigned>(problem.shape.groups * g.pieces));
   const bool forms = arrays.d_dst.form != Form::kStored || arrays.src.form != Form::kStored;
   with_flag(forms, [&](auto flag) {
-    constexpr bool kForms = flag.value;
-    static_assert(FilterBlock<kName, T, kMath, kAligned, kForms>::shared_bytes() <= kSharedBytes);
-    launch("conv_backward_filter", conv_backward_filter_kernel<kName, T, kMath, kAligned, kForms>, grid,
-           dim3(kTile.threads()), FilterBlock<kName, T, kMath, kAligned, kForms>::shared_bytes(), stream, g,
-           arrays);
+    with_product<T, kName>([&](auto product) {
+      using Block = FilterBlock<kName, T, kMath, kAligned, flag.value, product.value>;
+      static_assert(Block::shared_bytes() <= kSharedBytes);
+      launch("conv_backward_filter",
+             conv_backward_filter_kernel<kName, T, kMath, kAligned, flag.value, product.value>, grid,
+             dim3(kTile.threads()), Block::shared_bytes(), stream, g, arrays);
+    });
   });
 }
 

@@ -13,7 +13,7 @@
 #include "kernels/conv_geometry.h"
 #include "kernels/conv_result.cuh"
 #include "kernels/conv_source.cuh"
-#include "kernels/device/tile.cuh"
+#include "kernels/device/product.cuh"
 
 namespace residuum::kernels {
 
@@ -25,7 +25,8 @@ enum class Patch : uint8_t { kGather, kHalo, kElements };
 enum class Prologue : uint8_t { kNone, kForm };
 
 /// One block's work.
-template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue>
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue,
+          Product kProduct>
 class ConvBlock {
  public:
   __device__ __forceinline__ ConvBlock(const ConvGeometry& g, const ConvSource& source, const T* weight,
@@ -41,6 +42,7 @@ class ConvBlock {
     zeros_ = shared + kTile.rows * sizeof(Row);
     patches_ = zeros_ + kZeroBytes + kScalarBytes;
     weights_ = patches_ + (has_two_tensors() ? 2 : 1) * patch_ring();
+    if constexpr (kProduct == Product::kWarpgroup) weights_ = aligned_for_wgmma(weights_);
     coefficients_ = reinterpret_cast<float*>(patches_ + conv_work_bytes(g, tile_of(kName), sizeof(T)));
   }
 
@@ -67,7 +69,7 @@ class ConvBlock {
     TapGrid taps;  ///< of backward-data
   };
 
-  static constexpr Tile kTile = tile_of(kName);
+  static constexpr Tile kTile = arranged(tile_of(kName), kProduct);
   static constexpr int kThreads = kTile.threads();
   static constexpr int kDepthChunks = kTile.depth / kChunk<T>;
   static constexpr int kDepthBytes = kDepthChunks * kChunkBytes;
@@ -84,28 +86,17 @@ class ConvBlock {
   /// place.
   static constexpr int kPatchPass = kThreads / kDepthChunks, kWeightPass = kThreads / kWeightChunks;
   using FactorA = Factor<T, kMath, 4>;
-  using FactorB = Factor<T, kMath, 2>;
   static_assert(kDepthBytes <= kZeroBytes && sizeof(Scalars) <= kScalarBytes && kColumnFragments % 2 == 0);
   static_assert(kPatchPass % 8 == 0 && kWeightPass % 8 == 0);
 
-  /// This lane's part of a weight tile: deep in the forward pass, flat in backward-data.
-  struct DeepWeights {
-    SharedAddress address;
-    __device__ __forceinline__ DeepWeights(SharedAddress tile, int first, int lane)
-        : address(deep_lane<kDepthChunks>(tile, first + deep_column_of_lane(lane), lane / 8 % 2)) {}
-    __device__ __forceinline__ void load(FactorB& b0, FactorB& b1, int step, int group) const {
-      load_deep_columns<kDepthChunks>(b0, b1, address, step, group);
-    }
-  };
-  struct FlatWeights {
-    FlatLane<T, kColumnChunks, false> flat;
-    __device__ __forceinline__ FlatWeights(SharedAddress tile, int first, int lane)
-        : flat(tile, first, lane) {}
-    __device__ __forceinline__ void load(FactorB& b0, FactorB& b1, int step, int group) const {
-      load_flat_columns(b0, b1, flat, step, group);
-    }
-  };
-  using WeightLane = std::conditional_t<kBackwardData, FlatWeights, DeepWeights>;
+  /// Chunks of a weight tile's row that lie together: warpgroups want flat tiles in panels of 64 columns.
+  static constexpr int kPanelChunks =
+      kBackwardData && kProduct == Product::kWarpgroup ? kWarpgroupPanel<T> : kWeightChunks;
+  using WeightFactor = std::conditional_t<
+      kProduct == Product::kWarpgroup,
+      WarpgroupFactor<T, kMath, kBackwardData, kBackwardData ? 128 : kDepthBytes, kTile.depth>,
+      std::conditional_t<kBackwardData, FlatFactor<T, kMath, kColumnChunks>,
+                         DeepFactor<T, kMath, kDepthChunks>>>;
 
   /// A pixel of the tile: the source pixel of tap offset (0, 0), its position y << 16 | x, and where the
   /// result goes. Beyond the last pixel: no tap is inside the image, and dst is -1.
@@ -331,8 +322,10 @@ class ConvBlock {
   }
 
   __device__ __forceinline__ void load_weights(const Cursor& at) {
+    const int own = thread() % kWeightChunks;
     unsigned char* const to = weights_ + at.weight_slot * kWeightBytes +
-                              chunk_offset<kWeightChunks>(thread() / kWeightChunks, thread() % kWeightChunks);
+                              own / kPanelChunks * (kWeightRows * kPanelChunks * kChunkBytes) +
+                              chunk_offset<kPanelChunks>(thread() / kWeightChunks, own % kPanelChunks);
     const int tap = (taps_.first_r + at.i * taps_.r_step) * g_.kernel_w + taps_.first_s + at.j * taps_.r_step;
     const int rows = (kBackwardData ? g_.depth - at.depth : g_.columns) - weight_row();
     const int columns = (kBackwardData ? g_.columns : g_.depth - at.depth) - weight_column();
@@ -341,7 +334,7 @@ class ConvBlock {
 #pragma unroll
     for (int pass = 0; pass < kWeightRows; pass += kWeightPass) {
       if (kWeightPass > kWeightRows && thread() / kWeightChunks >= kWeightRows) break;
-      unsigned char* const dst = to + pass * kWeightChunks * kChunkBytes;
+      unsigned char* const dst = to + pass * kPanelChunks * kChunkBytes;
       if constexpr (kPatch != Patch::kElements) {
         cp_async_16(shared_address(dst), weight_ + from, pass < rows && columns > 0);
       } else {
@@ -361,12 +354,14 @@ class ConvBlock {
       cp_async_commit();
     }
     if (first_row_ == run_first()) stage_vectors();
+    prefetch();
     clear(sums_);
     while (now.depth < g_.depth) {
       cp_async_wait<kAhead - 1>();
       if constexpr (kPrologue == Prologue::kForm) {
         if (now.begins_patch()) form_patch(now);
       }
+      if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
       __syncthreads();
       const Cursor ahead = now.later(kAhead, g_, taps_);
       if (ahead.depth < g_.depth) load(ahead);
@@ -375,6 +370,31 @@ class ConvBlock {
       now.next(g_, taps_);
     }
     cp_async_wait<0>();
+  }
+
+  /// Asks for what the block reads later, while the first operands are on their way: what finishing this
+  /// tile's results takes, and the pixels of the next tile of the run.
+  __device__ __forceinline__ void prefetch() {
+    constexpr int kLineChannels = 128 / static_cast<int>(sizeof(T)), kLines = kTile.columns / kLineChannels;
+    if constexpr (kLines > 0) {
+      for (int i = thread(); i < kTile.rows * kLines; i += kThreads) {
+        const int dst = rows_[i / kLines].dst, column = i % kLines * kLineChannels;
+        if (dst >= 0 && column < g_.columns - first_column()) result_.prefetch(dst, column);
+      }
+    }
+    if (column_tile() != 0 || first_row_ + kTile.rows >= min(run_first() + g_.run * kTile.rows, all_rows()))
+      return;
+    // The rows that the tile after this one reads first: about the pixels that follow those of this tile.
+    const int pixels = g_.n * g_.src_h * g_.src_w, lines = (g_.depth + kLineChannels - 1) / kLineChannels;
+    const int span = rows_[kTile.rows - 1].src - rows_[0].src + 1;
+    for (int i = thread(); i < span * lines; i += kThreads) {
+      const int pixel = rows_[0].src + span + i / lines;
+      if (pixel >= pixels) break;
+      const int64_t element =
+          static_cast<int64_t>(pixel) * g_.src_c + group() * g_.depth + i % lines * kLineChannels;
+      prefetch_l2(static_cast<const T*>(source_.a) + element);
+      if (has_two_tensors()) prefetch_l2(static_cast<const T*>(source_.b) + element);
+    }
   }
 
   /// What a block needs of channels, once, while the first operands are on their way.
@@ -406,23 +426,10 @@ class ConvBlock {
     SharedAddress pixel[kRowFragments];
 #pragma unroll
     for (int f = 0; f < kRowFragments; ++f) pixel[f] = patch_lane(patch, f, dh, dw);
-    const WeightLane weights(shared_address(weights_ + at.weight_slot * kWeightBytes), warp_column(), lane());
-#pragma unroll
-    for (int step = 0; step < kTile.depth / FactorA::kDepth; ++step) {
-      FactorA a[kRowFragments];
-#pragma unroll
-      for (int f = 0; f < kRowFragments; ++f) load_deep_rows(a[f], pixel[f], step);
-#pragma unroll
-      for (int q = 0; q < kColumnFragments; q += 2) {
-        FactorB b0, b1;
-        weights.load(b0, b1, step, q / 2);
-#pragma unroll
-        for (int f = 0; f < kRowFragments; ++f) {
-          multiply_add(sums_[f][q], a[f], b0);
-          multiply_add(sums_[f][q + 1], a[f], b1);
-        }
-      }
-    }
+    const WeightFactor weights(shared_address(weights_ + at.weight_slot * kWeightBytes), warp_column(),
+                               lane());
+    multiply_steps<kTile.depth / FactorA::kDepth>(
+        sums_, weights, [&](auto& a, int step, int f) { load_deep_rows(a, pixel[f], step); });
   }
 
   /// Each warp passes its rows through shared memory, so that a lane holds eight channels of one pixel, the
@@ -448,13 +455,15 @@ class ConvBlock {
       for (int r = lane() / kEights; r < kTile.warp_rows(); r += kWarp / kEights) {
         const int dst = rows_[warp_row() + r].dst;
         if (dst < 0) break;
+        typename Result::Operands operands;
+        result_.load(dst, column, operands);
         alignas(16) float values[kUnit];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           reinterpret_cast<float4*>(values)[i] =
               reinterpret_cast<const float4*>(stage + r * kPitch + lane() % kEights * 8)[i];
         }
-        result_.finish(dst, column, values, sums);
+        result_.finish(dst, column, operands, values, sums);
       }
     }
     if (result_.sums() > 0) add_sums(sums);
@@ -524,14 +533,18 @@ constexpr int wanted_blocks(TileName name, Patch patch) {
   return patch == Patch::kHalo ? std::min(tile_of(name).blocks, kHaloBlocks) : tile_of(name).blocks;
 }
 
-template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue>
+template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue,
+          Product kProduct>
 __global__ void __launch_bounds__(tile_of(kName).threads(), wanted_blocks(kName, kPatch))
     conv_kernel(const ConvGeometry g, const ConvSource source, const T* weight, const ConvResult result) {
-  grid_dependency_wait();
-  grid_dependency_trigger();
-  DYNAMIC_SHARED(shared);
-  ConvBlock<kName, T, kMath, kBackwardData, kPatch, kPrologue> block(g, source, weight, result, shared);
-  if (block.has_work()) block.run();
+  if constexpr (compiles_here<T>(kName, kProduct)) {
+    grid_dependency_wait();
+    grid_dependency_trigger();
+    DYNAMIC_SHARED(shared);
+    ConvBlock<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct> block(g, source, weight, result,
+                                                                                 shared);
+    if (block.has_work()) block.run();
+  }
 }
 
 }  // namespace residuum::kernels

@@ -16,14 +16,12 @@ inline constexpr ResultVector kShift = kFirstMean;
 
 /// Eight values, or fewer where neither whole units nor addresses are sure (kWhole false).
 template <bool kWhole, typename T>
-__device__ __forceinline__ void load_eight(const void* src, int64_t offset, int count,
-                                           float (&values)[kUnit]) {
+__device__ __forceinline__ Pack<T> load_eight(const void* src, int64_t offset, int count) {
   const T* const from = static_cast<const T*>(src) + offset;
   if (kWhole || (count == kUnit && offset % (16 / static_cast<int>(sizeof(T))) == 0)) {
-    load_unit<true>(from, count, values);
-  } else {
-    load_unit<false>(from, count, values);
+    return load_pack<true>(from, count);
   }
+  return load_pack<false>(from, count);
 }
 template <bool kWhole, typename T>
 __device__ __forceinline__ void store_eight(const Pack<T>& pack, void* dst, int64_t offset, int count) {
@@ -84,8 +82,40 @@ class ResultBlock {
     at(kShift, c) = value;
   }
 
+  /// What finish() reads of memory for a unit: together, as each waits long.
+  struct Operands {
+    Pack<T> addend, x[2];
+    unsigned mask;
+  };
+  __device__ __forceinline__ void load(int64_t pixel, int c, Operands& operands) const {
+    const int64_t offset = pixel * pitch_ + first_ + c;
+    const int count = min(columns_ - c, kUnit);
+    const auto eight = [&](const void* src) { return load_eight<kWhole, T>(src, offset, count); };
+    if (result_.addend != nullptr) operands.addend = eight(result_.addend);
+    if (result_.gate == Gate::kMask) {
+      operands.mask = result_.gate_mask[unit_index(pixel, first_ + c, pitch_).mask_byte];
+    }
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      if (result_.norms[n].src != nullptr) operands.x[n] = eight(result_.norms[n].src);
+    }
+  }
+
+  /// Asks for the cache lines of a pixel's channels from column `c` on that load() reads later.
+  __device__ __forceinline__ void prefetch(int64_t pixel, int c) const {
+    const int64_t offset = pixel * pitch_ + first_ + c;
+    const auto line = [&](const void* src) {
+      if (src != nullptr) prefetch_l2(static_cast<const T*>(src) + offset);
+    };
+    line(result_.addend);
+    if (result_.gate == Gate::kTensor) line(result_.gate_tensor);
+    line(result_.norms[0].src);
+    line(result_.norms[1].src);
+  }
+
   /// Finishes and stores `values`, the unit from column `c` on of a pixel, and adds it to the lane's sums.
-  __device__ __forceinline__ void finish(int64_t pixel, int c, float (&values)[kUnit], LaneSums& sums) const {
+  __device__ __forceinline__ void finish(int64_t pixel, int c, const Operands& operands,
+                                         float (&values)[kUnit], LaneSums& sums) const {
     const int64_t offset = pixel * pitch_ + first_ + c;
     const int count = min(columns_ - c, kUnit);
     if (result_.bias != nullptr) {
@@ -95,34 +125,17 @@ class ResultBlock {
       for (int i = 0; i < kUnit; ++i) values[i] += bias[i];
     }
     if (result_.addend != nullptr) {
-      float addend[kUnit];
-      load_eight<kWhole, T>(result_.addend, offset, count, addend);
 #pragma unroll
-      for (int i = 0; i < kUnit; ++i) values[i] += addend[i];
+      for (int i = 0; i < kUnit; ++i) values[i] += to_float(operands.addend.at[i]);
     }
-    if (result_.norms[0].src == nullptr) {
-      close(pixel, offset, c, count, values);
-      store(offset, count, values);
-      if (has_statistics()) add_deviations(c, values, sums);
-      return;
-    }
-    float x[kUnit];
-    load_eight<kWhole, T>(result_.norms[0].src, offset, count, x);
-    if (result_.gate == Gate::kNormalised) {
-      float scale[kUnit], shift[kUnit];
-      vector(kGateScale, c, scale);
-      vector(kGateShift, c, shift);
-      close_by_normalised<T>(x, scale, shift, values);
-    } else {
-      close(pixel, offset, c, count, values);
-    }
+    close(offset, c, count, operands, values);
     store(offset, count, values);
+    if (has_statistics()) add_deviations(c, values, sums);
+    if (result_.norms[0].src == nullptr) return;
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) sums.of[0][i] += values[i];
-    add_products(kFirstMean, c, values, x, sums.of[1]);
-    if (result_.norms[1].src == nullptr) return;
-    load_eight<kWhole, T>(result_.norms[1].src, offset, count, x);
-    add_products(kSecondMean, c, values, x, sums.of[2]);
+    add_products(kFirstMean, c, values, operands.x[0], sums.of[1]);
+    if (result_.norms[1].src != nullptr) add_products(kSecondMean, c, values, operands.x[1], sums.of[2]);
   }
 
   /// Adds what the lanes of a warp with the same column-eight (kEights apart) have summed; lanes below
@@ -204,15 +217,21 @@ class ResultBlock {
     return (static_cast<int64_t>(part) * n + sum) * pitch_ + first_ + column;
   }
 
-  /// g = 0 where a gate that lies in memory is closed.
-  __device__ __forceinline__ void close(int64_t pixel, int64_t offset, int c, int count,
+  /// g = 0 where the gate is closed.
+  __device__ __forceinline__ void close(int64_t offset, int c, int count, const Operands& operands,
                                         float (&g)[kUnit]) const {
+    float gate[kUnit];
     if (result_.gate == Gate::kTensor) {
-      float gate[kUnit];
-      load_eight<kWhole, T>(result_.gate_tensor, offset, count, gate);
+      widen(load_eight<kWhole, T>(result_.gate_tensor, offset, count), gate);
       close_by_values(gate, g);
     } else if (result_.gate == Gate::kMask) {
-      close_by_bits(result_.gate_mask[unit_index(pixel, first_ + c, pitch_).mask_byte], g);
+      close_by_bits(operands.mask, g);
+    } else if (result_.gate == Gate::kNormalised) {
+      float scale[kUnit], shift[kUnit];
+      vector(kGateScale, c, scale);
+      vector(kGateShift, c, shift);
+      widen(operands.x[0], gate);
+      close_by_normalised<T>(gate, scale, shift, g);
     }
   }
 
@@ -237,11 +256,11 @@ class ResultBlock {
     }
   }
   __device__ __forceinline__ void add_products(ResultVector mean_vector, int c, const float (&g)[kUnit],
-                                               const float (&x)[kUnit], float (&sum)[kUnit]) const {
+                                               const Pack<T>& x, float (&sum)[kUnit]) const {
     float mean[kUnit];
     vector(mean_vector, c, mean);
 #pragma unroll
-    for (int i = 0; i < kUnit; ++i) sum[i] = fmaf(g[i], x[i] - mean[i], sum[i]);
+    for (int i = 0; i < kUnit; ++i) sum[i] = fmaf(g[i], to_float(x.at[i]) - mean[i], sum[i]);
   }
 
   /// The moments of column thread() of a run of `rows` rows.

@@ -20,6 +20,20 @@ struct Tile {
   constexpr int warp_columns() const { return columns / warps_n; }
 };
 
+/// Who multiplies: each warp its part of a tile (mma), or four warps together sixteen rows each (wgmma,
+/// sm_90a), which takes the right factor from shared memory itself.
+enum class Product : uint8_t { kWarp, kWarpgroup };
+/// The tile with its warps as a product wants them: below each other for warpgroups.
+constexpr Tile arranged(Tile tile, Product product) {
+  if (product == Product::kWarpgroup) {
+    tile.warps_m *= tile.warps_n;
+    tile.warps_n = 1;
+  }
+  return tile;
+}
+/// Right factors of warpgroups begin at a multiple of so many bytes of shared memory.
+inline constexpr size_t kFactorAlignment = 1024;
+
 /// Streaming multiprocessors the choices aim at: H100 and H200 have 132 (A100: 108). A constant, so that
 /// results do not depend on the chip a plan is made for.
 inline constexpr int kMultiprocessors = 132;
@@ -114,13 +128,15 @@ constexpr int64_t conv_columns(const ConvProblem& problem, ConvPass pass) {
 }
 
 /// Shared memory of a block's operands, whose place the results of a tile take on their way out (rows of four
-/// floats more than columns: rows of a fragment fall into different banks).
+/// floats more than columns: rows of a fragment fall into different banks). Tiles that warpgroups multiply
+/// leave room to align the weights.
 constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels) {
   const size_t rows = static_cast<size_t>(tile.rows), columns = static_cast<size_t>(tile.columns);
   const size_t vectors =
       patch_pixels * static_cast<size_t>(form_tensors(form)) + columns * static_cast<size_t>(tile.stages);
   const size_t results = rows * (columns + 4 * static_cast<size_t>(tile.warps_n)) * sizeof(float);
-  return std::max(vectors * static_cast<size_t>(tile.depth) * element, results);
+  const size_t alignment = tile.columns >= 64 && element == 2 ? kFactorAlignment : 0;
+  return std::max(vectors * static_cast<size_t>(tile.depth) * element + alignment, results);
 }
 /// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros and 128 of scalars, operands,
 /// coefficients.
@@ -154,6 +170,11 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
   return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_depth(problem, pass)) +
              conv_result_bytes(tile) <=
          kSharedBytes;
+}
+
+/// Whether warpgroups can multiply the tile: 16-bit types, 64 or 128 columns in whole chunks.
+constexpr bool suits_warpgroups(TileName name) {
+  return name <= TileName::kConvMediumTwo || name == TileName::kFilterWide || name == TileName::kFilterSquare;
 }
 
 /// All tiles that a pass can run with.

@@ -87,7 +87,7 @@ std::vector<Cell> cells_of(const Json& row) {
   std::vector<Cell> cells = {text(row, "layer"), text(row, "operation"), text(row, "implementation")};
   if (!is_measured(row)) {
     const bool wrong = text(row, "status") == "wrong" || text(row, "status") == "error";
-    cells.emplace_back(text(row, "status"), text(row, "reason"), wrong ? Mark::kBad : Mark::kNone);
+    cells.emplace_back(text(row, "status"), text(row, "reason"), wrong ? Mark::kBad : Mark::kPlain);
     cells.resize(12, Cell("-"));
     cells.emplace_back(problem);
     return cells;

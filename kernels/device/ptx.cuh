@@ -26,6 +26,11 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
 
+/// prefetch.global.L2 (9.7.9.15): the cache line of an address of device memory; nothing depends on it.
+__device__ __forceinline__ void prefetch_l2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];\n" ::"l"(address));
+}
+
 /// Four 8x8 matrices of 16-bit elements (9.7.14.5.15): lane l gives the address of row l % 8 of matrix l / 8
 /// and gets, of each matrix, elements 2 (l % 4) and + 1 of row l / 4.
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&regs)[4], SharedAddress row) {

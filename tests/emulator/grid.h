@@ -11,6 +11,7 @@
 #include "tests/emulator/execution.h"
 #include "tests/emulator/fiber.h"
 #include "tests/emulator/options.h"
+#include "tests/emulator/product_queue.h"
 #include "tests/emulator/shared_memory.h"
 
 namespace residuum::emulator {
@@ -25,6 +26,7 @@ struct Thread : Position {
   unsigned number = 0;  ///< in its block
   unsigned lane = 0;
   CopyQueue copies;
+  ProductQueue products;
   bool waited = false;  ///< for the grids before, or need not
 };
 

@@ -165,6 +165,86 @@ void run_mma_tf32(void* const* posted, uint32_t) {
   accumulate(product, posted);
 }
 
+// ---- products of a warpgroup; each of its warps carries out its own sixteen rows ----
+
+/// Element (k, column) of a right factor in shared memory (PTX ISA 9.7.15.5.1): the swizzle exchanges chunks
+/// by address bits above those of a row.
+uint32_t factor_element(const emulator::WarpgroupProduct& product, int k, int column) {
+  const kernels::SharedFactor& b = product.b;
+  SharedAddress at = b.start;
+  if (product.flat) {
+    at += static_cast<SharedAddress>(k % 8 * product.row_bytes + k / 8 * b.stride + column / 64 * b.leading +
+                                     column % 64 * 2);
+  } else {
+    at += static_cast<SharedAddress>(column % 8 * product.row_bytes + column / 8 * b.stride + 2 * k);
+  }
+  const SharedAddress mask = static_cast<SharedAddress>(product.row_bytes / 16 - 1);
+  at ^= (at >> 7 & mask) << 4;
+  uint16_t bits;
+  std::memcpy(&bits, reinterpret_cast<const void*>(at), sizeof bits);
+  return bits;
+}
+
+template <float (*kToFloat)(uint32_t)>
+void run_product(const emulator::WarpgroupProduct* const (&lanes)[32]) {
+  for (int eight = 0; eight < lanes[0]->eights; ++eight) {
+    Mma mma[32];
+    void* posted[32];
+    for (int lane = 0; lane < 32; ++lane) {
+      const emulator::WarpgroupProduct& own = *lanes[lane];
+      const int k = lane % 4 * 2, column = 8 * eight + lane / 4;
+      mma[lane] = {own.c + 4 * eight, own.a, {}};
+      for (int h = 0; h < 2; ++h) {
+        mma[lane].b[h] = factor_element(own, k + 8 * h, column) | factor_element(own, k + 8 * h + 1, column)
+                                                                      << 16;
+      }
+      posted[lane] = &mma[lane];
+    }
+    run_mma_16<kToFloat>(posted, kFullMask);
+  }
+}
+
+void run_products(void* const* posted, uint32_t) {
+  const auto queue_of = [&](int lane) { return static_cast<emulator::ProductQueue*>(posted[lane]); };
+  const size_t count = queue_of(0)->started.size();
+  for (size_t i = 0; i < count; ++i) {
+    const emulator::WarpgroupProduct* lanes[32];
+    for (int lane = 0; lane < 32; ++lane) {
+      if (queue_of(lane)->started.size() != count)
+        emulator::fault("wgmma: lanes of a warp started different products");
+      lanes[lane] = &queue_of(lane)->started[i];
+    }
+    lanes[0]->is_bf16 ? run_product<bf16_to_float>(lanes) : run_product<f16_to_float>(lanes);
+  }
+  for (int lane = 0; lane < 32; ++lane) *queue_of(lane) = {};
+}
+
+constexpr Collective kWgmma = {"wgmma_wait", run_products};
+
+/// That a factor lies in shared memory, aligned as its swizzle needs; and what the lane stands for reading of
+/// it.
+void check_factor(emulator::Thread& thread, const emulator::WarpgroupProduct& product) {
+  const SharedAddress swizzle_bytes = static_cast<SharedAddress>(8 * product.row_bytes);
+  const SharedAddress begin = product.b.start / swizzle_bytes * swizzle_bytes;
+  const bool advanced = product.b.start - begin < static_cast<SharedAddress>(product.row_bytes);
+  if (product.b.start % 16 != 0 || !advanced || product.b.stride % static_cast<int>(swizzle_bytes) != 0 ||
+      product.b.leading % 1024 != 0) {
+    emulator::fault("wgmma: the right factor is not aligned to eight rows of its swizzle");
+  }
+  const int groups = product.flat ? 2 : product.eights, panels = product.flat ? product.eights / 8 : 1;
+  for (int i = static_cast<int>(thread.lane); i < 8 * groups * panels; i += 32) {
+    const SharedAddress row =
+        begin + static_cast<SharedAddress>(i / (8 * groups) * product.b.leading +
+                                           i / 8 % groups * product.b.stride + i % 8 * product.row_bytes);
+    const auto bytes = static_cast<size_t>(product.row_bytes);
+    const auto* address = reinterpret_cast<const void*>(row);
+    if (!thread.owner->shared.contains(address, bytes)) {
+      emulator::fault("wgmma: the right factor is not in the block's shared memory");
+    }
+    if (emulator::race_detector) emulator::race_detector->access(thread, address, bytes, false);
+  }
+}
+
 constexpr Collective kMmaBf16 = {"mma_bf16", run_mma_16<bf16_to_float>};
 constexpr Collective kMmaF16 = {"mma_f16", run_mma_16<f16_to_float>};
 constexpr Collective kMmaTf32 = {"mma_tf32", run_mma_tf32};
@@ -201,6 +281,27 @@ void mma_f16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, Ca
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, CallSite site) {
   Mma arguments{c, a, {b0, b1}};
   warp_collective(kMmaTf32, kFullMask, &arguments, site);
+}
+
+void wgmma_fence() {
+  emulator::current_thread().products.fenced = true;
+}
+void wgmma_commit() {
+  emulator::current_thread().products.committed = true;
+}
+void wgmma_wait(CallSite site) {
+  emulator::ProductQueue& queue = emulator::current_thread().products;
+  if (!queue.committed) emulator::fault("wgmma_wait at " + to_string(site) + ": products were not committed");
+  warp_collective(kWgmma, kFullMask, &queue, site);
+}
+void detail::wgmma(float* c, int eights, const uint32_t (&a)[4], const SharedFactor& b, bool is_bf16,
+                   bool flat, int row_bytes) {
+  emulator::Thread& thread = emulator::current_thread();
+  if (!thread.products.fenced) emulator::fault("wgmma without a wgmma_fence since the last wait");
+  emulator::WarpgroupProduct product{c, eights, {a[0], a[1], a[2], a[3]}, b, is_bf16, flat, row_bytes};
+  check_factor(thread, product);
+  thread.products.started.push_back(product);
+  thread.products.committed = false;
 }
 
 uint32_t round_to_tf32(float value) {

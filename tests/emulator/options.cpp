@@ -11,6 +11,7 @@ namespace {
 
 constexpr const char* kOrder = "RESIDUUM_EMULATOR_ORDER";
 constexpr const char* kCopies = "RESIDUUM_EMULATOR_COPIES";
+constexpr const char* kChip = "RESIDUUM_EMULATOR_CHIP";
 
 [[noreturn]] void refuse(const char* variable, std::string_view value, const char* allowed) {
   throw std::invalid_argument(std::string(variable) + "=" + std::string(value) + ": must be " + allowed);
@@ -41,10 +42,20 @@ void read_copies(std::string_view value, Options& options) {
   }
 }
 
+void read_chip(std::string_view value, Options& options) {
+  if (value == "sm_80") {
+    options.warpgroups = false;
+    options.max_dynamic_shared = 163 * 1024;
+  } else if (value != "sm_90a") {
+    refuse(kChip, value, "sm_80 or sm_90a");
+  }
+}
+
 Options from_environment() {
   Options options;
   if (const char* order = std::getenv(kOrder)) read_order(order, options);
   if (const char* copies = std::getenv(kCopies)) read_copies(copies, options);
+  if (const char* chip = std::getenv(kChip)) read_chip(chip, options);
   return options;
 }
 

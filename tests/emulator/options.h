@@ -22,11 +22,12 @@ struct Options {
   size_t max_dynamic_shared = 227 * 1024;  ///< bytes a block may ask for: sm_90 227 KB, sm_80 163 KB
   bool every_grid_waits = false;           ///< grid_dependency_wait is asked of ordinary launches too
   bool record_launches = false;            ///< see launch_records(), traffic_records()
+  bool warpgroups = true;                  ///< kernels of sm_90a are taken where there are some
 };
 
 /// The options of the launches that follow. At first RESIDUUM_EMULATOR_ORDER=forward|reverse|SEED and
-/// RESIDUUM_EMULATOR_COPIES=lazy|eager|random, so that a whole test program can be run in each way. Throws
-/// std::invalid_argument naming a value it does not know.
+/// RESIDUUM_EMULATOR_COPIES=lazy|eager|random, and RESIDUUM_EMULATOR_CHIP=sm_80|sm_90a, so that a whole
+/// test program can be run in each way. Throws std::invalid_argument naming a value it does not know.
 Options& options();
 
 }  // namespace residuum::emulator

@@ -1,8 +1,12 @@
-// Twins of the functions of kernels/device/ptx.cuh, with the same signatures (a default argument that names
-// the call site apart). They are not compiled into kernels, so a sanitizer of the kernels does not see them.
+// Twins of the functions of kernels/device/ptx.cuh and ptx_sm90.cuh, with the same signatures (a default
+// argument that names the call site apart). They are not compiled into kernels, so a sanitizer of the kernels
+// does not see them.
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include <cstdint>
+#include <type_traits>
 
 #include "tests/emulator/call_site.h"
 
@@ -25,6 +29,9 @@ inline void cp_async_wait() {
   detail::cp_async_wait(kPending);
 }
 
+/// Nothing depends on it.
+inline void prefetch_l2(const void*) {}
+
 void ldmatrix_x4(uint32_t (&regs)[4], SharedAddress row, CallSite site = CallSite::current());
 void ldmatrix_x4_transposed(uint32_t (&regs)[4], SharedAddress row, CallSite site = CallSite::current());
 uint32_t load_shared_32(SharedAddress address);
@@ -38,6 +45,27 @@ void mma_f16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
               CallSite site = CallSite::current());
 uint32_t round_to_tf32(float value);
+
+/// Of kernels/device/ptx_sm90.cuh. Products are carried out by wgmma_wait, as late as the hardware may.
+struct SharedFactor {
+  SharedAddress start;
+  int leading, stride;
+};
+void wgmma_fence();
+void wgmma_commit();
+void wgmma_wait(CallSite site = CallSite::current());
+/// Not modelled: memory is one.
+inline void fence_shared_for_wgmma() {}
+namespace detail {
+void wgmma(float* c, int eights, const uint32_t (&a)[4], const SharedFactor& b, bool is_bf16, bool flat,
+           int row_bytes);
+}
+template <typename T, bool kFlat, int kRowBytes, int kEights>
+void wgmma(float (&c)[kEights][4], const uint32_t (&a)[4], const SharedFactor& b) {
+  static_assert(kEights == 8 || kEights == 16, "64 or 128 columns");
+  static_assert(kRowBytes == 128 || (!kFlat && kRowBytes == 64));
+  detail::wgmma(c[0], kEights, a, b, std::is_same_v<T, __nv_bfloat16>, kFlat, kRowBytes);
+}
 
 /// Grids run one after another here: these only check that the wait is there, and comes first.
 void grid_dependency_wait();

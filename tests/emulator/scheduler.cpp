@@ -188,6 +188,7 @@ void start_block(Block& block) {
     thread.block = position;
     thread.waited = !grid.launch->must_wait;
     thread.copies.clear();
+    thread.products = {};
     prepare_fiber(thread.fiber, i, thread_main);
   }
   for (Warp& warp : block.warps) {

@@ -52,6 +52,11 @@
 
 namespace residuum::kernels {
 
+inline constexpr bool kCompilesWarps = true, kCompilesWarpgroups = true;
+inline bool has_warpgroups() {
+  return emulator::options().warpgroups;
+}
+
 /// As in kernels/device/platform.cuh; the arguments are copied now, the kernel runs when the stream does.
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,

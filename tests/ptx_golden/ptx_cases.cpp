@@ -117,7 +117,9 @@ Words floats() {
         0x477FE000u, 0x477FF000u, 0x477FEFFFu, 0x38800000u, 0x387FC000u, 0x33800000u, 0x33000000u,
         0x33000001u,
         // bf16 and TF32: rounding into infinity, and out of the subnormals
-        0x7F7F8000u, 0x7F7F7FFFu, 0x007F8000u, 0x00008000u, 0x00018000u, 0x00001000u}) {
+        0x7F7F8000u, 0x7F7F7FFFu, 0x007F8000u, 0x00008000u, 0x00018000u, 0x00001000u,
+        // NaNs: all ones, and some that only bits below those of TF32 tell from infinity
+        0x7FFFFFFFu, 0x7FFFF000u, 0x7F801000u, 0x7F802000u}) {
     words.push_back(magnitude);
     words.push_back(magnitude | 0x80000000u);
   }
@@ -250,6 +252,68 @@ Words product_inputs(const Factors& factors, uint32_t seed, bool integers) {
   return words;
 }
 
+// ---- products of a warpgroup (PTX ISA 9.7.15.5) ----
+
+/// How the right factor of 16 x columns lies in shared memory.
+struct FactorLayout {
+  bool flat;
+  size_t row_bytes, columns;
+  size_t words() const { return (flat ? columns / 64 * 16 : columns) * row_bytes / 4; }
+  /// The word that holds element (k, column): chunks of 16 bytes are exchanged within each eight rows of 128
+  /// bytes.
+  size_t word_of(size_t k, size_t column) const {
+    if (flat) return column / 64 * 512 + k * 32 + ((column % 64 / 8) ^ (k % 8)) * 4 + column % 8 / 2;
+    const size_t chunk = 2 + k / 8, swizzle = row_bytes == 128 ? column % 8 : column / 2 % 4;
+    return column * (row_bytes / 4) + (chunk ^ swizzle) * 4 + k % 8 / 2;
+  }
+};
+constexpr FactorLayout kDeep64{false, 128, 64}, kFlat128{true, 128, 128}, kNarrowDeep128{false, 64, 128},
+    kFlat64{true, 128, 64};
+
+template <const Factors& kFactors, const FactorLayout& kLayout>
+Expected expected_warpgroup_product(const Words& in) {
+  Expected expected{Words(64 * kLayout.columns), std::vector<double>(64 * kLayout.columns)};
+  for (size_t row = 0; row < 64; ++row) {
+    for (size_t column = 0; column < kLayout.columns; ++column) {
+      double sum = 0, scale = 0;
+      for (size_t k = 0; k < 16; ++k) {
+        const Place a = place_of_a(row % 16, k, 2);
+        const uint32_t left = in[128 * a.reg + row / 16 * 32 + a.lane] >> 16 * a.part & 0xFFFFu;
+        const uint32_t right =
+            in[512 + kLayout.word_of(k, column)] >> 16 * ((kLayout.flat ? column : k) % 2) & 0xFFFFu;
+        const double product = decode(left, kFactors.format) * decode(right, kFactors.format);
+        sum += product;
+        scale += std::abs(product);
+      }
+      const Place c = place_of_c(row % 16, column % 8);
+      const size_t at = 128 * (column / 8 * 4 + c.reg) + row / 16 * 32 + c.lane;
+      expected.words[at] = as_bits(static_cast<float>(sum));
+      expected.scale[at] = scale;
+    }
+  }
+  return expected;
+}
+
+Words warpgroup_inputs(const Factors& factors, const FactorLayout& layout, uint32_t seed, bool integers) {
+  Source source(seed);
+  Words words(512 + layout.words());
+  for (uint32_t& word : words) {
+    for (size_t part = 0; part < 2; ++part) {
+      const double number = integers ? source.integer() : source.real();
+      word |=
+          encode(rounded(number, factors.format.bits, factors.format.lowest_exponent, false), factors.format)
+          << 16 * part;
+    }
+  }
+  return words;
+}
+
+template <const Factors& kFactors, const FactorLayout& kLayout>
+PtxCase warpgroup_case(const std::string& kernel, bool integers) {
+  return {kernel + (integers ? "_integers" : "_reals"), kernel, integers ? Kind::kF32 : Kind::kSums,
+          warpgroup_inputs(kFactors, kLayout, 5, integers), expected_warpgroup_product<kFactors, kLayout>};
+}
+
 // ---- conversions ----
 
 template <const Format& kFormat>
@@ -309,6 +373,11 @@ std::vector<PtxCase> ptx_cases() {
     cases.push_back({"mma_tf32" + suffix, "mma_tf32", kind, product_inputs(kTf32Factors, 4, integers),
                      expected_product<kTf32Factors>});
   }
+  cases.push_back(warpgroup_case<kBF16Factors, kDeep64>("wgmma_bf16_deep_64", true));
+  cases.push_back(warpgroup_case<kBF16Factors, kDeep64>("wgmma_bf16_deep_64", false));
+  cases.push_back(warpgroup_case<kBF16Factors, kFlat128>("wgmma_bf16_flat_128", true));
+  cases.push_back(warpgroup_case<kF16Factors, kNarrowDeep128>("wgmma_f16_narrow_deep_128", true));
+  cases.push_back(warpgroup_case<kF16Factors, kFlat64>("wgmma_f16_flat_64", true));
   cases.push_back({"round_to_tf32", "round_to_tf32", Kind::kF32, floats(), expected_tf32});
   cases.push_back({"float_to_bf16", "float_to_bf16", Kind::kBF16, floats(), expected_narrowing<kBF16Format>});
   cases.push_back({"float_to_f16", "float_to_f16", Kind::kF16, floats(), expected_narrowing<kF16Format>});

@@ -1,5 +1,5 @@
 // The kernels of ptx_kernels.h: no arithmetic of their own, so that what comes out is what one function of
-// ptx.cuh or element.cuh made of the words that went in.
+// ptx.cuh, ptx_sm90.cuh or element.cuh made of the words that went in.
 #include "tests/ptx_golden/ptx_kernels.h"
 
 #include "kernels/device/element.cuh"
@@ -89,6 +89,33 @@ __global__ void mma_kernel(const uint32_t* in, uint32_t* out) {
   for (int r = 0; r < 4; ++r) out[32 * r + lane()] = __float_as_uint(c[r]);
 }
 
+// in: registers a0..a3 of 128 lanes each, then the right factor as it lies in shared memory: kEights * 8 rows
+// of kRowBytes, of which the second step's 16 elements count, or panels of 16 rows, 64 columns each. out: the
+// sums, register by register, 128 lanes each.
+template <typename T, bool kFlat, int kRowBytes, int kEights>
+__global__ void wgmma_kernel(const uint32_t* in, uint32_t* out) {
+  constexpr int kRows = kFlat ? kEights / 8 * 16 : kEights * 8, kWords = kRows * kRowBytes / 4;
+  DYNAMIC_SHARED(shared);
+  const SharedAddress misaligned = shared_address(shared) % 1024;
+  auto* const factor = reinterpret_cast<uint32_t*>(shared + (1024 - misaligned) % 1024);
+  for (int i = lane(); i < kWords; i += 128) factor[i] = in[4 * 128 + i];
+  fence_shared_for_wgmma();
+  __syncthreads();
+  uint32_t a[4];
+  float c[kEights][4] = {};
+  for (int r = 0; r < 4; ++r) a[r] = in[128 * r + lane()];
+  const SharedAddress start = shared_address(factor) + (kFlat ? 0 : 32);
+  wgmma_fence();
+  wgmma<T, kFlat, kRowBytes>(c, a, {start, kFlat ? 16 * kRowBytes : 0, 8 * kRowBytes});
+  wgmma_commit();
+  wgmma_wait();
+#pragma unroll
+  for (int q = 0; q < kEights; ++q) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[128 * (4 * q + i) + lane()] = __float_as_uint(c[q][i]);
+  }
+}
+
 struct RoundToTf32 {
   __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
     return round_to_tf32(__uint_as_float(bits));
@@ -144,6 +171,15 @@ void launch_warp(const uint32_t* in, uint32_t* out, Stream stream) {
   launch("ptx_golden", kKernel, dim3(1), dim3(32), 0, stream, in, out);
 }
 
+template <typename T, bool kFlat, int kRowBytes, int kEights>
+constexpr PtxKernel wgmma_of(std::string_view name) {
+  constexpr size_t kWords = (kFlat ? kEights / 8 * 16 : kEights * 8) * kRowBytes / 4;
+  return {name, 16 * kLanes + kWords, 16 * kEights * kLanes,
+          [](const uint32_t* in, uint32_t* out, Stream stream) {
+            launch("ptx_golden", wgmma_kernel<T, kFlat, kRowBytes, kEights>, dim3(1), dim3(128),
+                   4 * kWords + 1024, stream, in, out);
+          }};
+}
 template <typename Mma>
 constexpr PtxKernel mma(std::string_view name) {
   return {name, 10 * kLanes, 4 * kLanes, launch_warp<mma_kernel<Mma>>};
@@ -161,6 +197,10 @@ constexpr PtxKernel kKernels[] = {
     mma<MmaBF16>("mma_bf16"),
     mma<MmaF16>("mma_f16"),
     mma<MmaTf32>("mma_tf32"),
+    wgmma_of<bf16, false, 128, 8>("wgmma_bf16_deep_64"),
+    wgmma_of<bf16, true, 128, 16>("wgmma_bf16_flat_128"),
+    wgmma_of<f16, false, 64, 16>("wgmma_f16_narrow_deep_128"),
+    wgmma_of<f16, true, 128, 8>("wgmma_f16_flat_64"),
     map<RoundToTf32>("round_to_tf32"),
     map<FloatToBF16>("float_to_bf16"),
     map<FloatToF16>("float_to_f16"),

@@ -131,7 +131,8 @@ std::string_view flag_text(const Function& function, int number, bool set) {
 }
 
 /// A kernel of kernels/conv.cuh or conv_backward_filter.cuh: tile, element type (f32: kind of product),
-/// direction, way of the source into shared memory, and whether it is formed there.
+/// direction, way of the source into shared memory, whether it is formed there, and whether warpgroups
+/// multiply.
 KernelName convolution_name(const Function& function, TileName tile) {
   KernelName name{function.name + " " + name_of(tile), tile, 0};
   constexpr std::string_view kPatches[] = {"gather", "halo", "elements"};
@@ -150,6 +151,8 @@ KernelName convolution_name(const Function& function, TileName tile) {
       name.text += flag_text(function, flags++, argument == "true");
     } else if (const auto prologue = enum_value(argument, "(Prologue)")) {
       if (*prologue != 0) name.text += " formed";
+    } else if (const auto product = enum_value(argument, "(Product)")) {
+      if (*product != 0) name.text += " warpgroup";
     } else {
       name.text += " " + argument;
     }

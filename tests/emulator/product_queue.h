@@ -1,0 +1,26 @@
+// The products of a warpgroup (wgmma) that one of its threads has started and not waited for.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tests/emulator/ptx_twins.h"
+
+namespace residuum::emulator {
+
+/// One lane's part of a product, and how the right factor lies in shared memory.
+struct WarpgroupProduct {
+  float* c = nullptr;  ///< [eights][4]
+  int eights = 0;
+  uint32_t a[4] = {};
+  kernels::SharedFactor b{};
+  bool is_bf16 = false, flat = false;
+  int row_bytes = 0;
+};
+
+struct ProductQueue {
+  std::vector<WarpgroupProduct> started;
+  bool fenced = false, committed = true;
+};
+
+}  // namespace residuum::emulator
