@@ -63,13 +63,13 @@ StepBench::StepBench(Backend& backend, const Recipe& recipe, const Dataset* data
   ImageShape image{static_cast<int>(defaults.image_size), static_cast<int>(defaults.image_size), 3};
   int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : defaults.classes;
   if (dataset != nullptr) {
-    loader_ = std::make_unique<Loader>(*dataset, train_loader_options(recipe));
+    loader_ = std::make_unique<Loader>(*dataset, train_loader_options(recipe, share_of(recipe)));
     image = loader_->image_shape();
     classes = class_count(recipe, *dataset);
   }
   Graph graph = training_graph(recipe, model_builder(recipe), batch_, image, classes);
-  executor_ =
-      std::make_unique<Executor>(run_passes(std::move(graph), passes_of(recipe, backend)), backend, *state_);
+  executor_ = std::make_unique<Executor>(
+      run_passes(std::move(graph), passes_of(recipe, backend, share_of(recipe))), backend, *state_);
   if (loader_) {
     loader_->start(epoch_);
   } else {
