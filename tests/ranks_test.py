@@ -76,6 +76,9 @@ class Training(RanksTest):
             self.assertEqual(self.hash(f"on {count}"), self.hash("one"))
             self.assert_same_lines(f"on {count}", "one")
             self.assertRegex(process.stdout, rf"ranks +rank 0 of {count} \(torchrun's variables\), TCP; .* collectives")
+            self.assertNotIn("warning", process.stderr)
+            for line in ("step 2/8", "test  step 4", "\nweights "):
+                self.assertEqual(process.stdout.count(line), 1, "rank 0 alone reports: " + process.stdout)
         self.assert_ok(run(*self.command("without")))
         self.assertNotEqual(self.hash("without"), self.hash("one"))
 

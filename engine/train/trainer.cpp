@@ -39,6 +39,7 @@ class Trainer {
         team_(options.communicator),
         share_(share_of(recipe, team_.rank(), team_.ranks())),
         files_(team_.leads() ? std::make_unique<Files>(recipe, options) : nullptr),
+        observers_(team_.leads() ? options.observers : std::vector<TrainObserver*>()),
         state_(backend),
         loader_(checked(train_data, recipe), train_loader_options(recipe, share_)),
         classes_(class_count(recipe, train_data)),
@@ -106,7 +107,7 @@ class Trainer {
                        .total_steps = total_steps_,
                        .resumed_step = resumed,
                        .out = options_.out};
-    for (TrainObserver* observer : options_.observers) observer->on_start(info);
+    for (TrainObserver* observer : observers_) observer->on_start(info);
   }
 
   /// Rank 0 loads what was saved, and all begin with its bits; returns the step saved, -1 for a new run.
@@ -214,7 +215,7 @@ class Trainer {
     }
     result_.train_seconds += report.seconds;
     result_.train_images += report.images;
-    for (TrainObserver* observer : options_.observers) observer->on_step(report);
+    for (TrainObserver* observer : observers_) observer->on_step(report);
   }
 
   /// The step changed nothing (the graph's update saw to that); say where it went wrong, and stop if the
@@ -269,7 +270,7 @@ class Trainer {
       }
       const EvaluationReport report{progress_.step, epoch, progress_.last, recipe_.optimizer.ema_decay > 0,
                                     best};
-      for (TrainObserver* observer : options_.observers) observer->on_evaluation(report);
+      for (TrainObserver* observer : observers_) observer->on_evaluation(report);
     }
     save(best);
   }
@@ -278,7 +279,7 @@ class Trainer {
   void save(bool best) {
     team_.check_replicas(state_, progress_.step);
     if (files_ == nullptr) return;
-    for (TrainObserver* observer : options_.observers) observer->on_save(progress_.step);
+    for (TrainObserver* observer : observers_) observer->on_save(progress_.step);
     const std::string prefix = recipe_.optimizer.ema_decay > 0 ? "ema." : "";
     const TensorFileContent everything = export_state(state_);
     const TensorFileContent weights = export_weights(state_, prefix, progress_.step * commits_per_step());
@@ -303,7 +304,8 @@ class Trainer {
   Backend& backend_;
   Team team_;
   Share share_;
-  std::unique_ptr<Files> files_;  ///< of rank 0
+  std::unique_ptr<Files> files_;           ///< of rank 0
+  std::vector<TrainObserver*> observers_;  ///< of rank 0
   State state_;
   Loader loader_;
   int64_t classes_;
