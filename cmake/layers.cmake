@@ -3,7 +3,7 @@
 function(residuum_layer name)
   cmake_parse_arguments(ARG "" "DIR" "LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${ARG_DIR}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/no_cuda\\.cpp$")  # cmake/cuda.cmake chooses
+  list(FILTER sources EXCLUDE REGEX "/(no_cuda|no_mpi|mpi_network)\\.cpp$")  # cmake/cuda.cmake and cmake/mpi.cmake choose
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${ARG_DIR}/*.h)
   if(name STREQUAL "core")
     list(APPEND headers ${CMAKE_SOURCE_DIR}/kernels/shapes.h ${CMAKE_SOURCE_DIR}/kernels/philox.h)

@@ -329,8 +329,13 @@ struct TensorLists {
 /// Roles {g}: norm = {L2 norm of all, 1 if every element is finite else 0}, summed in double.
 size_t gradient_norm_workspace(int32_t chunk_count);
 void gradient_norm(const TensorLists& lists, float* norm, void* workspace, unsigned* counter, Stream stream);
-/// Roles {g, sum}: sum = g on micro-step 0, else sum + g.
-void accumulate_gradient(const TensorLists& lists, const StepValues* step, Stream stream);
+/// Roles {g, sum}: sum = g on micro-steps with no bit of `restart`, else sum + g; nothing on those without
+/// all bits of `when`.
+struct AccumulateArgs {
+  uint32_t restart = ~uint32_t{0}, when = 0;
+  const StepValues* step = nullptr;
+};
+void accumulate_gradient(const TensorLists& lists, const AccumulateArgs& args, Stream stream);
 /// Roles {w, m, g, copy}: SgdUpdate of engine/graph/op.h; copy (null pointers: none) = w in type `copy_type`.
 struct SgdArgs {
   float momentum = 0.9f, clip_norm = 0, gradient_scale = 1;
@@ -343,12 +348,17 @@ struct SgdArgs {
 void sgd_update(const TensorLists& lists, const SgdArgs& args, Stream stream);
 /// Roles {w, e}: e = decay e + (1 - decay) w when norm[1] is not 0.
 void ema_update(const TensorLists& lists, float decay, const float* norm, Stream stream);
-/// sgd_update of `weights` and batch_norm_commit of `norms`, with args.norm, in one launch.
+/// BatchNormCommit of engine/graph/op.h.
+struct CommitArgs {
+  float momentum = 0.1f, scale = 1;
+  const int64_t* counts = nullptr;  ///< device, rows of each tensor
+  const float* norm = nullptr;      ///< of gradient_norm; nothing changes when norm[1] is 0
+};
+/// sgd_update of `weights` and batch_norm_commit of `norms` in one launch.
 void sgd_update_and_commit(const TensorLists& weights, const SgdArgs& args, const TensorLists& norms,
-                           float momentum, const int64_t* counts, Stream stream);
-/// Roles {mean, variance, running_mean, running_variance}; counts[tensor] rows each, device.
-void batch_norm_commit(const TensorLists& lists, float momentum, const int64_t* counts, const float* norm,
-                       Stream stream);
+                           const CommitArgs& commit, Stream stream);
+/// Roles {mean, variance, running_mean, running_variance}.
+void batch_norm_commit(const TensorLists& lists, const CommitArgs& args, Stream stream);
 
 // ---- a batch norm after a 1x1 convolution y = W z, from sums over z (gram.cu) ----
 

@@ -164,13 +164,13 @@ struct Accumulate {
       store_quad(x, sum + first, count, aligned);
     }
   };
-  const StepValues* step;
+  AccumulateArgs args;
 
   __device__ __forceinline__ bool skip() const {
-    return false;
+    return (args.step->micro_step & args.when) != args.when;
   }
   __device__ __forceinline__ Tensors tensors(const ChunkView& view) const {
-    return {view.role(0), view.role(1), step->micro_step == 0};
+    return {view.role(0), view.role(1), (args.step->micro_step & args.restart) == 0};
   }
 };
 
@@ -193,17 +193,16 @@ struct Commit {
       variance.quad(first, count, aligned);
     }
   };
-  float momentum;
-  const int64_t* counts;
-  const float* norm;
+  CommitArgs args;
 
-  __device__ __forceinline__ bool skip() const { return not_finite(norm); }
+  __device__ __forceinline__ bool skip() const { return not_finite(args.norm); }
   __device__ __forceinline__ Tensors tensors(const ChunkView& view) const {
-    const double rows = static_cast<double>(counts[view.chunk.tensor]);
+    const double rows = static_cast<double>(args.counts[view.chunk.tensor]);
     const double unbiased = rows > 1 ? rows / (rows - 1) : 1;
-    const float of_variance = static_cast<float>(static_cast<double>(momentum) * unbiased);
-    return {{view.role(0), view.role(2), 1.0f - momentum, momentum},
-            {view.role(1), view.role(3), 1.0f - momentum, of_variance}};
+    const float of_mean = args.momentum * args.scale;
+    const float of_variance = static_cast<float>(static_cast<double>(of_mean) * unbiased);
+    return {{view.role(0), view.role(2), 1.0f - args.momentum, of_mean},
+            {view.role(1), view.role(3), 1.0f - args.momentum, of_variance}};
   }
 };
 
@@ -276,8 +275,8 @@ void gradient_norm(const TensorLists& lists, float* norm, void* workspace, unsig
          static_cast<double*>(workspace), counter);
 }
 
-void accumulate_gradient(const TensorLists& lists, const StepValues* step, Stream stream) {
-  update("accumulate_gradient", lists, Accumulate{step}, stream);
+void accumulate_gradient(const TensorLists& lists, const AccumulateArgs& args, Stream stream) {
+  update("accumulate_gradient", lists, Accumulate{args}, stream);
 }
 
 void sgd_update(const TensorLists& lists, const SgdArgs& args, Stream stream) {
@@ -290,7 +289,7 @@ void ema_update(const TensorLists& lists, float decay, const float* norm, Stream
 }
 
 void sgd_update_and_commit(const TensorLists& weights, const SgdArgs& args, const TensorLists& norms,
-                           float momentum, const int64_t* counts, Stream stream) {
+                           const CommitArgs& commit, Stream stream) {
   constexpr const char* kName = "sgd_update_and_commit";
   require_positive(kName, "chunks of weights", weights.chunk_count);
   require_positive(kName, "chunks of statistics", norms.chunk_count);
@@ -299,13 +298,12 @@ void sgd_update_and_commit(const TensorLists& weights, const SgdArgs& args, cons
     using First = Sgd<decltype(zero)>;
     launch(kName, update_pair_kernel<First, Commit>,
            dim3(static_cast<unsigned>(weights.chunk_count + norms.chunk_count)), dim3(kThreads), 0, stream,
-           weights, First{args}, norms, Commit{momentum, counts, args.norm});
+           weights, First{args}, norms, Commit{commit});
   });
 }
 
-void batch_norm_commit(const TensorLists& lists, float momentum, const int64_t* counts, const float* norm,
-                       Stream stream) {
-  update("batch_norm_commit", lists, Commit{momentum, counts, norm}, stream);
+void batch_norm_commit(const TensorLists& lists, const CommitArgs& args, Stream stream) {
+  update("batch_norm_commit", lists, Commit{args}, stream);
 }
 
 }  // namespace residuum::kernels

@@ -5,7 +5,7 @@ import unittest
 
 from cli_program import PROGRAM, SOURCE, ProgramTest, idx_images, run, write_idx
 
-VERBS = ("train", "eval", "predict", "summary", "plan", "data", "bench", "lab", "version")
+VERBS = ("train", "eval", "predict", "summary", "plan", "data", "report", "bench", "lab", "version")
 USAGE, CONFIG, DATA, CHECKPOINT, IO, DEVICE = 2, 3, 4, 5, 6, 7
 
 
@@ -218,6 +218,63 @@ class Plan(ProgramTest):
         self.assertEqual(self.json_of(run(*arguments, "--memory", 1000))["largest_batch"], 0)
         text = run("plan", "cifar_resnet8", "--memory", 20 << 20).stdout
         self.assertIn(f"largest batch in 20.0 MiB: {largest}", text)
+
+    SCALING = ("plan", "cifar_resnet8", "--device", "cpu", "--batch", 4, "--json", "--gpus", "8,16")
+    ONE_BUCKET = ("--bucket", "1GB", "--network",
+                  "gpus_per_node=8,intra_bw=100GB/s,intra_latency=2us,inter_bw=5GB/s,inter_latency=9us,adapters=4,"
+                  "base_latency=1us,algorithm=ring,efficiency=0.5")
+
+    def test_scaling_by_a_roofline(self):
+        scaling = self.json_of(run(*self.SCALING, *self.ONE_BUCKET, "--chip", "bytes=1GB/s,flops=1PFLOP/s,launch=3us"))
+        plan = self.json_of(run("plan", "cifar_resnet8", "--device", "cpu", "--batch", 4, "--json"))
+        launches = 3e-6 * plan["launches"] + (plan["bytes_read"] + plan["bytes_written"]) / 1e9
+        (bucket,) = scaling["bucket_bytes"]
+        for step, ring in zip(scaling["steps"], (1e-6 + 14 * 2e-6 + 14 / 8 * bucket / 50e9,
+                                                 1e-6 + 28 * 2e-6 + 2 * 9e-6 + 30 / 16 * bucket / 10e9)):
+            self.assertAlmostEqual(step["compute_seconds"], launches, delta=1e-9)
+            self.assertAlmostEqual(step["exposed_seconds"], ring, delta=1e-12)
+            self.assertAlmostEqual(step["seconds"], launches + ring, delta=1e-9)
+            self.assertAlmostEqual(step["images_per_second"], step["gpus"] * 4 / step["seconds"], delta=1e-6)
+        for name in ("times of launches", "overlap", "link between nodes", "bandwidth reached", "buckets"):
+            self.assertTrue(scaling["assumptions"][name], name)
+
+    def test_scaling_by_measured_launches(self):
+        plan = self.json_of(run("plan", "cifar_resnet8", "--device", "cpu", "--batch", 4, "--json"))
+        groups = [[] for _ in plan["groups"]]
+        for node in plan["nodes"]:
+            groups[node["group"]].append(f"{node['name']}:{node['operation']}")
+        times = self.folder / "step.json"
+        rows = [{"ms": 2 + g, "nodes": " ".join(nodes)} for g, nodes in enumerate(groups)]
+        times.write_text(json.dumps({"per_launch": rows[::-1]}))
+        measured = (*self.SCALING, *self.ONE_BUCKET, "--per-launch-times", times)
+        scaling = self.json_of(run(*measured))
+        self.assertAlmostEqual(scaling["steps"][0]["compute_seconds"], sum(row["ms"] for row in rows) / 1e3, delta=1e-9)
+        times.write_text(json.dumps({"per_launch": rows[1:]}))
+        self.assert_refused(run(*measured), 4, "no time of the launch", rows[0]["nodes"])
+        times.write_text("{}")
+        self.assert_refused(run(*measured), 4, "per_launch")
+
+    def test_scaling_over_a_measured_network(self):
+        sums = self.folder / "sums.json"
+        sums.write_text(json.dumps({"ranks": 2, "sizes": [{"bytes": size, "seconds": 1e-4 + size / 1e9}
+                                                          for size in (1000, 100000, 10000000)]}))
+        arguments = (*self.SCALING, "--chip", "bytes=1GB/s,flops=1PFLOP/s", "--bucket", "1GB", "--all-reduce-times")
+        scaling = self.json_of(run(*arguments, sums))
+        (bucket,) = scaling["bucket_bytes"]
+        # Two ranks send all bytes once, at 1 GB/s, and need 1e-4 s for two hops; a ring of eight has 14 of them.
+        self.assertAlmostEqual(scaling["steps"][0]["exposed_seconds"], 14 * 5e-5 + 14 / 8 * bucket / 1e9, delta=1e-9)
+        self.assertIn("3 sizes over 2 ranks, off by at most 0.0 %", scaling["assumptions"]["these values"])
+        sums.write_text(json.dumps({"ranks": 2}))
+        self.assert_refused(run(*arguments, sums), 4, "no measurement of all-reduces")
+
+    def test_scaling_refusals(self):
+        chip = ("--chip", "bytes=1GB/s,flops=1TFLOP/s")
+        self.assert_refused(run(*self.SCALING, *chip), 2, "--network")
+        self.assert_refused(run(*self.SCALING, *self.ONE_BUCKET), 3, "--chip")
+        self.assert_refused(run(*self.SCALING, *chip, "--network", "nvlink4"), 3, "no link between nodes")
+        self.assert_refused(run(*self.SCALING, *self.ONE_BUCKET, "--chip", "h200"), 3, "fp32")
+        self.assert_refused(run("plan", "cifar_resnet8", "--chip", "h200"), 2, "--gpus")
+        self.assert_refused(run("plan", "cifar_resnet8", "--gpus", "0", *self.ONE_BUCKET, *chip), 3, "--gpus", "'0'")
 
     def test_memory_takes_units(self):
         for text, count in (("1GB", 10**9), ("2GiB", 2 << 30), ("4096", 4096)):

@@ -71,7 +71,7 @@ size_t planned_bytes(int64_t batch) {
   const Recipe recipe = small_recipe({});
   const std::unique_ptr<Backend> backend = make_planning_backend("cuda", {});
   const Graph forward = model_builder(recipe)({Mode::kTrain, batch, {8, 8, 1}, 4});
-  return make_plan(run_passes(forward, passes_of(recipe, *backend)), *backend).peak_bytes();
+  return make_plan(run_passes(forward, passes_of(recipe, *backend, share_of(recipe))), *backend).peak_bytes();
 }
 
 TEST_F(CudaTrainerTest, OutOfMemoryNamesThePlanAndTheBatchThatFits) {

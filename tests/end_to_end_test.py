@@ -2,6 +2,7 @@
 
 Interruptions are steered by what the program has written, never by time: a run is signalled after a certain line.
 """
+import csv
 import json
 import math
 import os
@@ -123,6 +124,65 @@ class Train(SmallRun):
         self.assertEqual(process.returncode, 0)
         self.assert_ok(self.train("other"))
         self.assertEqual(self.weights("run"), self.weights("other"))
+
+
+class Report(SmallRun):
+    """The page of a run and its numbers; tests/browser opens one."""
+
+    def report(self, *arguments):
+        process = run("report", *arguments)
+        if "no chart library" in process.stderr:
+            self.skipTest("this build has no chart library")
+        return process
+
+    def csv_rows(self, folder, ending):
+        (path,) = folder.glob(f"*-{ending}.csv")
+        with open(path, newline="") as file:
+            return list(csv.reader(file))
+
+    def test_one_run(self):
+        trained = self.json_of(self.train("run", "--json"))
+        out = self.folder / "run"
+        (out / "report.html").unlink(missing_ok=True)
+        results = self.json_of(self.report(out, "--csv", self.folder / "csv", "--json"))
+        self.assertEqual(trained["report"], str(out / "report.html"), "train writes the page, too")
+        self.assertEqual(results["page"], str(out / "report.html"))
+        page = (out / "report.html").read_text()
+        self.assertIn("<h1>Training of cifar_resnet8</h1>", page)
+        lines = metric_lines(out)
+        (row,) = results["runs"]
+        self.assertEqual(row["last_top1"], [line["test/top1"] for line in lines if "test/top1" in line][-1])
+        self.assertEqual(row["best_top1"], max(line["test/top1"] for line in lines if "test/top1" in line))
+        loss = self.csv_rows(self.folder / "csv", "loss")
+        self.assertEqual(loss[0], ["series", "step", "loss"])
+        for name, metric in (("training", "train/loss"), ("test", "test/loss")):
+            wanted = [(line["step"], line[metric]) for line in lines if metric in line]
+            self.assertEqual([(int(step), float(value)) for series, step, value in loss[1:] if series == name], wanted)
+
+    def test_several_runs(self):
+        self.assert_ok(self.train("a"))
+        self.assert_ok(self.train("b", "--lr", 0.2, "--set", "optimizer.ema_decay=0.5"))
+        runs = (self.folder / "a", self.folder / "b")
+        self.assert_refused(run("report", *runs), 2, "--out")
+        page = self.folder / "both.html"
+        self.assert_ok(self.report(*runs, "--out", page, "--csv", self.folder / "csv"))
+        self.assertIn("<h1>2 training runs</h1>", page.read_text())
+        self.assertEqual(self.csv_rows(self.folder / "csv", "where-the-recipes-differ"),
+                         [["key", "a", "b"], ["optimizer.lr", "0.05", "0.2"], ["optimizer.ema_decay", "0.0", "0.5"]])
+        names = {row[0] for row in self.csv_rows(self.folder / "csv", "loss-test")[1:]}
+        self.assertEqual(names, {"a", "b, averaged weights"})
+
+    def test_an_interrupted_line_is_left_out(self):
+        self.assert_ok(self.train("run"))
+        metrics = self.folder / "run" / "metrics.jsonl"
+        whole = metrics.read_text()
+        metrics.write_text(whole + whole.splitlines()[0][:20])
+        self.assert_ok(self.report(self.folder / "run", "--csv", self.folder / "csv"))
+        self.assertEqual(len(self.csv_rows(self.folder / "csv", "learning-rate")), 1 + 4)
+
+    def test_what_is_no_run_is_refused(self):
+        self.assert_refused(run("report", self.folder), DATA, str(self.folder), "recipe.toml")
+        self.assert_refused(run("report", self.folder / "absent"), DATA, "absent")
 
 
 class EvalAndPredict(SmallRun):

@@ -169,7 +169,7 @@ TEST(KernelUpdate, AStepThatIsNotFiniteChangesNothing) {
   lists.test.run([&] {
     kernels::sgd_update(on_device, args, nullptr);
     kernels::ema_update(on_device, 0.5f, norm, nullptr);
-    kernels::batch_norm_commit(on_device, 0.5f, counts, norm, nullptr);
+    kernels::batch_norm_commit(on_device, {.momentum = 0.5f, .counts = counts, .norm = norm}, nullptr);
   });
   EXPECT_TRUE(lists.unchanged());
 }
@@ -181,7 +181,7 @@ TEST(KernelUpdate, AccumulateStartsOnTheFirstMicroStep) {
     if (micro_step == 0) lists.host()[1].assign(kSizes.size(), Tensor());
     const TensorLists on_device = lists.lists();
     const auto* const step = lists.test.values<kernels::StepValues>({{1, 2, micro_step, 0.3f}});
-    lists.test.run([&] { kernels::accumulate_gradient(on_device, step, nullptr); });
+    lists.test.run([&] { kernels::accumulate_gradient(on_device, {.step = step}, nullptr); });
     for (size_t i = 0; i < kSizes.size(); ++i) {
       const Tensor& g = lists.host()[0][i];
       const Tensor expected = micro_step == 0 ? g : reference::add(g, lists.host()[1][i]);
@@ -202,13 +202,16 @@ TEST(KernelUpdate, EmaAndRunningStatistics) {
 
     Lists batch(longest);
     for (int i = 0; i < 4; ++i) batch.role(0, 1);
-    BatchNormCommit op{0.1f, {}};
+    BatchNormCommit op{0.1f, 0.25f, {}};
     for (size_t i = 0; i < kSizes.size(); ++i) op.counts.push_back(static_cast<int64_t>(i * i * 1000 + 2));
     const float* const also_finite = batch.test.floats(norm);
     const int64_t* const counts = batch.test.values(op.counts);
     const TensorLists statistics = batch.lists();
-    batch.test.run(
-        [&] { kernels::batch_norm_commit(statistics, op.momentum, counts, also_finite, nullptr); });
+    batch.test.run([&] {
+      kernels::batch_norm_commit(
+          statistics, {.momentum = op.momentum, .scale = op.scale, .counts = counts, .norm = also_finite},
+          nullptr);
+    });
     reference::batch_norm_commit(op, arguments(norm, batch.host()));
 
     for (size_t i = 0; i < kSizes.size(); ++i) {

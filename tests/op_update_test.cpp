@@ -94,6 +94,18 @@ TEST(OpUpdate, AccumulateGradient) {
   }
 }
 
+TEST(OpUpdate, SumsInPairsRestartAndWait) {
+  const AccumulateGradient second_level{.restart = 2, .when = 1};
+  for (const uint32_t micro_step : {0u, 1u, 2u, 3u, 5u}) {  // waits, restarts, waits, adds, restarts
+    const Tolerance tolerance = micro_step == 3 ? kRoundedF32 : kExact;
+    OpCase test{fmt::format("micro step {}", micro_step), second_level, {}, {tolerance}};
+    test.params.micro_step = micro_step;
+    add_list(test, 10);
+    add_list(test, 20);
+    expect_case(test);
+  }
+}
+
 TEST(OpUpdate, FirstMicroStepForgetsOldSums) {
   OpCase test{"old sums are NaN", AccumulateGradient{}, {}, {kExact}};
   for (const double value : {2.0, double{NAN}}) test.input(DType::kF32, Tensor({3}, {value, value, value}));
@@ -146,7 +158,7 @@ TEST(OpUpdate, Ema) {
 }
 
 BatchNormCommit commit() {
-  return {.momentum = 0.1f, .counts = {2, 49, 100352}};
+  return {.momentum = 0.1f, .scale = 0.5f, .counts = {2, 49, 100352}};
 }
 
 /// Means, variances, running means and running variances of three layers.

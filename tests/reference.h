@@ -103,7 +103,10 @@ Tensors gram_backward_weight(const GramBackwardWeight& op, std::span<const Tenso
 
 // reference_update.cpp: these change persistent values in place.
 Tensor gradient_norm(std::span<const Tensor* const> gradients);
-void accumulate_gradient(std::span<Tensor* const> gradients_then_sums, const StepParams& params);
+void accumulate_gradient(const AccumulateGradient& op, std::span<Tensor* const> gradients_then_sums,
+                         const StepParams& params);
+/// Of a single rank.
+Tensors all_reduce(const AllReduce& op, std::span<const Tensor* const> in);
 void sgd_update(const SgdUpdate& op, std::span<Tensor* const> in, const StepParams& params);
 void ema_update(const EmaUpdate& op, std::span<Tensor* const> in);
 void batch_norm_commit(const BatchNormCommit& op, std::span<Tensor* const> in);

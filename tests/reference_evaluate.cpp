@@ -87,7 +87,10 @@ struct Evaluate {
   Tensors operator()(const GramBackwardWeight& op) const { return gram_backward_weight(op, constants(in)); }
 
   Tensors operator()(const GradientNorm&) const { return {gradient_norm(constants(in))}; }
-  Tensors operator()(const AccumulateGradient&) const { return accumulate_gradient(in, params), Tensors{}; }
+  Tensors operator()(const AccumulateGradient& op) const {
+    return accumulate_gradient(op, in, params), Tensors{};
+  }
+  Tensors operator()(const AllReduce& op) const { return all_reduce(op, constants(in)); }
   Tensors operator()(const SgdUpdate& op) const { return sgd_update(op, in, params), Tensors{}; }
   Tensors operator()(const EmaUpdate& op) const { return ema_update(op, in), Tensors{}; }
   Tensors operator()(const BatchNormCommit& op) const { return batch_norm_commit(op, in), Tensors{}; }

@@ -31,11 +31,23 @@ Tensor gradient_norm(std::span<const Tensor* const> gradients) {
   return {{2}, {std::sqrt(sum), all_finite ? 1.0 : 0.0}};
 }
 
-void accumulate_gradient(std::span<Tensor* const> gradients_then_sums, const StepParams& params) {
+void accumulate_gradient(const AccumulateGradient& op, std::span<Tensor* const> gradients_then_sums,
+                         const StepParams& params) {
+  if ((params.micro_step & op.when) != op.when) return;
+  const bool start = (params.micro_step & op.restart) == 0;
   const auto gradients = part(gradients_then_sums, 0, 2), sums = part(gradients_then_sums, 1, 2);
   for (size_t i = 0; i < sums.size(); ++i)
     for (int64_t j = 0; j < sums[i]->elements(); ++j)
-      (*sums[i])[j] = (params.micro_step == 0 ? 0.0 : (*sums[i])[j]) + (*gradients[i])[j];
+      (*sums[i])[j] = (start ? 0.0 : (*sums[i])[j]) + (*gradients[i])[j];
+}
+
+Tensors all_reduce(const AllReduce& op, std::span<const Tensor* const> in) {
+  Tensors sums;
+  for (const Tensor* tensor : in) {
+    sums.push_back(*tensor);
+    for (double& value : sums.back().data) value *= double{op.factor};
+  }
+  return sums;
 }
 
 void sgd_update(const SgdUpdate& op, std::span<Tensor* const> in, const StepParams& params) {
@@ -71,9 +83,9 @@ void batch_norm_commit(const BatchNormCommit& op, std::span<Tensor* const> in) {
     Tensor &running_mean = *part(values, 2, 4)[i], &running_variance = *part(values, 3, 4)[i];
     const auto count = static_cast<double>(op.counts[i]);
     for (int64_t c = 0; c < mean.elements(); ++c) {
-      running_mean[c] = (1.0 - op.momentum) * running_mean[c] + op.momentum * mean[c];
-      running_variance[c] =
-          (1.0 - op.momentum) * running_variance[c] + op.momentum * variance[c] * count / (count - 1);
+      running_mean[c] = (1.0 - op.momentum) * running_mean[c] + op.momentum * op.scale * mean[c];
+      running_variance[c] = (1.0 - op.momentum) * running_variance[c] +
+                            op.momentum * op.scale * variance[c] * count / (count - 1);
     }
   }
 }

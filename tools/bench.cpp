@@ -1,5 +1,5 @@
 // residuum bench: what speed depends on. bench kernels --static reports what the compiler made of each
-// kernel.
+// kernel; bench allreduce is in a file of its own.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include "engine/backend/cuda/kernel_report.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "tools/bench_allreduce.h"
 #include "tools/build_info.h"
 #include "tools/environment.h"
 #include "tools/exit_codes.h"
@@ -121,7 +122,7 @@ int report_kernels(const KernelsArguments& arguments) {
 }  // namespace
 
 Verb bench_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("bench", "What speed depends on: kernels");
+  CLI::App* command = program.add_subcommand("bench", "What speed depends on: kernels, sums over ranks");
   command->require_subcommand(1);
   CLI::App* kernels =
       command->add_subcommand("kernels", "Registers, occupancy and main loop of every CUDA kernel");
@@ -139,8 +140,11 @@ Verb bench_verb(CLI::App& program) {
       "Examples:\n"
       "  residuum bench kernels --static\n"
       "  residuum bench kernels --static --check --json kernels.json");
-  command->footer("Example:\n  residuum bench kernels --static");
-  return {command, [arguments] { return report_kernels(*arguments); }};
+  const Verb allreduce = allreduce_verb(*command);
+  command->footer("Examples:\n  residuum bench kernels --static\n  residuum launch -n 2 -- bench allreduce");
+  return {command, [arguments, allreduce] {
+            return allreduce.command->parsed() ? allreduce.run() : report_kernels(*arguments);
+          }};
 }
 
 }  // namespace residuum

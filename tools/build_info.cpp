@@ -10,7 +10,9 @@
 #include <CLI/Version.hpp>
 
 #include "engine/backend/backend.h"
+#include "engine/comm/mpi_network.h"
 #include "engine/core/check.h"
+#include "tools/page/page.h"
 
 namespace residuum {
 
@@ -31,8 +33,9 @@ nlohmann::ordered_json library_versions() {
   const auto dotted = [](int major, int minor, int patch) {
     return fmt::format("{}.{}.{}", major, minor, patch);
   };
-  return {
+  nlohmann::ordered_json versions = {
       {"CLI11", CLI11_VERSION},
+      {"echarts", chart_library_version()},
       {"fmt", dotted(FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100)},
       {"libjpeg-turbo", RESIDUUM_TEXT_OF(LIBJPEG_TURBO_VERSION)},
       {"libpng", PNG_LIBPNG_VER_STRING},
@@ -42,6 +45,8 @@ nlohmann::ordered_json library_versions() {
       {"toml++", RESIDUUM_TOMLPLUSPLUS_VERSION},
       {"zlib", ZLIB_VERSION},
   };
+  if (const std::string mpi = mpi_version(); !mpi.empty()) versions["mpi"] = mpi;
+  return versions;
 }
 
 nlohmann::ordered_json backend_devices() {

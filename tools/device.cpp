@@ -42,8 +42,10 @@ void add_threads_option(CLI::App& command, int& threads) {
       ->capture_default_str();
 }
 
-std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision) {
+std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision,
+                                     int ordinal) {
   return make_backend(options.device, {.threads = threads,
+                                       .ordinal = ordinal,
                                        .tf32 = precision == Precision::kTF32,
                                        .cublas = options.cublas,
                                        .cudnn = options.cudnn,

@@ -24,6 +24,8 @@ void add_threads_option(CLI::App& command, int& threads);
 
 /// `threads` are of the CPU, 0: every core this process may use. Throws Error(kDevice), in one line, when
 /// this build or machine has no such device.
-std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision);
+/// `ordinal` is which of the GPUs that the process sees.
+std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision,
+                                     int ordinal = 0);
 
 }  // namespace residuum

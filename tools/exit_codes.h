@@ -14,6 +14,7 @@ enum ExitCode : int {
   kExitIo = 6,
   kExitDevice = 7,
   kExitNumeric = 8,
+  kExitCommunication = 9,
   kExitInternal = 70,     ///< EX_SOFTWARE of sysexits.h
   kExitInterrupted = 75,  ///< EX_TEMPFAIL
 };
@@ -35,6 +36,8 @@ constexpr ExitCode exit_code(ErrorKind kind) {
       return kExitDevice;
     case ErrorKind::kNumeric:
       return kExitNumeric;
+    case ErrorKind::kCommunication:
+      return kExitCommunication;
     case ErrorKind::kInternal:
       break;
   }
@@ -51,6 +54,7 @@ inline constexpr const char* kExitCodeHelp =
     "   6  the operating system refused to read or write, or the directory is in use\n"
     "   7  device absent, out of memory or failed\n"
     "   8  loss or gradients not finite\n"
+    "   9  another rank absent, different, stuck or dead\n"
     "  70  error in the program itself\n"
     "  75  interrupted by SIGTERM or SIGINT, state saved: train --resume continues";
 

@@ -33,9 +33,10 @@ int run(int argc, char** argv) {
   CLI::App program("Residuum: trains deep residual networks.", "residuum");
   program.require_subcommand(1);
   program.footer(std::string(kExamples) + kExitCodeHelp);
-  const std::array verbs = {train_verb(program),   eval_verb(program), predict_verb(program),
-                            summary_verb(program), plan_verb(program), data_verb(program),
-                            bench_verb(program),   lab_verb(program),  version_verb(program)};
+  const std::array verbs = {train_verb(program),   eval_verb(program),   predict_verb(program),
+                            summary_verb(program), plan_verb(program),   data_verb(program),
+                            report_verb(program),  bench_verb(program),  launch_verb(program),
+                            lab_verb(program),     version_verb(program)};
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -17,6 +17,7 @@
 #include "tools/exit_codes.h"
 #include "tools/model_arguments.h"
 #include "tools/output.h"
+#include "tools/plan_scaling.h"
 #include "tools/verbs.h"
 
 namespace residuum {
@@ -32,6 +33,7 @@ struct PlanArguments {
   std::vector<std::string> passes_off;
   uint64_t memory = 0;  ///< bytes to fill with the largest batch; 0: not asked for
   bool recompute = false, gram_batch_norm = false, inference = false, json = false;
+  ScalingArguments scaling;
 };
 
 /// Not passes over the graph but choices of the plan; switched off the same way.
@@ -61,6 +63,10 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
   TrainingPassOptions training = backend_passes(backend);
   training.recompute = arguments.recompute;
   training.gram_batch_norm = arguments.gram_batch_norm;
+  if (arguments.scaling.wanted()) {
+    training.update.ranks = 2;  // any number above one: the launches and buckets are the same
+    training.bucket_bytes = arguments.scaling.bucket_bytes;
+  }
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
   return make_plan(run_passes(build_model(arguments.model.name, options), passes, off), backend,
                    plan_options);
@@ -181,7 +187,15 @@ int show_plan(PlanArguments arguments) {
       arguments.device, {.threads = arguments.threads,
                          .fusions_off = {arguments.passes_off.begin(), arguments.passes_off.end()}});
   if (arguments.precision.empty()) arguments.precision = backend->name() == "cuda" ? "bf16" : "fp32";
+  check(!arguments.scaling.wanted() || !arguments.inference, ErrorKind::kUsage,
+        "--gpus is about training steps, not about --inference");
   const Plan plan = plan_of(arguments, *backend);
+  if (arguments.scaling.wanted()) {
+    const ScalingSubject subject{arguments.model.name, backend->name(), arguments.model.batch,
+                                 precision_named(arguments.precision)};
+    print_result(show_scaling(plan, subject, arguments.scaling, arguments.json));
+    return kExitOk;
+  }
   const int64_t largest = arguments.memory == 0 ? 0 : largest_batch(arguments, *backend);
   print_result(arguments.json ? to_json(plan, arguments, largest) : to_text(plan, arguments, largest));
   return kExitOk;
@@ -241,6 +255,7 @@ Verb plan_verb(CLI::App& program) {
       ->transform(CLI::AsSizeValue(true))
       ->check(CLI::PositiveNumber)
       ->type_name("BYTES");
+  add_scaling_options(*command, arguments->scaling);
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
       "Examples:\n"
@@ -248,8 +263,9 @@ Verb plan_verb(CLI::App& program) {
       "  residuum plan cifar_resnet1202 --batch 32 --recompute --json\n"
       "  residuum plan resnet50 --batch 256 --device cuda    (needs no GPU)\n"
       "  residuum plan resnet50 --device cuda --memory 80GB\n"
+      "  residuum plan resnet50 --batch 256 --device cuda --gpus 4096 --network nvlink4+ib400x8\n"
       "  residuum plan resnet18 --disable-pass rematerialize\n\n" +
-      describe_passes());
+      describe_passes() + "\n" + describe_scaling());
   return {command, [arguments] { return show_plan(*arguments); }};
 }
 

@@ -1,6 +1,10 @@
 // residuum train: a recipe, the command line's changes to it, and a training run in a directory of its own.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
+#include <sched.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -8,6 +12,7 @@
 #include "engine/core/check.h"
 #include "engine/train/metrics_observer.h"
 #include "engine/train/progress.h"
+#include "engine/train/team.h"
 #include "engine/train/trainer.h"
 #include "engine/train/units.h"
 #include "models/recipe_model.h"
@@ -18,7 +23,9 @@
 #include "tools/evaluation_json.h"
 #include "tools/exit_codes.h"
 #include "tools/output.h"
+#include "tools/ranks.h"
 #include "tools/recipe_arguments.h"
+#include "tools/run_page.h"
 #include "tools/verbs.h"
 
 namespace residuum {
@@ -29,14 +36,23 @@ namespace fs = std::filesystem;
 struct TrainArguments {
   std::string recipe, out;
   DeviceOptions device;
+  RankOptions ranks;
   RecipeArguments keys;
   bool resume = false, json = false, help_keys = false;
 };
 
-Recipe read_recipe(const TrainArguments& arguments) {
+/// What a run's directory says; rank 0 reads it, as the others may not see the directory.
+Recipe resumed_recipe(const TrainArguments& arguments, Communicator* communicator) {
+  const Team team(communicator);
+  const fs::path path = fs::path(arguments.out) / "recipe.toml";
+  const std::string text = team.from_leader(team.leads() ? to_toml(load_recipe(path)) : "", "resumed recipe");
+  return parse_recipe(text, path.string(), arguments.keys.overrides());
+}
+
+Recipe read_recipe(const TrainArguments& arguments, Communicator* communicator) {
   const std::vector<std::string> overrides = arguments.keys.overrides();
   if (!arguments.recipe.empty()) return load_recipe(arguments.recipe, overrides);
-  if (arguments.resume) return load_recipe(fs::path(arguments.out) / "recipe.toml", overrides);
+  if (arguments.resume) return resumed_recipe(arguments, communicator);
   check(arguments.keys.value("--model").has_value(), ErrorKind::kUsage,
         "train needs a recipe, or --model and --data, or --resume and --out (see residuum train --help)");
   return parse_recipe("", "command line", overrides);
@@ -52,7 +68,21 @@ double images_per_second(const TrainResult& result) {
   return result.train_seconds > 0 ? static_cast<double>(result.train_images) / result.train_seconds : 0;
 }
 
-nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out) {
+/// Writes the page of a run that has ended and returns its path; empty where this build writes none, or, with
+/// a warning, where it cannot be written: that costs no result.
+std::string write_page(const fs::path& out) {
+  if (!can_write_pages()) return "";
+  const fs::path file = out / "report.html";
+  try {
+    run_page({read_run(out)}).write(file);
+  } catch (const Error& error) {
+    spdlog::warn("no {}: {}", file.string(), error.what());
+    return "";
+  }
+  return file.string();
+}
+
+nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out, const std::string& page) {
   return {{"out", out.string()},
           {"steps", result.steps},
           {"interrupted", result.interrupted},
@@ -60,10 +90,11 @@ nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out) {
           {"best", to_json(result.best)},
           {"images_per_second", images_per_second(result)},
           {"train_seconds", result.train_seconds},
-          {"weights", (out / "checkpoints" / "last.safetensors").string()}};
+          {"weights", (out / "checkpoints" / "last.safetensors").string()},
+          {"report", page.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(page)}};
 }
 
-std::string to_text(const TrainResult& result, const fs::path& out) {
+std::string to_text(const TrainResult& result, const fs::path& out, const std::string& page) {
   const std::string pace =
       fmt::format("{} images in {} of training steps, {:.0f} images/s\n", count_text(result.train_images),
                   duration_text(result.train_seconds), images_per_second(result));
@@ -72,15 +103,68 @@ std::string to_text(const TrainResult& result, const fs::path& out) {
         "{}interrupted after step {}, state saved; to go on: residuum train --resume --out {}\n", pace,
         result.steps, out.string());
   }
-  return fmt::format("{}test top1 {} after the last step, best {}\nweights {}\n", pace,
-                     percent_text(result.last.top1_accuracy()), percent_text(result.best.top1_accuracy()),
-                     (out / "checkpoints" / "last.safetensors").string());
+  return fmt::format(
+      "{}test top1 {} after the last step, best {}\nweights {}\nreport {}\n", pace,
+      percent_text(result.last.top1_accuracy()), percent_text(result.best.top1_accuracy()),
+      (out / "checkpoints" / "last.safetensors").string(),
+      page.empty() ? "not written" + std::string(can_write_pages() ? "" : ": this build has no chart library")
+                   : page);
 }
 
 /// A closed or full standard output costs the report, not the result of the run.
 void print_unless_closed(const std::string& text) {
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
+}
+
+/// The exchange waits at its end for sums under way: the other ranks must hear of an error before that.
+TrainResult train_or_tell(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
+                          const Dataset& test_data, Backend& backend, const TrainOptions& options) {
+  try {
+    return train(recipe, build, train_data, test_data, backend, options);
+  } catch (const std::exception& error) {
+    if (options.communicator != nullptr) options.communicator->fail(error.what());
+    throw;
+  }
+}
+
+/// Cores this process may use, less those of its neighbours.
+int threads_of(const Recipe& recipe, const RankPlace& place) {
+  const auto asked = static_cast<int>(recipe.train.threads);
+  if (asked > 0 || place.local_ranks == 1) return asked;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  const int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  return std::max(1, cores / place.local_ranks);
+}
+
+int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Communicator* communicator) {
+  Recipe recipe = read_recipe(arguments, communicator);
+  model_defaults(recipe.model.name);  // throws for an unknown name, before anything else is touched
+  const auto train_data = open_split(recipe, Split::kTrain);
+  const auto test_data = open_split(recipe, Split::kTest);
+  check_combinations(recipe);
+  const auto backend =
+      open_device(arguments.device, threads_of(recipe, place), recipe.train.precision, gpu_of(place));
+  const auto exchange = communicator == nullptr
+                            ? nullptr
+                            : make_exchange(*communicator, *backend, recipe.train.virtual_shards > 0);
+
+  const fs::path out = output_directory(arguments, recipe);
+  EnvironmentObserver environment(process_command_line());
+  MetricsObserver metrics;
+  const auto progress = make_progress(arguments.json ? stderr : stdout);
+  const TrainOptions options{
+      out, arguments.resume, {&environment, &metrics, progress.get()}, communicator, exchange.get()};
+  const TrainResult result =
+      train_or_tell(recipe, model_builder(recipe), *train_data, *test_data, *backend, options);
+
+  if (place.rank == 0) {
+    const std::string page = result.interrupted ? "" : write_page(out);
+    print_unless_closed(arguments.json ? to_json(result, out, page).dump() + "\n"
+                                       : to_text(result, out, page));
+  }
+  return result.interrupted ? kExitInterrupted : kExitOk;
 }
 
 int run_training(const TrainArguments& arguments) {
@@ -90,29 +174,25 @@ int run_training(const TrainArguments& arguments) {
   }
   check(!arguments.resume || !arguments.out.empty(), ErrorKind::kUsage,
         "--resume needs --out DIR of the run");
-  Recipe recipe = read_recipe(arguments);
-  model_defaults(recipe.model.name);  // throws for an unknown name, before anything else is touched
-  const auto train_data = open_split(recipe, Split::kTrain);
-  const auto test_data = open_split(recipe, Split::kTest);
-  check_combinations(recipe);
-  const auto backend =
-      open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
-
-  const fs::path out = output_directory(arguments, recipe);
-  EnvironmentObserver environment(process_command_line());
-  MetricsObserver metrics;
-  const auto progress = make_progress(arguments.json ? stderr : stdout);
-  const TrainOptions options{out, arguments.resume, {&environment, &metrics, progress.get()}};
-  const TrainResult result = train(recipe, model_builder(recipe), *train_data, *test_data, *backend, options);
-
-  print_unless_closed(arguments.json ? to_json(result, out).dump() + "\n" : to_text(result, out));
-  return result.interrupted ? kExitInterrupted : kExitOk;
+  const RankPlace place = find_place(arguments.ranks.flags);
+  const auto communicator = join(place, arguments.ranks);
+  if (communicator == nullptr) return train_as_rank(arguments, place, nullptr);
+  try {
+    return train_as_rank(arguments, place, communicator.get());
+  } catch (const Error& error) {
+    communicator->fail(error.what());
+    fail(error.kind(), "rank {}: {}", place.rank, error.what());
+  } catch (const std::exception& error) {
+    communicator->fail(error.what());
+    throw;
+  }
 }
 
 constexpr const char* kFooter =
     "A run's directory holds recipe.toml (every key, resolved), environment.json, metrics.jsonl, "
     "metrics.csv,\n"
-    "events.out.tfevents.* (TensorBoard) and checkpoints/ with last.safetensors, best.safetensors and the\n"
+    "events.out.tfevents.* (TensorBoard), at the end report.html, and checkpoints/ with last.safetensors, "
+    "best.safetensors and the\n"
     "states a resume needs. SIGTERM or SIGINT: the step is finished, the state saved, exit code 75; a "
     "second\n"
     "signal ends the program at once.\n\n"
@@ -144,6 +224,7 @@ Verb train_verb(CLI::App& program) {
   command->add_flag("--resume", arguments->resume,
                     "Continue the run in --out, by its recipe.toml if none is given");
   add_device_options(*command, arguments->device);
+  add_rank_options(*command, arguments->ranks);
   command->add_flag("--json", arguments->json, "Progress to standard error, one line of JSON at the end");
   command->add_flag("--help-keys", arguments->help_keys, "All keys of a recipe, with allowed values");
   command->footer(kFooter);

@@ -17,8 +17,10 @@ Verb predict_verb(CLI::App& program);
 Verb summary_verb(CLI::App& program);
 Verb plan_verb(CLI::App& program);
 Verb data_verb(CLI::App& program);
+Verb report_verb(CLI::App& program);
 Verb bench_verb(CLI::App& program);
 Verb lab_verb(CLI::App& program);
+Verb launch_verb(CLI::App& program);
 Verb version_verb(CLI::App& program);
 
 }  // namespace residuum

@@ -71,6 +71,22 @@ class Program {
   virtual void run(const StepParams& params) = 0;
 };
 
+/// Work beside the launches on a queue of its own: the communication of device memory.
+class SideQueue {
+ public:
+  virtual ~SideQueue() = default;
+  /// What is put on the queue from now on starts after everything launched so far.
+  virtual void after_launches() = 0;
+  /// What is launched from now on starts after everything on the queue.
+  virtual void before_launches() = 0;
+  /// The queue as its libraries know it: a cudaStream_t.
+  virtual void* stream() = 0;
+  /// Whether everything on the queue is done; throws Error(kDevice) for what failed.
+  virtual bool is_done() = 0;
+  /// For how long launches have waited for the queue, in all waits that are over.
+  virtual double waited_seconds() = 0;
+};
+
 /// Bytes on their way to the host.
 class Download {
  public:
@@ -131,6 +147,8 @@ class Backend {
   /// Whether convolutions and linear layers read weight copies in the type of their activations (the
   /// weight_copies pass).
   virtual bool wants_weight_copies() const = 0;
+  /// A queue for communication; null where memory is the host's own and launches have run when they return.
+  virtual std::unique_ptr<SideQueue> side_queue() { return nullptr; }
   /// Waits for everything launched.
   virtual void synchronize() = 0;
 };

@@ -10,6 +10,7 @@ TrainingPassOptions backend_passes(const Backend& backend) {
       return backend.absorbs(graph, reader, input);
     };
   }
+  options.groups = [&backend](const Graph& graph) { return backend.groups(graph); };
   return options;
 }
 

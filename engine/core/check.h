@@ -12,15 +12,16 @@ namespace residuum {
 
 /// What went wrong; the command line maps each kind to an exit code (tools/exit_codes.h).
 enum class ErrorKind {
-  kUsage,       ///< impossible command line
-  kConfig,      ///< recipe key unknown, or value out of its range
-  kShape,       ///< tensor shapes that do not fit an operation
-  kData,        ///< data set or image missing, corrupt or out of range
-  kCheckpoint,  ///< weights or training state missing, corrupt or not fitting the model
-  kIo,          ///< operating system refused a read or a write
-  kDevice,      ///< device absent, out of memory or failed
-  kNumeric,     ///< NaN or infinity in loss or gradients
-  kInternal,    ///< broken invariant of the engine itself
+  kUsage,          ///< impossible command line
+  kConfig,         ///< recipe key unknown, or value out of its range
+  kShape,          ///< tensor shapes that do not fit an operation
+  kData,           ///< data set or image missing, corrupt or out of range
+  kCheckpoint,     ///< weights or training state missing, corrupt or not fitting the model
+  kIo,             ///< operating system refused a read or a write
+  kDevice,         ///< device absent, out of memory or failed
+  kCommunication,  ///< another rank absent, different, stuck or dead
+  kNumeric,        ///< NaN or infinity in loss or gradients
+  kInternal,       ///< broken invariant of the engine itself
 };
 
 class Error : public std::runtime_error {

@@ -13,7 +13,7 @@ namespace {
 void validate(const LoaderOptions& o, int64_t samples) {
   check(o.world >= 1 && o.rank >= 0 && o.rank < o.world, ErrorKind::kConfig, "loader: rank {} of {} ranks",
         o.rank, o.world);
-  check(o.batch >= 1 && o.batch % o.world == 0, ErrorKind::kConfig,
+  check(o.batch >= 1 && (o.whole_batches || o.batch % o.world == 0), ErrorKind::kConfig,
         "loader: batch is {}, allowed are positive multiples of the {} ranks", o.batch, o.world);
   check(!o.drop_last || o.batch <= samples, ErrorKind::kConfig,
         "loader: batch is {}, the data set has {} samples: no batch is ever full", o.batch, samples);
@@ -56,7 +56,8 @@ void BatchFiller::start(uint64_t epoch) {
 int64_t BatchFiller::batches() const {
   const int64_t full = dataset_.size() / options_.batch;
   const bool tail = !options_.drop_last && dataset_.size() % options_.batch != 0;
-  return full + (tail ? 1 : 0);
+  const int64_t all = full + (tail ? 1 : 0);
+  return options_.whole_batches ? (all - options_.rank + options_.world - 1) / options_.world : all;
 }
 
 void BatchFiller::prepare(Batch& batch, int64_t index) const {
@@ -66,13 +67,14 @@ void BatchFiller::prepare(Batch& batch, int64_t index) const {
   batch.ids.resize(rows);
   batch.windows.assign(options_.windows_only ? rows : 0, {});
   batch.valid = 0;
-  batch.index = index;
+  batch.index = options_.whole_batches ? index * options_.world + options_.rank : index;
 }
 
 void BatchFiller::fill(Batch& batch, int64_t first, int64_t last, Image& scratch,
                        std::vector<BadSample>& bad) const {
   for (int64_t row = first; row < last; ++row) {
-    const int64_t position = batch.index * options_.batch + options_.rank * local_batch() + row;
+    const int64_t first_row = options_.whole_batches ? 0 : options_.rank * local_batch();
+    const int64_t position = batch.index * options_.batch + first_row + row;
     uint8_t* output = batch.images.data() + row * shape_.bytes();
     ImageWindow* const window = options_.windows_only ? &batch.windows[static_cast<size_t>(row)] : nullptr;
     int64_t id = -1;

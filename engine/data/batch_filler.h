@@ -24,10 +24,10 @@ class BatchFiller {
   /// Fixes the order of samples; not to be called while rows are being filled.
   void start(uint64_t epoch);
   int64_t batches() const;
-  int64_t local_batch() const { return options_.batch / options_.world; }
+  int64_t local_batch() const { return options_.batch / (options_.whole_batches ? 1 : options_.world); }
   const ImageShape& image_shape() const { return shape_; }
 
-  /// Sizes the buffers of `batch` for the global batch `index`.
+  /// Sizes the buffers of `batch` for this rank's batch `index`.
   void prepare(Batch& batch, int64_t index) const;
   /// Fills rows [first, last) of a prepared batch; `scratch` is the thread's own image. Unreadable samples
   /// are appended to `bad` and masked. Touches nothing of `batch` but those rows.

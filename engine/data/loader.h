@@ -12,15 +12,17 @@
 namespace residuum {
 
 struct LoaderOptions {
-  int64_t batch = 128;  ///< global: over all ranks; a multiple of `world`
+  int64_t batch = 128;  ///< global: over all ranks; a multiple of `world` unless batches are whole
   Transform transform;
   bool windows_only = false;  ///< images as they are, and in Batch::windows what a PadCropFlip would show
   uint64_t seed = 0;
-  bool shuffle = true;      ///< else in the order of the data set
-  int threads = 0;          ///< workers; 0 loads in the thread that calls next()
-  int prefetch = 4;         ///< batches prepared ahead, >= 1
-  bool drop_last = true;    ///< else the last batch is padded
-  int rank = 0, world = 1;  ///< this rank receives rows [rank, rank + 1) * batch / world of each global batch
+  bool shuffle = true;    ///< else in the order of the data set
+  int threads = 0;        ///< workers; 0 loads in the thread that calls next()
+  int prefetch = 4;       ///< batches prepared ahead, >= 1
+  bool drop_last = true;  ///< else the last batch is padded
+  int rank = 0,
+      world = 1;  ///< this rank receives rows [rank, rank + 1) * batch / world of each global batch,
+  bool whole_batches = false;      ///< or, with this, batches rank, rank + world, ... whole
   int64_t bad_sample_limit = 100;  ///< different unreadable samples tolerated by one loader
 };
 
@@ -58,7 +60,7 @@ class Loader {
   /// start().
   bool next(Batch& batch);
 
-  /// Global batches in an epoch; the same on every rank.
+  /// Batches of this rank in an epoch: without whole_batches the same on every rank.
   int64_t batches() const;
   /// Rows of a batch on this rank.
   int64_t local_batch() const;

@@ -1,11 +1,15 @@
 #include "engine/exec/executor.h"
 
+#include <algorithm>
+
 #include "engine/core/check.h"
 
 namespace residuum {
 
 Executor::Executor(Graph graph, Backend& backend, State& state, const ExecutorOptions& options)
-    : backend_(backend), plan_(make_plan(std::move(graph), backend, options.plan)) {
+    : backend_(backend),
+      exchange_(options.plan.exchange),
+      plan_(make_plan(std::move(graph), backend, options.plan)) {
   state.add(plan_.graph, options.seed);
   arena_ = backend.allocate(plan_.memory.arena_bytes);
   addresses_.assign(plan_.graph.values.size(), nullptr);
@@ -17,11 +21,57 @@ Executor::Executor(Graph graph, Backend& backend, State& state, const ExecutorOp
     if (!value.persistent() || value.kind == ValueKind::kInput) continue;
     addresses_[id] = state.entry(options.state_name ? options.state_name(value.name) : value.name).data;
   }
+  for (size_t id = 0; id < addresses_.size(); ++id) {
+    addresses_[id] = addresses_[static_cast<size_t>(place_of(plan_.graph, static_cast<ValueId>(id)))];
+  }
   for (size_t g = 0; g < plan_.launches.size(); ++g) {
     plan_.launches[g]->bind(addresses_, arena_->data() + plan_.memory.offsets[plan_.placed.size() + g]);
   }
-  micro_step_ = backend.record(recorded_launches(plan_, 0, plan_.update_begin));
-  update_ = backend.record(recorded_launches(plan_, plan_.update_begin, plan_.launches.size()));
+  micro_step_ = parts(0, plan_.update_begin);
+  update_ = parts(plan_.update_begin, plan_.launches.size());
+}
+
+std::vector<Executor::Part> Executor::parts(size_t begin, size_t end) const {
+  std::vector<Part> found;
+  bool open = false;  // all-reduces are under way
+  const auto close = [&](size_t until) {
+    if (until > begin) found.push_back({backend_.record(recorded_launches(plan_, begin, until)), nullptr});
+    begin = until;
+  };
+  const auto reads_sums = [&](const Group& group) {
+    return std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId node) {
+      const std::vector<ValueId>& inputs = graph().node(node).inputs;
+      return std::any_of(inputs.begin(), inputs.end(),
+                         [&](ValueId id) { return place_of(graph(), id) != id; });
+    });
+  };
+  for (size_t g = begin; g < end; ++g) {
+    if (open && reads_sums(plan_.groups[g])) {
+      close(g);
+      found.emplace_back();
+      open = false;
+    }
+    if (!is_all_reduce(graph(), plan_.groups[g])) continue;
+    close(g);
+    found.push_back({nullptr, plan_.launches[g].get()});
+    begin = g + 1;
+    open = true;
+  }
+  close(end);
+  if (open) found.emplace_back();
+  return found;
+}
+
+void Executor::run(const std::vector<Part>& parts, const StepParams& params) {
+  for (const Part& part : parts) {
+    if (part.program) {
+      part.program->run(params);
+    } else if (part.all_reduce != nullptr) {
+      part.all_reduce->run(params);
+    } else {
+      exchange_->finish();
+    }
+  }
 }
 
 void Executor::write(const std::string& name, std::span<const std::byte> bytes) {
@@ -35,11 +85,11 @@ void Executor::write(const std::string& name, std::span<const std::byte> bytes) 
 }
 
 void Executor::run_micro_step(const StepParams& params) {
-  micro_step_->run(params);
+  run(micro_step_, params);
 }
 
 void Executor::run_update(const StepParams& params) {
-  update_->run(params);
+  run(update_, params);
 }
 
 Executor::Output Executor::find_output(const std::string& name, size_t element_size) const {

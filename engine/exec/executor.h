@@ -74,13 +74,22 @@ class Executor {
     const std::byte* address = nullptr;
     size_t bytes = 0;
   };
+  /// A stretch of launches, the start of an all-reduce beside what follows, or the wait for those begun.
+  struct Part {
+    std::unique_ptr<Program> program;
+    Launch* all_reduce = nullptr;
+  };
+  /// Groups [begin, end) in parts; none leaves all-reduces under way.
+  std::vector<Part> parts(size_t begin, size_t end) const;
+  void run(const std::vector<Part>& parts, const StepParams& params);
   Output find_output(const std::string& name, size_t element_size) const;
 
   Backend& backend_;
+  Exchange* exchange_;
   Plan plan_;
   std::unique_ptr<Memory> arena_;
   std::vector<std::byte*> addresses_;
-  std::unique_ptr<Program> micro_step_, update_;
+  std::vector<Part> micro_step_, update_;
 };
 
 }  // namespace residuum

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/exec/all_reduce_launch.h"
+
 namespace residuum {
 namespace {
 
@@ -14,7 +16,7 @@ void find_lifetimes(Plan& plan) {
   const std::vector<size_t> done = done_before(plan.places);
   const auto last_beside = [&](int group) { return static_cast<int>(done[static_cast<size_t>(group)]) - 1; };
   const auto touch = [&](ValueId id, int group) {
-    Lifetime& life = lives[static_cast<size_t>(id)];
+    Lifetime& life = lives[static_cast<size_t>(place_of(graph, id))];
     if (life.first < 0) life.first = group;
     life.last = std::max(life.last, last_beside(group));
   };
@@ -29,7 +31,7 @@ void find_lifetimes(Plan& plan) {
     }
   }
   for (const auto& [name, id] : graph.outputs) {
-    Lifetime& life = lives[static_cast<size_t>(id)];
+    Lifetime& life = lives[static_cast<size_t>(place_of(graph, id))];
     life.last = std::max(life.last, last_group);
   }
   for (const Group& group : plan.groups) {
@@ -55,6 +57,21 @@ Cost Plan::cost() const {
   return total;
 }
 
+bool is_all_reduce(const Graph& graph, const Group& group) {
+  return std::holds_alternative<AllReduce>(graph.node(group.nodes.front()).op);
+}
+
+ValueId place_of(const Graph& graph, ValueId id) {
+  for (NodeId producer = graph.value(id).producer;
+       producer != kNone && std::holds_alternative<AllReduce>(graph.node(producer).op);
+       producer = graph.value(id).producer) {
+    const Node& node = graph.node(producer);
+    const auto position = std::find(node.outputs.begin(), node.outputs.end(), id) - node.outputs.begin();
+    id = node.inputs[static_cast<size_t>(position)];
+  }
+  return id;
+}
+
 std::vector<RecordedLaunch> recorded_launches(const Plan& plan, size_t begin, size_t end) {
   std::vector<RecordedLaunch> recorded;
   for (size_t g = begin; g < end; ++g) {
@@ -74,7 +91,11 @@ Plan make_plan(Graph graph, Backend& backend, const PlanOptions& options) {
   };
   plan.update_begin = static_cast<size_t>(std::find_if(plan.groups.begin(), plan.groups.end(), is_update) -
                                           plan.groups.begin());
-  for (const Group& group : plan.groups) plan.launches.push_back(backend.prepare(plan.graph, group));
+  for (const Group& group : plan.groups) {
+    plan.launches.push_back(is_all_reduce(plan.graph, group)
+                                ? std::make_unique<AllReduceLaunch>(plan.graph, group, options.exchange)
+                                : backend.prepare(plan.graph, group));
+  }
   plan.places.resize(plan.groups.size());
   if (options.second_stream && backend.streams() > 1) {
     plan.places = assign_streams(group_uses(plan.graph, plan.groups));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "engine/comm/exchange.h"
 #include "engine/exec/streams.h"
 #include "engine/graph/cost.h"
 #include "engine/graph/graph.h"
@@ -14,9 +15,10 @@
 namespace residuum {
 
 struct PlanOptions {
-  bool group = true;          ///< off: one launch per node
-  bool reuse = true;          ///< off: every value has memory of its own
-  bool second_stream = true;  ///< off: one stream, also on a backend that has two
+  bool group = true;             ///< off: one launch per node
+  bool reuse = true;             ///< off: every value has memory of its own
+  bool second_stream = true;     ///< off: one stream, also on a backend that has two
+  Exchange* exchange = nullptr;  ///< runs all-reduces; null: a plan with some cannot run
 };
 
 struct Plan {
@@ -36,8 +38,13 @@ struct Plan {
   Cost cost() const;
 };
 
-/// The launches of groups [begin, end) with their streams, as a program of its own: what they would wait for
-/// before `begin` is done when the program before ends.
+/// Whether a group is an all-reduce, which is no backend's launch.
+bool is_all_reduce(const Graph& graph, const Group& group);
+/// The value in whose memory `id` lies: an all-reduce leaves its results where its inputs were.
+ValueId place_of(const Graph& graph, ValueId id);
+
+/// The launches of groups [begin, end), none of them an all-reduce, with their streams, as a program of its
+/// own: what they would wait for before `begin` is done when the program before ends.
 std::vector<RecordedLaunch> recorded_launches(const Plan& plan, size_t begin, size_t end);
 
 /// Groups, prepares and places `graph` for a backend. Graph inputs live in the arena for the whole step,

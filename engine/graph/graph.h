@@ -22,7 +22,8 @@ enum class ValueKind : uint8_t {
   kInput,      ///< written from outside before each step
   kParameter,  ///< learned; persistent
   kBuffer,     ///< running statistics; persistent
-  kOptimizer,  ///< momentum, accumulated gradients, EMA; persistent
+  kOptimizer,  ///< momentum, EMA; persistent
+  kSum,        ///< over a step's micro-steps; persistent, of no use between two steps
   kCopy,       ///< "copy.NAME": parameter NAME rounded to the activations' type; persistent, follows NAME
   kTensor,     ///< produced by a node, lives in the arena
 };

@@ -213,8 +213,16 @@ struct GramBackwardWeight {
 
 /// (d_0, d_1, ...) -> (norm f32 2): {L2 norm over all gradients, 1 if every gradient is finite else 0}.
 struct GradientNorm {};
-/// (g_i..., acc_i...) -> (): acc = g on the first micro-step of a step, acc += g on the others.
-struct AccumulateGradient {};
+/// (g_i..., acc_i...) -> (): acc = g on micro-steps with no bit of `restart`, acc += g on the others; nothing
+/// on those without all bits of `when`. By default that sums a step's micro-steps one after the other.
+struct AccumulateGradient {
+  uint32_t restart = ~uint32_t{0}, when = 0;
+};
+/// (x_0, x_1, ...) -> (y_0, y_1, ...), f32: y_i = factor * the sum of x_i over all ranks, where x_i was: what
+/// reads x_i comes before. Run by the executor's exchange and not by a backend.
+struct AllReduce {
+  float factor = 1;
+};
 /// (norm, w_i..., m_i..., g_i..., c_k...) -> (): g = g * gradient_scale * min(1, clip_norm / (norm *
 /// gradient_scale))
 /// + weight_decay_i w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m); c_k = w of
@@ -233,10 +241,11 @@ struct EmaUpdate {
   float decay = 0.999f;
 };
 /// (norm, mean_i..., variance_i..., running_mean_i..., running_variance_i...) -> (): running = (1 - momentum)
-/// running + momentum batch, the variance unbiased by counts_i / (counts_i - 1); nothing changes when norm[1]
-/// is 0.
+/// running + momentum scale batch, the variance unbiased by counts_i / (counts_i - 1); nothing changes when
+/// norm[1] is 0.
 struct BatchNormCommit {
   float momentum = 0.1f;
+  float scale = 1;  ///< 1 / how many batches' statistics were added
   std::vector<int64_t> counts;
 };
 
@@ -248,7 +257,7 @@ using Op =
                  ReluMaskBackward, ShortcutABackward, SliceBackward, MaxPoolBackward, AvgPoolBackward,
                  GlobalAvgPoolBackward, LinearBackwardData, LinearBackwardFilter, SoftmaxCrossEntropyBackward,
                  Gram, GramStats, GramBackwardReduce, GramBackwardFilter, GramBackwardWeight, GradientNorm,
-                 AccumulateGradient, SgdUpdate, EmaUpdate, BatchNormCommit>;
+                 AccumulateGradient, AllReduce, SgdUpdate, EmaUpdate, BatchNormCommit>;
 
 /// "conv", "batch_norm_apply", "relu", "conv_backward_data", ...: the one name of an operation everywhere.
 std::string_view op_name(const Op& op);

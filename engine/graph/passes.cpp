@@ -70,12 +70,23 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
     passes.push_back({"weight_copies", "read weights in the activations' 16-bit type, kept by the optimizer",
                       weight_copies});
   }
+  if (options.sync_batch_norm && options.update.ranks > 1) {
+    passes.push_back(
+        {"sync_batch_norm", "batch norms over the batches of all ranks",
+         [ranks = options.update.ranks](Graph g) { return sync_batch_norm(std::move(g), ranks); }});
+  }
   if (options.absorbs) {
     passes.push_back({"reader_copies", "let each launch form the tensors it reads from stored ones",
                       [rule = options.absorbs](Graph g) { return reader_copies(std::move(g), rule); }});
     passes.push_back({"neighbours", "bring nodes together that one launch can compute", neighbours});
   }
   passes.push_back({"prune", "drop unused nodes", prune});
+  if (options.update.ranks > 1) {
+    passes.push_back({"communicate", "add the gradients of all ranks, in buckets beside the backward pass",
+                      [bytes = options.bucket_bytes, groups = options.groups](Graph g) {
+                        return communicate(std::move(g), bytes, groups);
+                      }});
+  }
   return passes;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/graph/graph.h"
+#include "engine/graph/group.h"
 
 namespace residuum {
 
@@ -19,11 +20,16 @@ struct UpdateOptions {
   float clip_norm = 0;              ///< 0: no clipping
   float ema_decay = 0;              ///< 0: no averaged weights
   float batch_norm_momentum = 0.1f;
-  int accumulation = 1;  ///< micro-steps per optimizer step
+  int accumulation = 1;  ///< micro-steps per optimizer step on this rank
+  int ranks = 1;         ///< whose gradients the communicate pass adds
+  /// Gradients and batch statistics of the micro-steps are added in pairs, pairs of pairs and so on (then
+  /// `accumulation` is a power of two), so that the sum over all ranks' micro-steps has the same bits for any
+  /// number of ranks that is a power of two.
+  bool in_pairs = false;
   float loss_scale = 1;  ///< of the gradients until SGD divides by it
 };
 
-/// What SGD multiplies the sum of the micro-steps' gradients by: 1 / (accumulation * loss_scale). The true
+/// What SGD multiplies the sum of all gradients by: 1 / (ranks * accumulation * loss_scale). The true
 /// gradient norm is output "norm"[0] times this.
 float gradient_scale(const UpdateOptions& options);
 
@@ -31,8 +37,23 @@ float gradient_scale(const UpdateOptions& options);
 /// differentiate with options.loss_scale. Adds the persistent values
 /// "momentum.NAME", "ema.NAME" and, for accumulation > 1, "accumulated.NAME"; the output "norm" is {gradient
 /// norm, all finite}. With accumulation the running statistics follow each micro-step (as torch's do), unless
-/// its loss is not finite.
+/// its loss is not finite; with several ranks, or in pairs, they follow once a step the mean over all
+/// micro-steps of all ranks.
 Graph append_update(Graph graph, const UpdateOptions& options);
+
+/// Batch norms over the batches of all `ranks` together: their statistics, and the sums that their gradients
+/// need, become means over the ranks (AllReduce), the variance by Chan's formula, which cancels nothing. In a
+/// graph with its update; each rank must have as many images.
+Graph sync_batch_norm(Graph graph, int ranks);
+
+/// Cuts a graph into a backend's groups (Backend::groups).
+using GroupRule = std::function<std::vector<Group>(const Graph&)>;
+
+/// What the update reads of a step's gradients and batch statistics becomes the sum over all ranks: AllReduce
+/// nodes of buckets (buckets.h; `bucket_bytes` 0: chosen) in the order in which the backward pass makes them,
+/// each after the group that makes its last tensor, or reads it last. Sums over micro-steps follow as the
+/// first nodes of the update. The last pass: nothing may come between the nodes of a group any more.
+Graph communicate(Graph graph, size_t bucket_bytes, const GroupRule& groups);
 
 /// Gives each 1x1 convolution y = W z with at least twice as many output as input channels, whose result only
 /// a batch norm with batch statistics reads, the form in which y is not needed but to apply that batch norm:
@@ -94,9 +115,13 @@ struct TrainingPassOptions {
   bool relu_masks = false;
   bool weight_copies = false;
   AbsorbRule absorbs = {};  ///< empty: launches form nothing themselves
+  bool sync_batch_norm = false;
+  size_t bucket_bytes = 0;  ///< of communicate
+  GroupRule groups = {};    ///< of communicate; wanted when update.ranks > 1
 };
-/// autodiff, update, gram_batch_norm, recompute, rematerialize, relu_masks, weight_copies, reader_copies,
-/// neighbours, prune; those with a flag when it is set, reader_copies and neighbours with a rule.
+/// autodiff, update, gram_batch_norm, recompute, rematerialize, relu_masks, weight_copies, sync_batch_norm,
+/// reader_copies, neighbours, prune, communicate; those with a flag when it is set, reader_copies and
+/// neighbours with a rule, sync_batch_norm and communicate with several ranks.
 std::vector<Pass> training_passes(const TrainingPassOptions& options);
 
 }  // namespace residuum

@@ -392,6 +392,10 @@ struct ShapeRule {
     require_lists(in, 0, 2);
     return {};
   }
+  Descs operator()(const AllReduce&) const {
+    require_lists(in, 0, 1);
+    return {in.begin(), in.end()};
+  }
   Descs operator()(const SgdUpdate& op) const {
     const size_t weights = op.weight_decay.size(), copies = op.copy_of.size();
     check(1 + 3 * weights + copies == in.size(), ErrorKind::kShape,

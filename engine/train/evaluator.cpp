@@ -1,5 +1,7 @@
 #include "engine/train/evaluator.h"
 
+#include <cstring>
+
 #include "engine/train/training_setup.h"
 
 namespace residuum {
@@ -16,18 +18,54 @@ ExecutorOptions executor_options(const Recipe& recipe, const State& state, bool 
   return options;
 }
 
+/// What was found in one batch.
+struct Found {
+  int32_t valid = 0, top1 = 0, top5 = 0;
+  float loss = 0;  ///< mean over the valid rows
+};
+
+/// The batches of all ranks in the order of the data set: rank r has batches r, r + ranks, ...
+std::vector<Found> in_order(Communicator* communicator, const std::vector<Found>& mine) {
+  if (communicator == nullptr) return mine;
+  const std::string bytes(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(Found));
+  const std::vector<std::string> all = communicator->gather(bytes, "evaluation");
+  std::vector<Found> ordered;
+  for (size_t at = 0; at < all[0].size(); at += sizeof(Found)) {
+    for (const std::string& theirs : all) {
+      if (at + sizeof(Found) <= theirs.size())
+        std::memcpy(&ordered.emplace_back(), theirs.data() + at, sizeof(Found));
+    }
+  }
+  return ordered;
+}
+
+Evaluation sum_of(const std::vector<Found>& batches) {
+  Evaluation total;
+  double loss_sum = 0;
+  for (const Found& found : batches) {
+    total.samples += found.valid;
+    total.top1 += found.top1;
+    total.top5 += found.top5;
+    loss_sum += static_cast<double>(found.loss) * found.valid;
+  }
+  total.loss = total.samples == 0 ? 0 : loss_sum / static_cast<double>(total.samples);
+  return total;
+}
+
 }  // namespace
 
 Evaluator::Evaluator(const ModelBuilder& build, const Dataset& dataset, const Recipe& recipe,
-                     Backend& backend, State& state, bool averaged)
-    : loader_(dataset, eval_loader_options(recipe)),
+                     Backend& backend, State& state, bool averaged, Communicator* communicator)
+    : communicator_(communicator),
+      loader_(dataset, communicator == nullptr
+                           ? eval_loader_options(recipe)
+                           : eval_loader_options(recipe, communicator->rank(), communicator->ranks())),
       classes_(class_count(recipe, dataset)),
       executor_(build({Mode::kEval, loader_.local_batch(), loader_.image_shape(), classes_}), backend, state,
                 executor_options(recipe, state, averaged)) {}
 
 Evaluation Evaluator::run(const BatchCallback& on_batch) {
-  Evaluation total;
-  double loss_sum = 0;
+  std::vector<Found> mine;
   Batch batch;
   loader_.start(0);
   while (loader_.next(batch)) {
@@ -35,14 +73,11 @@ Evaluation Evaluator::run(const BatchCallback& on_batch) {
     executor_.write("labels", batch.labels);
     executor_.run_micro_step({});
     const std::vector<int32_t> counts = executor_.read<int32_t>("counts");
-    total.samples += counts[0];
-    total.top1 += counts[1];
-    total.top5 += counts[2];
-    if (counts[0] > 0) loss_sum += static_cast<double>(executor_.read<float>("loss")[0]) * counts[0];
+    const float loss = counts[0] > 0 ? executor_.read<float>("loss")[0] : 0;
+    mine.push_back({counts[0], counts[1], counts[2], loss});
     if (on_batch) on_batch(batch, executor_.read<float>("logits"));
   }
-  total.loss = total.samples == 0 ? 0 : loss_sum / static_cast<double>(total.samples);
-  return total;
+  return sum_of(in_order(communicator_, mine));
 }
 
 }  // namespace residuum

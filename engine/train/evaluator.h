@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/comm/communicator.h"
 #include "engine/data/loader.h"
 #include "engine/exec/executor.h"
 #include "engine/train/model_builder.h"
@@ -27,21 +28,23 @@ struct Evaluation {
 class Evaluator {
  public:
   /// `state` must hold the model's parameters or gets fresh ones. With `averaged` the weights are "ema.NAME"
-  /// where the state has them.
+  /// where the state has them. With a communicator every rank evaluates its part of the batches.
   Evaluator(const ModelBuilder& build, const Dataset& dataset, const Recipe& recipe, Backend& backend,
-            State& state, bool averaged = false);
+            State& state, bool averaged = false, Communicator* communicator = nullptr);
 
   /// Called after each batch: the batch and its logits f32 [batch, classes] (rows past batch.valid are
   /// padding when the batch is the last one; masked rows have label -1).
   using BatchCallback = std::function<void(const Batch&, const std::vector<float>& logits)>;
 
-  /// The whole data set once. `on_batch` may be empty.
+  /// The whole data set once; with other ranks they must run, too, and all get the same bits as one rank
+  /// alone. `on_batch` sees this rank's batches and may be empty.
   Evaluation run(const BatchCallback& on_batch = {});
   int64_t batches() const { return loader_.batches(); }
   int64_t classes() const { return classes_; }
   size_t arena_bytes() const { return executor_.plan().memory.arena_bytes; }
 
  private:
+  Communicator* communicator_;
   Loader loader_;
   int64_t classes_;
   Executor executor_;

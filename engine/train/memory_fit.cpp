@@ -33,18 +33,17 @@ int64_t largest_fitting(int64_t limit, size_t available, const std::function<siz
 }
 
 std::string explain_out_of_memory(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
-                                  const Dataset& test_data, Backend& backend) {
-  const ImageShape image = image_shape_of(train_data, train_loader_options(recipe));
+                                  const Dataset& test_data, Backend& backend, const Share& share) {
+  const ImageShape image = image_shape_of(train_data, train_loader_options(recipe, share));
   const Plan evaluation = make_plan(
       build({Mode::kEval, recipe.train.eval_batch, image_shape_of(test_data, eval_loader_options(recipe)),
              class_count(recipe, test_data)}),
       backend);
   const auto plan_of = [&](int64_t micro_batch) {
     const Graph forward = training_graph(recipe, build, micro_batch, image, class_count(recipe, train_data));
-    return make_plan(run_passes(forward, passes_of(recipe, backend)), backend);
+    return make_plan(run_passes(forward, passes_of(recipe, backend, share)), backend);
   };
-  const int64_t accumulation = recipe.train.accumulation;
-  const int64_t micro_batch = recipe.train.batch / accumulation;
+  const int64_t micro_batch = share.micro_batch(recipe);
   const Plan planned = plan_of(micro_batch);
   const size_t free = backend.free_bytes();
   const int64_t fits = largest_fitting(micro_batch - 1, free - free / kReservedPart, [&](int64_t candidate) {
@@ -62,7 +61,7 @@ std::string explain_out_of_memory(const Recipe& recipe, const ModelBuilder& buil
           ? std::string("no batch fits")
           : fmt::format("the largest batch that fits is {}; train.accumulation makes larger steps of such "
                         "batches",
-                        fits * accumulation));
+                        fits * share.ranks * share.micro_steps));
 }
 
 }  // namespace residuum

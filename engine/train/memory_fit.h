@@ -10,6 +10,7 @@
 #include "engine/data/dataset.h"
 #include "engine/train/model_builder.h"
 #include "engine/train/recipe.h"
+#include "engine/train/training_setup.h"
 
 namespace residuum {
 
@@ -19,6 +20,6 @@ int64_t largest_fitting(int64_t limit, size_t available, const std::function<siz
 
 /// Why a run does not fit: the bytes planned, those free on `backend`, and the largest batch that would fit.
 std::string explain_out_of_memory(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
-                                  const Dataset& test_data, Backend& backend);
+                                  const Dataset& test_data, Backend& backend, const Share& share);
 
 }  // namespace residuum

@@ -66,6 +66,12 @@ std::string csv_row(const Json& line, const std::vector<std::string>& columns) {
 
 }  // namespace
 
+std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& file) {
+  std::vector<Json> lines;
+  for_each_line(file, [&](std::string_view, const Json& line) { lines.push_back(line); });
+  return lines;
+}
+
 MetricsLog::MetricsLog(std::filesystem::path directory, int64_t resumed_step)
     : directory_(std::move(directory)) {
   make_directories(directory_);
@@ -121,13 +127,12 @@ void MetricsLog::write_csv(const Json& line) {
 void MetricsLog::rebuild_csv() {
   csv_.reset();
   columns_ = {"step", "epoch", "wall_time"};
-  std::vector<Json> lines;
-  for_each_line(json_path(), [&](std::string_view, const Json& line) {
+  const std::vector<Json> lines = read_metrics(json_path());
+  for (const Json& line : lines) {
     for (const auto& item : line.items()) {
       if (std::ranges::find(columns_, item.key()) == columns_.end()) columns_.push_back(item.key());
     }
-    lines.push_back(line);
-  });
+  }
   std::string table = csv_header(columns_);
   for (const Json& line : lines) table += csv_row(line, columns_);
   write_file_atomically(csv_path(), table);

@@ -19,6 +19,10 @@ namespace residuum {
 /// Name and value of each metric, in the order of the columns.
 using Metrics = std::vector<std::pair<std::string, double>>;
 
+/// The lines of a metrics.jsonl, in their order, without incomplete ones such as a kill leaves. Throws
+/// Error(kIo).
+std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& file);
+
 class MetricsLog {
  public:
   /// Opens the files of `directory`, created if absent. Lines of steps after `resumed_step` are dropped; -1,

@@ -4,18 +4,20 @@ namespace residuum {
 
 void MetricsObserver::on_start(const RunInfo& info) {
   log_.emplace(info.out, info.resumed_step);
+  communicates_ = !info.communication.empty();
 }
 
 void MetricsObserver::on_step(const StepReport& report) {
   average_.add(report);
   if (!report.logged) return;
-  log_->write(report.step, report.epoch,
-              {{"train/loss", average_.loss()},
-               {"train/top1", average_.top1_accuracy()},
-               {"train/lr", report.learning_rate},
-               {"train/gradient_norm", average_.gradient_norm()},
-               {"train/images_per_second", average_.images_per_second()},
-               {"train/data_share", average_.data_share()}});
+  Metrics metrics = {{"train/loss", average_.loss()},
+                     {"train/top1", average_.top1_accuracy()},
+                     {"train/lr", report.learning_rate},
+                     {"train/gradient_norm", average_.gradient_norm()},
+                     {"train/images_per_second", average_.images_per_second()},
+                     {"train/data_share", average_.data_share()}};
+  if (communicates_) metrics.emplace_back("train/communication_seconds", average_.communication_seconds());
+  log_->write(report.step, report.epoch, metrics);
   average_ = {};
 }
 

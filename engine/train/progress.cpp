@@ -183,6 +183,7 @@ std::string describe_run(const RunInfo& info) {
                    bytes(plan.persistent_bytes), bytes(info.evaluation_bytes),
                    bytes(plan.memory.unshared_bytes + plan.persistent_bytes)));
   line("launches", fmt::format("{} a step", plan.launches.size()));
+  if (!info.communication.empty()) line("ranks", info.communication);
   return text;
 }
 

@@ -24,6 +24,15 @@ void check_train(const TrainRecipe& train) {
   check(train.batch % train.accumulation == 0, ErrorKind::kConfig,
         "train.accumulation is {}, allowed are divisors of train.batch, which is {}", train.accumulation,
         train.batch);
+  const int64_t shards = train.virtual_shards;
+  check((shards & (shards - 1)) == 0 && (shards == 0 || train.batch % shards == 0), ErrorKind::kConfig,
+        "train.virtual_shards is {}, allowed are 0 and powers of two that divide train.batch, which is {}",
+        shards, train.batch);
+  check(shards == 0 || train.accumulation == 1, ErrorKind::kConfig,
+        "train.accumulation is {}, allowed is 1 with train.virtual_shards: each shard is a micro-step",
+        train.accumulation);
+  check(!train.sync_batch_norm || (shards == 0 && !train.gram_batch_norm), ErrorKind::kConfig,
+        "train.sync_batch_norm is true, allowed is false with train.virtual_shards or train.gram_batch_norm");
 }
 
 void check_data(const DataRecipe& data) {

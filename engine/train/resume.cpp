@@ -60,6 +60,7 @@ Recipe deciding_part(Recipe recipe) {
   recipe.train.threads = defaults.train.threads;
   recipe.train.log_every = defaults.train.log_every;
   recipe.train.eval_batch = defaults.train.eval_batch;
+  recipe.train.bucket_bytes = defaults.train.bucket_bytes;
   recipe.data.threads = defaults.data.threads;
   recipe.data.prefetch = defaults.data.prefetch;
   recipe.data.path = defaults.data.path;
@@ -68,14 +69,23 @@ Recipe deciding_part(Recipe recipe) {
   return recipe;
 }
 
+std::string differing_keys(const std::string& toml, std::string_view name, const std::string& other_toml,
+                           std::string_view other_name) {
+  const auto keys = flat_keys(toml);
+  std::string differences;
+  for (const auto& [key, value] : flat_keys(other_toml)) {
+    const auto found = keys.find(key);
+    const std::string first = found == keys.end() ? "nothing" : found->second;
+    if (first != value)
+      differences += fmt::format("\n  {}: {} {}, {} {}", key, name, first, other_name, value);
+  }
+  return differences;
+}
+
 void check_resumable(const nlohmann::json& meta, const Recipe& now) {
   const Recipe before = parse_recipe(meta.value("recipe", std::string()), "saved recipe");
-  const auto saved = flat_keys(to_toml(deciding_part(before)));
-  std::string differences;
-  for (const auto& [key, value] : flat_keys(to_toml(deciding_part(now)))) {
-    if (saved.at(key) != value)
-      differences += fmt::format("\n  {}: saved {}, now {}", key, saved.at(key), value);
-  }
+  const std::string differences =
+      differing_keys(to_toml(deciding_part(before)), "saved", to_toml(deciding_part(now)), "now");
   check(differences.empty(), ErrorKind::kConfig,
         "the run cannot be resumed with a recipe that would change its numbers:{}", differences);
 }

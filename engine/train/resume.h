@@ -21,8 +21,13 @@ nlohmann::json to_json(const Progress& progress, const Recipe& recipe);
 Progress progress_from_json(const nlohmann::json& meta);
 
 /// The recipe with every key at its default that does not decide the numbers of a run: threads, prefetch,
-/// data.path and augment_on, logging, checkpoint keys, evaluation batch.
+/// data.path and augment_on, logging, checkpoint keys, evaluation batch, buckets of gradients.
 Recipe deciding_part(Recipe recipe);
+
+/// A line "  KEY: NAME VALUE, OTHER_NAME VALUE" for every key that differs between two recipes as TOML; empty
+/// for equal ones.
+std::string differing_keys(const std::string& toml, std::string_view name, const std::string& other_toml,
+                           std::string_view other_name);
 
 /// Throws Error(kConfig) listing every key of the deciding part that differs between the saved recipe and the
 /// one given now.

@@ -20,13 +20,15 @@ class StepAverage {
   double images_per_second() const { return seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0; }
   /// Part of the time spent waiting for data, in [0, 1].
   double data_share() const { return seconds_ > 0 ? data_seconds_ / seconds_ : 0; }
+  /// Seconds a step that communication takes without being hidden by computation.
+  double communication_seconds() const { return mean(communication_seconds_, steps_); }
 
  private:
   /// NaN without steps: there is nothing to report.
   static double mean(double sum, int64_t count);
 
-  double loss_ = 0, top1_ = 0, norm_ = 0, seconds_ = 0, data_seconds_ = 0;
-  int64_t counted_ = 0, images_ = 0;
+  double loss_ = 0, top1_ = 0, norm_ = 0, seconds_ = 0, data_seconds_ = 0, communication_seconds_ = 0;
+  int64_t counted_ = 0, steps_ = 0, images_ = 0;
 };
 
 }  // namespace residuum

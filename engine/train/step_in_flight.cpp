@@ -18,12 +18,18 @@ StepInputs StepInFlight::micro_inputs(int64_t micro, int64_t count) const {
   return inputs;
 }
 
-void StepInFlight::launch_gradients(Executor& executor, int64_t accumulation) {
+double StepOutcome::loss() const {
+  double mean = 0;
+  for (const double loss : losses) mean += loss / static_cast<double>(losses.size());
+  return mean;
+}
+
+void StepInFlight::launch_gradients(Executor& executor, int64_t micro_steps, uint32_t first_number) {
   losses_.clear();
   counts_.clear();
-  for (int64_t micro = 0; micro < accumulation; ++micro) {
-    params.micro_step = static_cast<uint32_t>(micro);
-    for (const auto& [name, bytes] : micro_inputs(micro, accumulation)) executor.write(name, bytes);
+  for (int64_t micro = 0; micro < micro_steps; ++micro) {
+    params.micro_step = first_number + static_cast<uint32_t>(micro);
+    for (const auto& [name, bytes] : micro_inputs(micro, micro_steps)) executor.write(name, bytes);
     executor.run_micro_step(params);
     losses_.push_back(executor.fetch<float>("loss"));
     counts_.push_back(executor.fetch<int32_t>("counts"));
@@ -37,9 +43,7 @@ void StepInFlight::launch_update(Executor& executor) {
 
 StepOutcome StepInFlight::outcome() {
   StepOutcome found;
-  for (Fetched<float>& loss : losses_) {
-    found.loss += static_cast<double>(loss.wait()[0]) / static_cast<double>(losses_.size());
-  }
+  for (Fetched<float>& loss : losses_) found.losses.push_back(static_cast<double>(loss.wait()[0]));
   for (Fetched<int32_t>& counts : counts_) {
     found.valid += counts.wait()[0];
     found.right += counts.wait()[1];

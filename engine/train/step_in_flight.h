@@ -14,10 +14,13 @@ namespace residuum {
 
 /// What a step found.
 struct StepOutcome {
-  double loss = 0;               ///< mean of the batch
+  std::vector<double> losses;    ///< means of the micro-steps
   int64_t valid = 0, right = 0;  ///< rows with a label; those right in the top 1
   float gradient_norm = 0;
   bool finite = true;  ///< else the update changed nothing
+
+  /// Mean of the batch.
+  double loss() const;
 };
 
 class StepInFlight {
@@ -27,8 +30,9 @@ class StepInFlight {
   int64_t epoch = 0;
   double data_seconds = 0;  ///< waited for the batch
 
-  /// Forward and backward of the batch in `accumulation` micro-steps.
-  void launch_gradients(Executor& executor, int64_t accumulation);
+  /// Forward and backward of this rank's part of the batch in `micro_steps`, which have the numbers from
+  /// `first_number` on.
+  void launch_gradients(Executor& executor, int64_t micro_steps, uint32_t first_number = 0);
   void launch_update(Executor& executor);
   /// Waits for the step.
   StepOutcome outcome();

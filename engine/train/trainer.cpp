@@ -15,7 +15,9 @@
 #include "engine/train/schedule.h"
 #include "engine/train/signals.h"
 #include "engine/train/step_in_flight.h"
+#include "engine/train/team.h"
 #include "engine/train/training_setup.h"
+#include "engine/train/units.h"
 #include "engine/train/weights.h"
 
 namespace residuum {
@@ -34,16 +36,17 @@ class Trainer {
       : recipe_(recipe),
         options_(options),
         backend_(backend),
-        lock_(prepared(options.out)),
-        store_(options.out / "checkpoints", static_cast<size_t>(recipe.checkpoint.keep)),
+        team_(options.communicator),
+        share_(share_of(recipe, team_.rank(), team_.ranks())),
+        files_(team_.leads() ? std::make_unique<Files>(recipe, options) : nullptr),
         state_(backend),
-        loader_(checked(train_data, recipe), train_loader_options(recipe)),
+        loader_(checked(train_data, recipe), train_loader_options(recipe, share_)),
         classes_(class_count(recipe, train_data)),
-        forward_(training_graph(recipe, build, recipe.train.batch / recipe.train.accumulation,
-                                loader_.image_shape(), classes_)),
-        executor_(run_passes(forward_, passes_of(recipe, backend)), backend, state_,
-                  {{}, static_cast<uint64_t>(recipe.train.seed), {}}),
-        evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0),
+        forward_(training_graph(recipe, build, share_.micro_batch(recipe), loader_.image_shape(), classes_)),
+        executor_(run_passes(forward_, passes_of(recipe, backend, share_)), backend, state_,
+                  {{.exchange = options.exchange}, static_cast<uint64_t>(recipe.train.seed), {}}),
+        evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0,
+                   options.communicator),
         steps_per_epoch_(loader_.batches()) {
     check(steps_per_epoch_ > 0, ErrorKind::kConfig,
           "train.batch is {}, the training split has only {} samples", recipe.train.batch, train_data.size());
@@ -54,6 +57,7 @@ class Trainer {
   TrainResult run() {
     const StopSignals signals;
     while (progress_.step < total_steps_ && !result_.interrupted) run_epoch(signals);
+    team_.wait("end");
     result_.steps = progress_.step;
     result_.last = progress_.last;
     result_.best = progress_.best;
@@ -61,10 +65,19 @@ class Trainer {
   }
 
  private:
-  static DirectoryLock prepared(const std::filesystem::path& out) {
-    make_directories(out);
-    return DirectoryLock(out);
-  }
+  /// The directory of the run.
+  struct Files {
+    Files(const Recipe& recipe, const TrainOptions& options)
+        : lock(prepared(options.out)),
+          store(options.out / "checkpoints", static_cast<size_t>(recipe.checkpoint.keep)) {}
+    static DirectoryLock prepared(const std::filesystem::path& out) {
+      make_directories(out);
+      return DirectoryLock(out);
+    }
+
+    DirectoryLock lock;
+    CheckpointStore store;
+  };
 
   static const Dataset& checked(const Dataset& train_data, const Recipe& recipe) {
     check(recipe.train.batch <= train_data.size(), ErrorKind::kConfig,
@@ -74,25 +87,18 @@ class Trainer {
   }
 
   void start(const Dataset& train_data, const Dataset& test_data) {
-    int64_t resumed = -1;
-    if (options_.resume) {
-      if (std::optional<LoadedState> saved = store_.load_newest()) {
-        check_resumable(saved->meta, recipe_);
-        import_state(state_, saved->file);
-        progress_ = progress_from_json(saved->meta);
-        resumed = progress_.step;
-      }
-    } else {
-      check(store_.steps().empty(), ErrorKind::kConfig,
-            "'{}' already holds a run with saved states; resume it or choose another directory",
-            options_.out.string());
-      if (recipe_.optimizer.ema_decay > 0) start_averages();
-    }
+    team_.check_same(recipe_,
+                     fmt::format("training_samples = {}\ntest_samples = {}\nclasses = {}\ndevice = {}\n",
+                                 train_data.size(), test_data.size(), classes_, backend_.name()));
+    if (!options_.resume && recipe_.optimizer.ema_decay > 0) start_averages();
+    const int64_t resumed = begin_or_resume();
+    if (files_ == nullptr) return;
     write_file_atomically(options_.out / "recipe.toml", to_toml(recipe_));
     const RunInfo info{.recipe = recipe_,
                        .plan = executor_.plan(),
                        .evaluation_bytes = evaluator_.arena_bytes(),
                        .device = backend_.describe(),
+                       .communication = communication_text(),
                        .train_samples = train_data.size(),
                        .test_samples = test_data.size(),
                        .classes = classes_,
@@ -101,6 +107,40 @@ class Trainer {
                        .resumed_step = resumed,
                        .out = options_.out};
     for (TrainObserver* observer : options_.observers) observer->on_start(info);
+  }
+
+  /// Rank 0 loads what was saved, and all begin with its bits; returns the step saved, -1 for a new run.
+  int64_t begin_or_resume() {
+    nlohmann::json meta;
+    if (files_ != nullptr && options_.resume) {
+      if (std::optional<LoadedState> saved = files_->store.load_newest()) {
+        check_resumable(saved->meta, recipe_);
+        import_state(state_, saved->file);
+        meta = saved->meta;
+      }
+    } else if (files_ != nullptr) {
+      check(files_->store.steps().empty(), ErrorKind::kConfig,
+            "'{}' already holds a run with saved states; resume it or choose another directory",
+            options_.out.string());
+    }
+    meta = nlohmann::json::parse(team_.from_leader(meta.dump(), "progress"));
+    team_.share(state_);
+    if (meta.is_null()) return -1;
+    progress_ = progress_from_json(meta);
+    return progress_.step;
+  }
+
+  std::string communication_text() const {
+    if (options_.exchange == nullptr) return {};
+    size_t collectives = 0, bytes = 0;
+    const Plan& plan = executor_.plan();
+    for (const Group& group : plan.groups) {
+      if (!is_all_reduce(plan.graph, group)) continue;
+      ++collectives;
+      for (const ValueId id : plan.graph.node(group.nodes[0]).inputs) bytes += plan.graph.desc(id).bytes();
+    }
+    return fmt::format("{}; {} in {} collectives a step", options_.exchange->describe(),
+                       bytes_text(static_cast<int64_t>(bytes)), collectives);
   }
 
   /// Averages start at the initial weights.
@@ -117,7 +157,7 @@ class Trainer {
     while (progress_.step < end) {
       run_step(epoch);
       const bool saving_step = recipe_.checkpoint.every > 0 && progress_.step % recipe_.checkpoint.every == 0;
-      result_.interrupted = signals.requested() && progress_.step < total_steps_;
+      result_.interrupted = team_.any(signals.requested(), "stop") && progress_.step < total_steps_;
       if (progress_.step == end || saving_step || result_.interrupted) finish_step();
       if (progress_.step == end) {
         finish_epoch(epoch);
@@ -138,9 +178,9 @@ class Trainer {
           progress_.step);
     step.data_seconds = loader_.wait_seconds() - waited_before;
     step.epoch = epoch;
-    step.params = {static_cast<uint64_t>(recipe_.train.seed), static_cast<uint64_t>(progress_.step), 0,
+    step.params = {share_.seed(recipe_), static_cast<uint64_t>(progress_.step), 0,
                    static_cast<float>(learning_rate(recipe_, steps_per_epoch_, progress_.step))};
-    step.launch_gradients(executor_, recipe_.train.accumulation);
+    step.launch_gradients(executor_, share_.micro_steps, share_.first_micro_step());
     finish_step();
     step.launch_update(executor_);
     in_flight_ = &step;
@@ -151,23 +191,27 @@ class Trainer {
   void finish_step() {
     if (in_flight_ == nullptr) return;
     StepInFlight& step = *std::exchange(in_flight_, nullptr);
-    const StepOutcome found = step.outcome();
+    const StepOutcome found = team_.combined(step.outcome());
     if (!found.finite) on_non_finite(step);
     StepReport report;
     report.step = static_cast<int64_t>(step.params.step) + 1;
     report.total_steps = total_steps_;
     report.epoch = step.epoch;
     report.total_epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
-    report.loss = found.loss;
+    report.loss = found.loss();
     report.top1_accuracy =
         found.valid == 0 ? 0 : static_cast<double>(found.right) / static_cast<double>(found.valid);
     report.learning_rate = learning_rate(recipe_, steps_per_epoch_, static_cast<int64_t>(step.params.step));
-    report.gradient_norm = found.gradient_norm * gradient_scale(update_options(recipe_));
+    report.gradient_norm = found.gradient_norm * gradient_scale(update_options(recipe_, share_));
     report.data_seconds = step.data_seconds;
     report.images = recipe_.train.batch;
     report.skipped = !found.finite;
     report.logged = report.step % recipe_.train.log_every == 0 || report.step == total_steps_;
     report.seconds = seconds_since(std::exchange(lap_begin_, Clock::now()));
+    if (options_.exchange != nullptr) {
+      const double waited = options_.exchange->waited_seconds();
+      report.communication_seconds = waited - std::exchange(communication_waited_, waited);
+    }
     result_.train_seconds += report.seconds;
     result_.train_images += report.images;
     for (TrainObserver* observer : options_.observers) observer->on_step(report);
@@ -176,26 +220,40 @@ class Trainer {
   /// The step changed nothing (the graph's update saw to that); say where it went wrong, and stop if the
   /// policy says so.
   void on_non_finite(const StepInFlight& step) {
-    const int64_t pieces = recipe_.train.accumulation;
+    const int64_t pieces = share_.micro_steps;
     StepParams params = step.params;
     NonFinite found;
     for (int64_t micro = 0; micro < pieces && found.value.empty(); ++micro) {
-      params.micro_step = static_cast<uint32_t>(micro);
+      params.micro_step = share_.first_micro_step() + static_cast<uint32_t>(micro);
       found = find_non_finite(forward_, backend_, state_, params, step.micro_inputs(micro, pieces),
-                              update_options(recipe_).loss_scale);
+                              update_options(recipe_, share_).loss_scale);
     }
-    const nlohmann::json dump = {{"step", params.step},          {"value", found.value},
-                                 {"operation", found.operation}, {"phase", found.phase},
-                                 {"samples", step.batch.ids},    {"learning_rate", params.learning_rate}};
-    write_file_atomically(options_.out / "non_finite.json", dump.dump(2) + "\n");
-    const std::string message = fmt::format(
-        "step {}: loss or gradients are not finite; first in '{}' ({}, {}); sample numbers in {}",
-        params.step, found.value, found.operation, found.phase, (options_.out / "non_finite.json").string());
+    nlohmann::json dump = {{"step", params.step},          {"value", found.value},
+                           {"operation", found.operation}, {"phase", found.phase},
+                           {"samples", step.batch.ids},    {"learning_rate", params.learning_rate}};
+    dump = first_found(dump);
+    if (files_ != nullptr) write_file_atomically(options_.out / "non_finite.json", dump.dump(2) + "\n");
+    const std::string message =
+        fmt::format("step {}: loss or gradients are not finite; first in '{}' ({}, {}); sample numbers in {}",
+                    params.step, dump["value"].get<std::string>(), dump["operation"].get<std::string>(),
+                    dump["phase"].get<std::string>(), (options_.out / "non_finite.json").string());
     check(recipe_.train.nan_policy == NanPolicy::kSkip, ErrorKind::kNumeric,
           "{}; weights, statistics and checkpoints are those before the step (train.nan_policy = \"skip\" "
           "goes on)",
           message);
-    spdlog::warn("{}; the step is skipped", message);
+    if (files_ != nullptr) spdlog::warn("{}; the step is skipped", message);
+  }
+
+  /// What the first rank that found something found, with the samples of all ranks.
+  nlohmann::json first_found(const nlohmann::json& mine) const {
+    nlohmann::json first, samples = nlohmann::json::array();
+    for (const std::string& text : team_.gather(mine.dump(), "not finite")) {
+      const nlohmann::json theirs = nlohmann::json::parse(text);
+      samples.insert(samples.end(), theirs["samples"].begin(), theirs["samples"].end());
+      if (first.is_null() || first["value"] == "") first = theirs;
+    }
+    first["samples"] = samples;
+    return first;
   }
 
   void finish_epoch(int64_t epoch) {
@@ -218,16 +276,18 @@ class Trainer {
 
   /// A disk that refuses costs this checkpoint, not the run.
   void save(bool best) {
+    team_.check_replicas(state_, progress_.step);
+    if (files_ == nullptr) return;
     for (TrainObserver* observer : options_.observers) observer->on_save(progress_.step);
     const std::string prefix = recipe_.optimizer.ema_decay > 0 ? "ema." : "";
     const TensorFileContent everything = export_state(state_);
-    const TensorFileContent weights =
-        export_weights(state_, prefix, progress_.step * recipe_.train.accumulation);
+    const TensorFileContent weights = export_weights(state_, prefix, progress_.step * commits_per_step());
     try {
-      store_.save({progress_.step, to_json(progress_, recipe_), everything.tensors}, weights.tensors, best,
-                  {{"model", recipe_.model.name},
-                   {"step", std::to_string(progress_.step)},
-                   {"recipe", to_toml(deciding_part(recipe_))}});
+      files_->store.save({progress_.step, to_json(progress_, recipe_), everything.tensors}, weights.tensors,
+                         best,
+                         {{"model", recipe_.model.name},
+                          {"step", std::to_string(progress_.step)},
+                          {"recipe", to_toml(deciding_part(recipe_))}});
     } catch (const Error& error) {
       // On the way out there is no later save to hope for.
       if (error.kind() != ErrorKind::kIo || result_.interrupted || progress_.step == total_steps_) throw;
@@ -235,11 +295,15 @@ class Trainer {
     }
   }
 
+  /// How often a step changes the running statistics.
+  int64_t commits_per_step() const { return share_.ranks > 1 || share_.in_pairs ? 1 : share_.micro_steps; }
+
   const Recipe& recipe_;
   const TrainOptions& options_;
   Backend& backend_;
-  DirectoryLock lock_;
-  CheckpointStore store_;
+  Team team_;
+  Share share_;
+  std::unique_ptr<Files> files_;  ///< of rank 0
   State state_;
   Loader loader_;
   int64_t classes_;
@@ -252,6 +316,7 @@ class Trainer {
   std::array<StepInFlight, 2> steps_;
   StepInFlight* in_flight_ = nullptr;  ///< the one of steps_ that is launched and not reported yet
   Clock::time_point lap_begin_;        ///< end of the last report, or begin of the first step after a pause
+  double communication_waited_ = 0;    ///< until the last report
   TrainResult result_;
 };
 
@@ -263,7 +328,10 @@ TrainResult train(const Recipe& recipe, const ModelBuilder& build, const Dataset
   try {
     trainer = std::make_unique<Trainer>(recipe, build, train_data, test_data, backend, options);
   } catch (const OutOfMemory&) {
-    fail(ErrorKind::kDevice, "{}", explain_out_of_memory(recipe, build, train_data, test_data, backend));
+    const Team team(options.communicator);
+    fail(ErrorKind::kDevice, "{}",
+         explain_out_of_memory(recipe, build, train_data, test_data, backend,
+                               share_of(recipe, team.rank(), team.ranks())));
   }
   return trainer->run();
 }

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "engine/comm/communicator.h"
+#include "engine/comm/exchange.h"
 #include "engine/data/dataset.h"
 #include "engine/exec/plan.h"
 #include "engine/train/evaluator.h"
@@ -24,6 +26,7 @@ struct StepReport {
   double top1_accuracy = 0;             ///< of the batch, in [0, 1]
   double learning_rate = 0, gradient_norm = 0;
   double seconds = 0, data_seconds = 0;  ///< of this step; waiting for data
+  double communication_seconds = 0;      ///< waiting for other ranks' gradients, on this one
   int64_t images = 0;                    ///< of this step
   bool skipped = false;                  ///< not finite: the step changed nothing
   bool logged = false;                   ///< a multiple of train.log_every, or the last one
@@ -43,6 +46,7 @@ struct RunInfo {
   const Plan& plan;
   size_t evaluation_bytes = 0;  ///< arena of the evaluator, beside the plan's
   std::string device;           ///< Backend::describe()
+  std::string communication;    ///< this and the other ranks; empty: alone
   int64_t train_samples = 0, test_samples = 0, classes = 0;
   int64_t steps_per_epoch = 0, total_steps = 0;
   int64_t resumed_step = -1;  ///< -1: a new run
@@ -64,6 +68,9 @@ struct TrainOptions {
   std::filesystem::path out;  ///< directory of the run; created
   bool resume = false;        ///< continue from the newest valid state in `out`, when there is one
   std::vector<TrainObserver*> observers;
+  /// With other ranks: both, and the same on all. Only rank 0 touches `out`, and only its observers hear.
+  Communicator* communicator = nullptr;
+  Exchange* exchange = nullptr;
 };
 
 struct TrainResult {
@@ -71,13 +78,14 @@ struct TrainResult {
   int64_t steps = 0;
   Evaluation last, best;     ///< on the test split; of the weights that decide
   double train_seconds = 0;  ///< in steps, without evaluation and saving
-  int64_t train_images = 0;  ///< processed by this process
+  int64_t train_images = 0;  ///< processed, on all ranks
 };
 
 /// Trains until the recipe's end or a signal. `out` gets checkpoints/ (store.h), recipe.toml (resolved) and
 /// lock. Throws Error(kConfig) when a resumed run's recipe differs in a key that decides the numbers,
 /// Error(kNumeric) when a loss or gradient is not finite and the policy is stop (step, samples and the first
-/// layer concerned are written to OUT/non_finite.json), and whatever data, checkpoint and backend throw.
+/// layer concerned are written to OUT/non_finite.json), Error(kCommunication) when another rank ends, and
+/// whatever data, checkpoint and backend throw.
 TrainResult train(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
                   const Dataset& test_data, Backend& backend, const TrainOptions& options);
 

@@ -1,13 +1,31 @@
 #include "engine/train/training_setup.h"
 
 #include "engine/backend/backend_passes.h"
+#include "engine/core/check.h"
 #include "engine/graph/image_windows.h"
 #include "engine/train/recipe_transform.h"
 
 namespace residuum {
 
-LoaderOptions train_loader_options(const Recipe& recipe) {
+Share share_of(const Recipe& recipe, int rank, int ranks) {
+  const TrainRecipe& train = recipe.train;
+  Share share{rank, ranks, train.accumulation, train.virtual_shards > 0};
+  if (share.in_pairs) {
+    check(train.virtual_shards % ranks == 0, ErrorKind::kConfig,
+          "train.virtual_shards is {}, allowed for {} ranks are multiples of {}", train.virtual_shards, ranks,
+          ranks);
+    share.micro_steps = train.virtual_shards / ranks;
+  }
+  check(train.batch % (ranks * share.micro_steps) == 0, ErrorKind::kConfig,
+        "train.batch is {}, allowed for {} ranks with {} micro-steps each are multiples of {}", train.batch,
+        ranks, share.micro_steps, ranks * share.micro_steps);
+  return share;
+}
+
+LoaderOptions train_loader_options(const Recipe& recipe, const Share& share) {
   LoaderOptions options;
+  options.rank = share.rank;
+  options.world = share.ranks;
   options.batch = recipe.train.batch;
   options.transform = train_transform(recipe.data);
   options.windows_only = recipe.data.augment_on == AugmentPlace::kDevice;
@@ -18,8 +36,11 @@ LoaderOptions train_loader_options(const Recipe& recipe) {
   return options;
 }
 
-LoaderOptions eval_loader_options(const Recipe& recipe) {
+LoaderOptions eval_loader_options(const Recipe& recipe, int rank, int ranks) {
   LoaderOptions options;
+  options.rank = rank;
+  options.world = ranks;
+  options.whole_batches = true;
   options.batch = recipe.train.eval_batch;
   options.transform = eval_transform(recipe.data);
   options.seed = static_cast<uint64_t>(recipe.train.seed);
@@ -41,7 +62,7 @@ Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t mi
   return recipe.data.augment_on == AugmentPlace::kDevice ? add_image_windows(std::move(graph)) : graph;
 }
 
-UpdateOptions update_options(const Recipe& recipe) {
+UpdateOptions update_options(const Recipe& recipe, const Share& share) {
   const OptimizerRecipe& o = recipe.optimizer;
   UpdateOptions update;
   update.momentum = static_cast<float>(o.momentum);
@@ -50,14 +71,18 @@ UpdateOptions update_options(const Recipe& recipe) {
   update.decay_norm_and_bias = o.decay_norm_and_bias;
   update.clip_norm = static_cast<float>(o.clip_norm);
   update.ema_decay = static_cast<float>(o.ema_decay);
-  update.accumulation = static_cast<int>(recipe.train.accumulation);
+  update.accumulation = static_cast<int>(share.micro_steps);
+  update.ranks = share.ranks;
+  update.in_pairs = share.in_pairs;
   update.loss_scale = static_cast<float>(loss_scale(recipe.train.precision, recipe.train.loss_scale));
   return update;
 }
 
-std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend) {
+std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const Share& share) {
   TrainingPassOptions options = backend_passes(backend);
-  options.update = update_options(recipe);
+  options.update = update_options(recipe, share);
+  options.sync_batch_norm = recipe.train.sync_batch_norm;
+  options.bucket_bytes = static_cast<size_t>(recipe.train.bucket_bytes);
   options.recompute = recipe.train.recompute;
   options.gram_batch_norm = recipe.train.gram_batch_norm;
   return training_passes(options);

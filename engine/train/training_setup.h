@@ -11,15 +11,33 @@
 
 namespace residuum {
 
-LoaderOptions train_loader_options(const Recipe& recipe);
-LoaderOptions eval_loader_options(const Recipe& recipe);
+/// This rank's part of every step.
+struct Share {
+  int rank = 0, ranks = 1;
+  int64_t micro_steps = 1;  ///< on this rank
+  bool in_pairs = false;    ///< train.virtual_shards: bits do not depend on the number of ranks
+
+  /// The number of this rank's first micro-step, for what must differ between micro-steps. Without virtual
+  /// shards each rank counts from 0 and has a seed of its own.
+  uint32_t first_micro_step() const { return in_pairs ? static_cast<uint32_t>(rank * micro_steps) : 0; }
+  uint64_t seed(const Recipe& recipe) const {
+    return static_cast<uint64_t>(recipe.train.seed) ^ (in_pairs ? 0 : static_cast<uint64_t>(rank) << 44);
+  }
+  int64_t micro_batch(const Recipe& recipe) const { return recipe.train.batch / (ranks * micro_steps); }
+};
+/// Throws Error(kConfig) naming key and values when batch or shards cannot be divided like that.
+Share share_of(const Recipe& recipe, int rank = 0, int ranks = 1);
+
+LoaderOptions train_loader_options(const Recipe& recipe, const Share& share);
+/// Whole batches: each rank evaluates every ranks-th one.
+LoaderOptions eval_loader_options(const Recipe& recipe, int rank = 0, int ranks = 1);
 /// model.classes, or the data set's when that is 0.
 int64_t class_count(const Recipe& recipe, const Dataset& dataset);
-UpdateOptions update_options(const Recipe& recipe);
+UpdateOptions update_options(const Recipe& recipe, const Share& share);
 /// The forward graph of one micro-step, with the images' windows when augmentation is done on the device.
 Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t micro_batch,
                      const ImageShape& image, int64_t classes);
 /// The passes that make a training step of a forward graph on a backend.
-std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend);
+std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const Share& share);
 
 }  // namespace residuum

@@ -16,6 +16,11 @@ bool is_model_value(const State::Entry& entry) {
   return entry.kind == ValueKind::kParameter || entry.kind == ValueKind::kBuffer;
 }
 
+/// What a training state holds: copies follow from parameters, sums are begun anew by each step.
+bool is_saved(const State::Entry& entry) {
+  return entry.kind != ValueKind::kCopy && entry.kind != ValueKind::kSum;
+}
+
 std::vector<int64_t> extents(const Shape& shape) {
   std::vector<int64_t> result;
   for (int i = 0; i < shape.rank(); ++i) result.push_back(shape[i]);
@@ -90,7 +95,7 @@ void import_weights(State& state, const SafetensorsFile& file) {
 TensorFileContent export_state(const State& state) {
   TensorFileContent content;
   for (const State::Entry& entry : state.entries()) {
-    if (entry.kind == ValueKind::kCopy) continue;
+    if (!is_saved(entry)) continue;
     check(entry.desc.dtype == DType::kF32, ErrorKind::kInternal, "state '{}' is {}, not f32", entry.name,
           to_string(entry.desc));
     append(content, entry.name, "F32", extents(entry.desc.shape), state.read(entry.name));
@@ -101,7 +106,7 @@ TensorFileContent export_state(const State& state) {
 void import_state(State& state, const SafetensorsFile& file) {
   std::vector<ExpectedTensor> expected;
   for (const State::Entry& entry : state.entries()) {
-    if (entry.kind != ValueKind::kCopy) expected.push_back({entry.name, extents(entry.desc.shape)});
+    if (is_saved(entry)) expected.push_back({entry.name, extents(entry.desc.shape)});
   }
   const std::vector<const StoredTensor*> found =
       match_state_dict(expected, file, {.strip_module_prefix = false, .optional_num_batches_tracked = false});

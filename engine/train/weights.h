@@ -28,7 +28,8 @@ TensorFileContent export_weights(const State& state, const std::string& prefix, 
 /// mis-typed tensor; loads nothing then.
 void import_weights(State& state, const SafetensorsFile& file);
 
-/// Every value of `state` as it lies in memory, but the copies of parameters: they follow from those.
+/// Every value of `state` as it lies in memory, but the copies of parameters, which follow from those, and
+/// sums over micro-steps, which mean nothing between two steps.
 TensorFileContent export_state(const State& state);
 /// The inverse; throws Error(kCheckpoint) as import_weights.
 void import_state(State& state, const SafetensorsFile& file);

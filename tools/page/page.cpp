@@ -144,15 +144,17 @@ std::string caption_html(const Figure& figure) {
   return caption.empty() ? "" : "<figcaption>" + caption + "</figcaption>\n";
 }
 
-/// "The numbers (first 200 of 5,000 rows; the CSV file has all)"
+/// "The numbers (the first 200 of 5000 rows; the CSV file has all)"
 std::string data_html(const Table& data) {
-  std::string summary = "The numbers";
-  if (data.rows.size() > kShownRows || data.columns.size() > kShownColumns) {
-    summary += fmt::format(" (the first {} of {} rows and {} of {} columns; the CSV file has all)",
-                           std::min(data.rows.size(), kShownRows), data.rows.size(),
-                           std::min(data.columns.size(), kShownColumns), data.columns.size());
+  std::string cut;
+  if (data.rows.size() > kShownRows)
+    cut = fmt::format("the first {} of {} rows", kShownRows, data.rows.size());
+  if (data.columns.size() > kShownColumns) {
+    cut += fmt::format("{}the first {} of {} columns", cut.empty() ? "" : ", ", kShownColumns,
+                       data.columns.size());
   }
-  return fmt::format("<details><summary>{}</summary>\n{}</details>\n", summary,
+  return fmt::format("<details><summary>The numbers{}</summary>\n{}</details>\n",
+                     cut.empty() ? "" : fmt::format(" ({}; the CSV file has all)", cut),
                      grid_html(data, kShownRows, kShownColumns));
 }
 
@@ -189,6 +191,16 @@ std::string element(const char* name, std::string_view content) {
 
 bool can_write_pages() {
   return !chart_library().empty();
+}
+
+std::string chart_library_version() {
+  // The library's own version is the last one in its file; zrender's comes before.
+  constexpr std::string_view kMark = ".version=\"";
+  const std::string_view text = chart_library();
+  const size_t begin = text.rfind(kMark);
+  if (begin == std::string_view::npos) return text.empty() ? "absent" : "unknown";
+  const std::string_view version = text.substr(begin + kMark.size(), 16);
+  return std::string(version.substr(0, version.find('"')));
 }
 
 Page::Page(std::string title, std::string subtitle)

@@ -23,6 +23,8 @@ namespace residuum {
 
 /// Whether this build has the chart library, so that pages can be written (CMake's RESIDUUM_ECHARTS).
 bool can_write_pages();
+/// "5.5.1", or "absent".
+std::string chart_library_version();
 
 class Page {
  public:

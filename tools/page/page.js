@@ -14,7 +14,8 @@
   const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle', 'emptyDiamond'];
   const DASHES = ['solid', 'dashed', 'dotted', [8, 3, 2, 3]];
   const MOST_VECTORS = 4000;  // above so many marks a bitmap is faster than the SVG's elements
-  const PRINT_WIDTH = 672;    // CSS pixels of an A4 page within its margins
+  const PRINT_WIDTH = 636;    // CSS pixels of an A4 page within its margins and a figure's frame
+  const MOST_PRINT_HEIGHT = 800;
 
   const prefersDark = matchMedia('(prefers-color-scheme: dark)');
 
@@ -45,6 +46,11 @@
     return mantissa === 1 ? powerOfTen(exponent) : `${mantissa}·${powerOfTen(exponent)}`;
   }
 
+  /** A logarithmic axis that does not begin or end at a power of ten has no number there. */
+  const isPower = value => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
+  const isSame = (a, b) => b !== undefined && Math.abs(a / b - 1) < 1e-9;
+  const tickText = (value, axis) => axis.logarithmic && (isSame(value, axis.low) || isSame(value, axis.high)) &&
+    !isPower(value) ? '' : numberText(value, 6);
   const colour = (look, i) => look.colours[i % look.colours.length];
   const dash = (line, i, look) => line.dashed ? 'dashed' : DASHES[Math.floor(i / look.colours.length) % DASHES.length];
   const shown = (value, axis) => value === null || (axis.logarithmic && value <= 0) ? null : value;
@@ -56,16 +62,26 @@
     return px === null || py === null ? [px ?? NaN, NaN] : [px, py];
   });
 
+  /** 1, 2 or 5 times a power of ten, next to `value`: below it, or above it. */
+  function roundLogarithm(value, choose) {
+    if (!(value > 0) || !Number.isFinite(value)) return value;
+    const steps = [-1, 0, 1].flatMap(more => [1, 2, 5].map(k => k * 10 ** (Math.floor(Math.log10(value)) + more)));
+    return choose === 'below' ? Math.max(...steps.filter(step => step <= value * (1 + 1e-9)))
+                              : Math.min(...steps.filter(step => step >= value * (1 - 1e-9)));
+  }
+
   function valueAxis(axis, look, extra = {}) {
+    const ends = axis.logarithmic
+      ? {min: axis.low ?? (v => roundLogarithm(v.min, 'below')), max: axis.high ?? (v => roundLogarithm(v.max, 'above'))}
+      : {min: axis.low, max: axis.high};
     return {
       type: axis.logarithmic ? 'log' : 'value',
       name: axis.name,
       scale: true,
-      min: axis.low,
-      max: axis.high,
+      ...ends,
       nameTextStyle: {color: look.soft, fontSize: 12},
-      axisLine: {show: true, lineStyle: {color: look.soft}},
-      axisLabel: {color: look.soft, hideOverlap: true, formatter: value => numberText(value, 6)},
+      axisLine: {show: true, onZero: false, lineStyle: {color: look.soft}},
+      axisLabel: {color: look.soft, hideOverlap: true, formatter: value => tickText(value, axis)},
       splitLine: {lineStyle: {color: look.rule}},
       minorSplitLine: {show: axis.logarithmic, lineStyle: {color: look.rule, opacity: 0.4}},
       minorTick: {show: axis.logarithmic, splitNumber: 9},
@@ -97,9 +113,9 @@
       backgroundColor: 'transparent',
       color: look.colours,
       textStyle: {fontFamily: 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'},
-      grid: {left: 12, right: 28, top: names.length > 1 ? 68 : 44, bottom: 34, containLabel: true},
+      grid: {left: 12, right: 28, top: names.length > 0 ? 68 : 44, bottom: 34, containLabel: true},
       legend: {
-        show: names.length > 1, type: 'scroll', top: 4, left: 0, right: 150, data: names, itemWidth: 26,
+        show: names.length > 0, type: 'scroll', top: 4, left: 0, right: 150, data: names, itemWidth: 26,
         textStyle: {color: look.ink}, pageTextStyle: {color: look.soft}, pageIconColor: look.ink,
         pageIconInactiveColor: look.rule,
       },
@@ -113,7 +129,7 @@
   /** The marks of both axes as one series without points of its own but those that widen the axes to the marks. */
   function markSeries(x, y, anchor, look) {
     const lines = [
-      ...x.marks.map(mark => ({name: mark.name, xAxis: mark.value})),
+      ...x.marks.map(mark => ({name: mark.name, xAxis: mark.value, label: {position: 'end', rotate: 0}})),
       ...y.marks.map(mark => ({name: mark.name, yAxis: mark.value})),
     ];
     if (lines.length === 0) return [];
@@ -166,12 +182,13 @@
 
   function drawLines(chart, look) {
     const {x, y, lines} = chart;
-    const base = frame(look, lines.map(line => line.name));
+    const names = lines.map(line => line.name);
+    const base = frame(look, names.length === 1 && names[0] === y.name ? [] : names);
     return {
       ...base,
       tooltip: {...base.tooltip, trigger: 'axis', axisPointer: {label: {show: false}}},
       toolbox: zoomButtons(look),
-      xAxis: valueAxis(x, look, below),
+      xAxis: valueAxis(x, look, x.logarithmic ? below : {...below, max: x.high ?? 'dataMax'}),
       yAxis: valueAxis(y, look, {...above, ...alignedLeft(look)}),
       series: [
         ...lines.flatMap((line, i) => bandSeries(line, i, x, y, look)),
@@ -189,17 +206,15 @@
     };
   }
 
-  /** The name of a line beside it: at the right end of a level one, else on its left flank. */
-  function lineLabel(line, x, y, look) {
+  /** The name of a line along it: at the right end of a level one, at the left end of any other. */
+  function lineLabel(line, look) {
     const last = line.x.length - 1;
-    const level = line.y[0] === line.y[last];
-    const between = (values, axis) => axis.logarithmic ? values[0] ** 0.55 * values[last] ** 0.45
-                                                       : values[0] * 0.55 + values[last] * 0.45;
+    if (!line.name || last < 1) return undefined;
+    const position = line.y[0] === line.y[last] ? 'insideEndTop' : 'insideStartTop';
     return {
-      type: 'scatter', symbolSize: 0.01, silent: true, tooltip: {show: false}, z: 4,
-      data: [level ? [line.x[last], line.y[last]] : [between(line.x, x), between(line.y, y)]],
-      label: {show: true, formatter: () => line.name, position: 'left', offset: level ? [0, -9] : [-2, -4],
-              color: look.soft, fontSize: 11},
+      symbol: 'none', silent: true, lineStyle: {color: 'transparent'},
+      label: {formatter: '{b}', position, color: look.soft, fontSize: 11},
+      data: [[{name: line.name, coord: [line.x[0], line.y[0]]}, {coord: [line.x[last], line.y[last]]}]],
     };
   }
 
@@ -220,8 +235,8 @@
         ...lines.map(line => ({
           type: 'line', data: pointsOf(line, x, y), symbol: 'none', silent: true, clip: true,
           lineStyle: {color: look.soft, width: 1.5, type: line.dashed ? 'dashed' : 'solid'}, tooltip: {show: false},
+          markLine: lineLabel(line, look),
         })),
-        ...lines.filter(line => line.name && line.x.length > 1).map(line => lineLabel(line, x, y, look)),
         ...points.map((group, i) => ({
           name: group.name, type: 'scatter', data: pointsOf(group, x, y), symbol: SYMBOLS[i % SYMBOLS.length],
           symbolSize: small ? 5 : 9, itemStyle: {color: colour(look, i), opacity: 0.85}, z: 5,
@@ -296,7 +311,7 @@
     const base = frame(look, []);
     return {
       ...base,
-      grid: {...base.grid, top: 30, right: 96},
+      grid: {...base.grid, top: 30, right: 112},
       tooltip: {
         ...base.tooltip,
         formatter: item => `${escapeHtml(chart.rowName)} ${escapeHtml(rows[item.value[1]])}<br>${
@@ -379,7 +394,7 @@
     const option = DRAW[chart.kind](chart, theme('light'));
     const top = option.grid.top + 30;
     instance.setOption({
-      ...option, backgroundColor: '#ffffff', toolbox: undefined, grid: {...option.grid, top},
+      ...option, backgroundColor: '#ffffff', toolbox: {show: false}, grid: {...option.grid, top},
       legend: {...option.legend, top: 34, right: 8},
       title: {text: chart.title, left: 4, top: 6, textStyle: {fontSize: 15, color: '#1a1c20'}},
     });
@@ -401,14 +416,15 @@
   function drawFigure(figure) {
     const chart = JSON.parse(figure.querySelector('script').textContent);
     const plot = figure.querySelector('.plot');
-    plot.style.height = `${heightOf(chart)}px`;
+    const stretch = height => { plot.style.height = `${height}px`; };
+    stretch(heightOf(chart));
     const instance = echarts.init(plot, null, {renderer: markCount(chart) > MOST_VECTORS ? 'canvas' : 'svg'});
-    const draw = name => instance.setOption(DRAW[chart.kind](chart, theme(name)), true);
+    const draw = (name, more = {}) => instance.setOption({...DRAW[chart.kind](chart, theme(name)), ...more}, true);
     draw(prefersDark.matches ? 'dark' : 'light');
     for (const button of figure.querySelectorAll('button[data-save]')) {
       button.addEventListener('click', () => save(chart, button.dataset.save));
     }
-    return {chart, plot, instance, draw};
+    return {chart, instance, draw, stretch};
   }
 
   /** Column heads that sort: numbers by value, texts by letters; a second press turns the order. */
@@ -447,18 +463,31 @@
   }
   document.documentElement.dataset.charts = String(figures.length);
 
-  const redraw = () => figures.forEach(figure => figure.draw(prefersDark.matches ? 'dark' : 'light'));
+  let printing = false;
+  const redraw = () => {
+    for (const figure of figures) {
+      if (printing) figure.draw('light', {toolbox: {show: false}});
+      else figure.draw(prefersDark.matches ? 'dark' : 'light');
+    }
+  };
   prefersDark.addEventListener('change', redraw);
   addEventListener('resize', () => figures.forEach(figure => figure.instance.resize()));
   addEventListener('beforeprint', () => {
     document.querySelectorAll('details.listing').forEach(details => { details.open = true; });
     for (const figure of figures) {
-      figure.draw('light');
-      figure.instance.resize({width: PRINT_WIDTH - 34, height: Math.min(heightOf(figure.chart), 900)});
+      const height = Math.min(Math.max(heightOf(figure.chart) - 84, 300), MOST_PRINT_HEIGHT);
+      figure.stretch(height);
+      figure.instance.resize({width: PRINT_WIDTH, height});
     }
+    printing = true;
+    redraw();
   });
   addEventListener('afterprint', () => {
-    for (const figure of figures) figure.instance.resize({width: 'auto', height: 'auto'});
+    printing = false;
+    for (const figure of figures) {
+      figure.stretch(heightOf(figure.chart));
+      figure.instance.resize({width: 'auto', height: 'auto'});
+    }
     redraw();
   });
 })();

@@ -69,7 +69,10 @@ struct KernelSource {
   const TensorDesc& out(size_t i) const { return graph.desc(node.outputs[i]); }
   /// Rows (N*H*W...) of one image and channels of a value: every element-wise kernel sees [rows, channels].
   static int64_t rows_per_image(const TensorDesc& desc);
-  static int64_t channels(const TensorDesc& desc) { return desc.shape[desc.shape.rank() - 1]; }
+  /// A vector is a batch of numbers: one channel.
+  static int64_t channels(const TensorDesc& desc) {
+    return desc.shape.rank() == 1 ? 1 : desc.shape[desc.shape.rank() - 1];
+  }
 };
 
 std::unique_ptr<Kernel> make_kernel(const KernelSource& source);

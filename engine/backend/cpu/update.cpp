@@ -116,13 +116,15 @@ class NormKernel final : public Kernel {
   double* squares_ = nullptr;
 };
 
-std::unique_ptr<Kernel> make_accumulate(const KernelSource& source) {
+std::unique_ptr<Kernel> make_accumulate(const KernelSource& source, const AccumulateGradient& op) {
   const size_t count = source.node.inputs.size() / 2;
   return over_list(source, TensorList(source, 0, count),
-                   [count](const ShardContext& context, size_t i, int64_t offset, int64_t n) {
+                   [op, count](const ShardContext& context, size_t i, int64_t offset, int64_t n) {
+                     const uint32_t micro_step = context.params->micro_step;
+                     if ((micro_step & op.when) != op.when) return;
                      const float* g = floats(context.in[i]) + offset;
                      float* sum = floats(context.in[count + i]) + offset;
-                     if (context.params->micro_step == 0) {
+                     if ((micro_step & op.restart) == 0) {
                        std::memcpy(sum, g, static_cast<size_t>(n) * sizeof(float));
                      } else {
                        simd(DType::kF32).add(sum, g, n, sum);
@@ -180,18 +182,20 @@ std::unique_ptr<Kernel> make_ema(const KernelSource& source, const EmaUpdate& op
 
 std::unique_ptr<Kernel> make_commit(const KernelSource& source, const BatchNormCommit& op) {
   const size_t count = op.counts.size();
-  return over_list(
-      source, TensorList(source, 1, count),
-      [op, count](const ShardContext& context, size_t i, int64_t offset, int64_t n) {
-        if (floats(context.in[0])[1] == 0) return;
-        const auto at = [&](size_t list) { return floats(context.in[1 + list * count + i]) + offset; };
-        const double samples = static_cast<double>(op.counts[i]);
-        const double unbiased = samples > 1 ? samples / (samples - 1) : 1;
-        const float of_variance = static_cast<float>(static_cast<double>(op.momentum) * unbiased);
-        const Simd& loops = simd(DType::kF32);
-        loops.blend(at(2), 1.0f - op.momentum, at(0), op.momentum, n, at(2));
-        loops.blend(at(3), 1.0f - op.momentum, at(1), of_variance, n, at(3));
-      });
+  return over_list(source, TensorList(source, 1, count),
+                   [op, count](const ShardContext& context, size_t i, int64_t offset, int64_t n) {
+                     if (floats(context.in[0])[1] == 0) return;
+                     const auto at = [&](size_t list) {
+                       return floats(context.in[1 + list * count + i]) + offset;
+                     };
+                     const double samples = static_cast<double>(op.counts[i]);
+                     const double unbiased = samples > 1 ? samples / (samples - 1) : 1;
+                     const float of_mean = op.momentum * op.scale;
+                     const float of_variance = static_cast<float>(static_cast<double>(of_mean) * unbiased);
+                     const Simd& loops = simd(DType::kF32);
+                     loops.blend(at(2), 1.0f - op.momentum, at(0), of_mean, n, at(2));
+                     loops.blend(at(3), 1.0f - op.momentum, at(1), of_variance, n, at(3));
+                   });
 }
 
 }  // namespace
@@ -200,7 +204,7 @@ std::unique_ptr<Kernel> make_update(const KernelSource& source) {
   using Made = std::unique_ptr<Kernel>;
   return std::visit(overloaded{
                         [&](const GradientNorm&) -> Made { return std::make_unique<NormKernel>(source); },
-                        [&](const AccumulateGradient&) -> Made { return make_accumulate(source); },
+                        [&](const AccumulateGradient& op) -> Made { return make_accumulate(source, op); },
                         [&](const SgdUpdate& op) -> Made { return make_sgd(source, op); },
                         [&](const EmaUpdate& op) -> Made { return make_ema(source, op); },
                         [&](const BatchNormCommit& op) -> Made { return make_commit(source, op); },

@@ -2,8 +2,8 @@
 
 #include <map>
 
-#include "engine/backend/cuda/dynamic_library.h"
 #include "engine/core/check.h"
+#include "engine/core/dynamic_library.h"
 #include "kernels/dependent_launch.h"
 
 namespace residuum::cuda {

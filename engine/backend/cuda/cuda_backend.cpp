@@ -4,6 +4,7 @@
 #include "engine/backend/cuda/fusion.h"
 #include "engine/backend/cuda/fusion_conv.h"
 #include "engine/backend/cuda/program.h"
+#include "engine/backend/cuda/side_queue.h"
 #include "engine/backend/cuda/step_choice.h"
 #include "engine/backend/cuda/step_cost.h"
 #include "engine/core/check.h"
@@ -76,6 +77,7 @@ class CudaBackend : public Backend {
     return std::make_unique<GraphProgram>(device(), std::move(launches), dependent_launch_);
   }
   bool wants_weight_copies() const override { return true; }
+  std::unique_ptr<SideQueue> side_queue() override { return make_side_queue(device()); }
   void synchronize() override { device().synchronize(); }
 
  private:

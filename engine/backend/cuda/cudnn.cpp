@@ -5,8 +5,8 @@
 
 #include <array>
 
-#include "engine/backend/cuda/dynamic_library.h"
 #include "engine/core/check.h"
+#include "engine/core/dynamic_library.h"
 
 namespace residuum::cuda {
 namespace {

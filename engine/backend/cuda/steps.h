@@ -133,6 +133,7 @@ Step make_step(const StepSource& source, const GramBackwardWeight& op);
 // update_steps.cpp: many tensors in one launch
 Step make_step(const StepSource& source, const GradientNorm& op);
 Step make_step(const StepSource& source, const AccumulateGradient& op);
+Step make_step(const StepSource& source, const AllReduce& op);
 Step make_step(const StepSource& source, const SgdUpdate& op);
 Step make_step(const StepSource& source, const EmaUpdate& op);
 Step make_step(const StepSource& source, const BatchNormCommit& op);

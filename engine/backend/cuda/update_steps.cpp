@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "engine/backend/cuda/steps.h"
+#include "engine/core/check.h"
 
 namespace residuum::cuda {
 namespace {
@@ -141,13 +142,21 @@ struct SgdPlan {
 };
 struct CommitPlan {
   CommitPlan(const StepSource& source, const BatchNormCommit& op)
-      : tables(source, op.counts.size(), all_inputs(source, 1), bytes_of(op.counts)), momentum(op.momentum) {
+      : tables(source, op.counts.size(), all_inputs(source, 1), bytes_of(op.counts)) {
+    args.momentum = op.momentum;
+    args.scale = op.scale;
     beside = also_written(bytes_of_inputs(source, 1 + 2 * op.counts.size(), source.node.inputs.size())) +
              also_read(-kWord);
   }
+  kernels::CommitArgs bind(const Bound& b) const {
+    kernels::CommitArgs bound = args;
+    bound.counts = tables.numbers<int64_t>(b);
+    bound.norm = as<float>(b.in[0]);
+    return bound;
+  }
 
   Tables tables;
-  float momentum;
+  kernels::CommitArgs args;
   Cost beside;
 };
 
@@ -164,13 +173,18 @@ Step make_step(const StepSource& source, const GradientNorm&) {
       workspace);
 }
 
-Step make_step(const StepSource& source, const AccumulateGradient&) {
+Step make_step(const StepSource& source, const AccumulateGradient& op) {
   const size_t inputs = source.node.inputs.size();
   // The first micro-step of each step, which starts the sums, does not read them.
   const Cost beside = also_written(bytes_of_inputs(source, inputs / 2, inputs)) + also_read(kWord);
-  return table_step(
-      source, Tables(source, inputs / 2, all_inputs(source, 0)), beside,
-      [](const Tables& t, const Bound& b) { kernels::accumulate_gradient(t.lists(b), b.step, b.stream); });
+  return table_step(source, Tables(source, inputs / 2, all_inputs(source, 0)), beside,
+                    [op](const Tables& t, const Bound& b) {
+                      kernels::accumulate_gradient(t.lists(b), {op.restart, op.when, b.step}, b.stream);
+                    });
+}
+
+Step make_step(const StepSource& source, const AllReduce&) {
+  fail(ErrorKind::kInternal, "node '{}': an all_reduce is the executor's", source.node.name);
 }
 
 Step make_step(const StepSource& source, const SgdUpdate& op) {
@@ -192,8 +206,7 @@ Step make_step(const StepSource& source, const EmaUpdate& op) {
 Step make_step(const StepSource& source, const BatchNormCommit& op) {
   const CommitPlan plan(source, op);
   return table_step(source, plan.tables, plan.beside, [plan](const Tables& t, const Bound& b) {
-    kernels::batch_norm_commit(t.lists(b), plan.momentum, t.numbers<int64_t>(b), as<float>(b.in[0]),
-                               b.stream);
+    kernels::batch_norm_commit(t.lists(b), plan.bind(b), b.stream);
   });
 }
 
@@ -216,7 +229,7 @@ Step make_fused_update(const Graph& graph, const Fused& fused, const StepOptions
       [=](const Bound& b) {
         const auto [first, second] = halves(b);
         kernels::sgd_update_and_commit(sgd.tables.lists(first), sgd.bind(first), commit.tables.lists(second),
-                                       commit.momentum, commit.tables.numbers<int64_t>(second), b.stream);
+                                       commit.bind(second), b.stream);
       },
       0, sgd.tables.cost() + sgd.beside + commit.tables.cost() + commit.beside + also_read(kWord));
   step.inputs.insert(step.inputs.end(), norms.node.inputs.begin(), norms.node.inputs.end());

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace residuum::cuda {
+namespace residuum {
 
 class DynamicLibrary {
  public:
@@ -26,4 +26,4 @@ class DynamicLibrary {
   void* library_ = nullptr;
 };
 
-}  // namespace residuum::cuda
+}  // namespace residuum

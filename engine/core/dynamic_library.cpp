@@ -1,5 +1,5 @@
 // Loading by dlopen.
-#include "engine/backend/cuda/dynamic_library.h"
+#include "engine/core/dynamic_library.h"
 
 #include <dlfcn.h>
 
@@ -7,7 +7,7 @@
 
 #include "engine/core/check.h"
 
-namespace residuum::cuda {
+namespace residuum {
 
 DynamicLibrary::DynamicLibrary(std::string what, const char* variable, std::vector<std::string> files)
     : what_(std::move(what)) {
@@ -27,4 +27,4 @@ void* DynamicLibrary::address_of(const char* name) const {
   return address;
 }
 
-}  // namespace residuum::cuda
+}  // namespace residuum

@@ -1,0 +1,16 @@
+# MPI joins the communication layer when one is found: engine/comm/mpi_network.cpp, else no_mpi.cpp, which says so.
+set(RESIDUUM_MPI AUTO CACHE STRING "MPI: ON, OFF, or AUTO (when it is found)")
+set(RESIDUUM_MPI_FOUND OFF)
+if(NOT RESIDUUM_MPI STREQUAL "OFF" AND NOT RESIDUUM_SANITIZE)  # MPI libraries leak by design
+  find_package(MPI COMPONENTS C)
+  set(RESIDUUM_MPI_FOUND ${MPI_C_FOUND})
+  if(RESIDUUM_MPI STREQUAL "ON" AND NOT MPI_C_FOUND)
+    message(FATAL_ERROR "RESIDUUM_MPI is ON and no MPI was found")
+  endif()
+endif()
+if(RESIDUUM_MPI_FOUND)
+  target_sources(residuum_comm PRIVATE ${CMAKE_SOURCE_DIR}/engine/comm/mpi_network.cpp)
+  target_link_libraries(residuum_comm PRIVATE MPI::MPI_C)
+else()
+  target_sources(residuum_comm PRIVATE ${CMAKE_SOURCE_DIR}/engine/comm/no_mpi.cpp)
+endif()

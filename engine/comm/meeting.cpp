@@ -1,0 +1,196 @@
+#include "engine/comm/meeting.h"
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/core/check.h"
+
+namespace residuum {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kGreeting = "residuum meeting 1";
+constexpr double kPatience = 10;  ///< seconds for one message of a side that is there
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "unknown host";
+}
+
+bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1" || address.starts_with("::ffff:127.");
+}
+
+Json to_json(const RankInfo& info) {
+  return {{"rank", info.rank},
+          {"host", info.host},
+          {"process", info.process},
+          {"address", info.address},
+          {"port", info.port}};
+}
+
+RankInfo rank_from_json(const Json& json) {
+  return {json.at("rank").get<int>(), json.at("host").get<std::string>(), json.at("process").get<int>(),
+          json.at("address").get<std::string>(), json.at("port").get<int>()};
+}
+
+std::string missing_ranks(const std::vector<Socket>& control) {
+  std::string missing;
+  for (size_t r = 1; r < control.size(); ++r) {
+    if (!control[r].is_open()) missing += (missing.empty() ? "" : ", ") + std::to_string(r);
+  }
+  return missing;
+}
+
+/// Rank 0's side.
+class Host {
+ public:
+  Host(const RankPlace& place, const MeetingOptions& options, Meeting& meeting)
+      : place_(place), options_(options), meeting_(meeting) {
+    meeting_.control.resize(static_cast<size_t>(place.ranks));
+  }
+
+  void run(Socket door) {
+    const Watch late = deadline_watch(options_.timeout, "");
+    while (!missing_ranks(meeting_.control).empty()) {
+      Socket visitor = accept(door, late);
+      try {
+        welcome(std::move(visitor));
+      } catch (const Json::exception&) {  // somebody else's program
+      } catch (const Error& error) {
+        if (refused_.empty()) continue;  // a connection that broke: the rank may come again
+        refuse_all();
+        fail(ErrorKind::kCommunication, "{}", refused_);
+      }
+    }
+    Json roster = Json::array();
+    for (const RankInfo& info : meeting_.ranks) roster.push_back(to_json(info));
+    for (size_t r = 1; r < meeting_.control.size(); ++r) {
+      meeting_.control[r].send_text(Json{{"ranks", roster}}.dump(), patience());
+    }
+  }
+
+ private:
+  static Watch patience() { return deadline_watch(kPatience, "a message at the meeting took too long"); }
+
+  Socket accept(Socket& door, const Watch& late) {
+    try {
+      return door.accepted(late);
+    } catch (const Error&) {
+      refused_ = fmt::format("rank 0 has waited {} s at port {} of {} for rank {} of {}", options_.timeout,
+                             place_.port, host_name(), missing_ranks(meeting_.control), place_.ranks);
+      refuse_all();
+      fail(ErrorKind::kCommunication, "{}", refused_);
+    }
+  }
+
+  void welcome(Socket visitor) {
+    const std::string text = visitor.receive_text(patience(), size_t{1} << 16);
+    const Json hello = Json::parse(text);
+    if (hello.value("greeting", "") != kGreeting) return;
+    RankInfo info = rank_from_json(hello);
+    info.address = visitor.peer_address();
+    if (is_loopback(info.address)) info.address.clear();  // beside rank 0, whose address everybody has
+    const auto refuse = [&](std::string reason) {
+      refused_ = std::move(reason);
+      visitor.send_text(Json{{"error", refused_}}.dump(), patience());
+      fail(ErrorKind::kCommunication, "{}", refused_);
+    };
+    const int ranks = hello.at("ranks").get<int>();
+    if (ranks != place_.ranks) {
+      refuse(fmt::format("{} was started as one of {} ranks, rank 0 as one of {}", info.describe(), ranks,
+                         place_.ranks));
+    }
+    const auto version = hello.at("version").get<std::string>();
+    if (version != options_.version) {
+      refuse(
+          fmt::format("{} is version {}, rank 0 is version {}", info.describe(), version, options_.version));
+    }
+    if (info.rank < 1 || info.rank >= place_.ranks) {
+      refuse(fmt::format("{} came, expected are ranks 1 to {}", info.describe(), place_.ranks - 1));
+    }
+    const auto at = static_cast<size_t>(info.rank);
+    if (meeting_.control[at].is_open()) {
+      refuse(fmt::format("rank {} came twice: as process {} of {} and as process {} of {}", info.rank,
+                         meeting_.ranks[at].process, meeting_.ranks[at].host, info.process, info.host));
+    }
+    meeting_.ranks[at] = info;
+    meeting_.control[at] = std::move(visitor);
+  }
+
+  void refuse_all() {
+    for (Socket& rank : meeting_.control) {
+      if (!rank.is_open()) continue;
+      try {
+        rank.send_text(Json{{"error", refused_}}.dump(), patience());
+      } catch (const Error&) {  // it has gone
+      }
+    }
+  }
+
+  const RankPlace& place_;
+  const MeetingOptions& options_;
+  Meeting& meeting_;
+  std::string refused_;  ///< why the run cannot begin
+};
+
+void visit(const RankPlace& place, const MeetingOptions& options, Meeting& meeting) {
+  const std::string what = fmt::format("rank {} has waited {} s for rank 0 at {}:{}", place.rank,
+                                       options.timeout, place.host, place.port);
+  std::string said;
+  const Watch late = deadline_watch(options.timeout, what);
+  Json answer;
+  try {
+    meeting.control.push_back(Socket::connected(place.host, place.port, late, &said));
+    Json hello = to_json(meeting.ranks[static_cast<size_t>(place.rank)]);
+    hello.update({{"greeting", kGreeting}, {"ranks", place.ranks}, {"version", options.version}});
+    meeting.control[0].send_text(hello.dump(), late);
+    answer = Json::parse(meeting.control[0].receive_text(late));
+  } catch (const Error& error) {
+    if (error.what() != what) {
+      fail(ErrorKind::kCommunication, "rank {} at rank 0's {}:{}: {}", place.rank, place.host, place.port,
+           error.what());
+    }
+    fail(ErrorKind::kCommunication, "{}{}", what, said.empty() ? "" : " (" + said + ")");
+  } catch (const Json::exception&) {
+    fail(ErrorKind::kCommunication, "what listens at {}:{} is not rank 0 of this run", place.host,
+         place.port);
+  }
+  check(!answer.contains("error"), ErrorKind::kCommunication, "{}", answer.value("error", ""));
+  meeting.ranks.clear();
+  for (const Json& entry : answer.at("ranks")) {
+    meeting.ranks.push_back(rank_from_json(entry));
+    if (meeting.ranks.back().address.empty()) meeting.ranks.back().address = place.host;
+  }
+}
+
+}  // namespace
+
+std::string RankInfo::describe() const {
+  return fmt::format("rank {} ({}, process {})", rank, host, process);
+}
+
+Meeting meet(const RankPlace& place, const MeetingOptions& options) {
+  Meeting meeting;
+  meeting.listener = Socket::listening(0);
+  meeting.ranks.resize(static_cast<size_t>(place.ranks));
+  meeting.ranks[static_cast<size_t>(place.rank)] = {place.rank, host_name(), getpid(), "",
+                                                    meeting.listener.local_port()};
+  if (place.rank > 0) {
+    visit(place, options, meeting);
+  } else if (place.ranks > 1) {
+    Socket door = options.listening_file >= 0 ? Socket(FileDescriptor(options.listening_file))
+                                              : Socket::listening(place.port);
+    Host(place, options, meeting).run(std::move(door));
+    for (RankInfo& info : meeting.ranks) {
+      if (info.address.empty()) info.address = place.host;
+    }
+  } else {
+    meeting.control.resize(1);
+  }
+  return meeting;
+}
+
+}  // namespace residuum

@@ -1,0 +1,85 @@
+// Added by browser_test.py to a copy of a page: asks what was drawn, presses every button, and leaves the answers as
+// JSON in the element #probe, where --dump-dom shows them.
+(() => {
+  'use strict';
+  // What a button saves is taken where it is made: reading a blob would outlast --dump-dom's virtual time.
+  const saved = [], bytes = new Map();
+  const PlainBlob = Blob;
+  window.Blob = function (parts, options) {
+    const blob = new PlainBlob(parts, options);
+    bytes.set(blob, typeof parts[0] === 'string' ? new TextEncoder().encode(parts[0]) : parts[0]);
+    return blob;
+  };
+  let latest = null;
+  const makeUrl = URL.createObjectURL.bind(URL);
+  URL.createObjectURL = blob => {
+    latest = blob;
+    return makeUrl(blob);
+  };
+  HTMLAnchorElement.prototype.click = function () {
+    const content = bytes.get(latest);
+    saved.push({name: this.download, size: content.length, start: String.fromCharCode(...content.slice(0, 60))});
+  };
+
+  const styleOf = (element, name) => getComputedStyle(element)[name];
+
+  /** Colour and box of each shape of a figure's SVG, within the plot. */
+  function shapesOf(svg) {
+    return [...svg.querySelectorAll('path, rect, circle, polygon')].map(shape => {
+      const box = shape.getBoundingClientRect();
+      const ink = name => shape.getAttribute(name) ?? 'none';
+      return {fill: ink('fill'), stroke: ink('stroke'), x: box.x, y: box.y, width: box.width, height: box.height};
+    });
+  }
+
+  /** How many different colours the pixels of a figure's bitmap have. */
+  function coloursOf(canvas) {
+    const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+    return new Set(pixels).size;
+  }
+
+  function describe(figure) {
+    const plot = figure.querySelector('.plot'), svg = plot.querySelector('svg'), canvas = plot.querySelector('canvas');
+    return {
+      title: figure.querySelector('h3').textContent,
+      width: plot.clientWidth,
+      shapes: svg ? shapesOf(svg) : [],
+      texts: svg ? [...svg.querySelectorAll('text')].map(text => ({text: text.textContent, fill: text.getAttribute('fill')}))
+                 : [],
+      colours: canvas ? coloursOf(canvas) : 0,
+    };
+  }
+
+  /** The first column of the first table, after one and after two presses on the second column's head. */
+  function sortTwice() {
+    const table = document.querySelector('table');
+    if (!table || table.tHead.rows[0].cells.length < 2) return [];
+    const first = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
+    return [0, 1].map(() => {
+      table.tHead.rows[0].cells[1].querySelector('button').click();
+      return first();
+    });
+  }
+
+  const figures = [...document.querySelectorAll('figure.chart')].map(describe);
+  for (const button of document.querySelectorAll('button[data-save]')) button.click();
+  const look = (selector, name) => {
+    const element = document.querySelector(selector);
+    return element ? styleOf(element, name) : null;
+  };
+  const answer = {
+    charts: document.documentElement.dataset.charts,
+    loaded: performance.getEntriesByType('resource').map(entry => entry.name),
+    paper: look('body', 'backgroundColor'),
+    inks: Object.fromEntries(['body', 'figcaption', 'a', 'td.good', 'td.bad', 'dt', 'summary']
+      .map(selector => [selector, look(selector, 'color')])),
+    sorted: sortTwice(),
+    figures,
+    files: saved,
+  };
+  const element = document.createElement('script');
+  element.type = 'application/json';
+  element.id = 'probe';
+  element.textContent = JSON.stringify(answer).replaceAll('<', '\\u003c');
+  document.body.append(element);
+})();

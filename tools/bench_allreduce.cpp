@@ -1,0 +1,177 @@
+#include "tools/bench_allreduce.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "engine/backend/backend.h"
+#include "engine/comm/exchange.h"
+#include "engine/core/check.h"
+#include "tools/device.h"
+#include "tools/exit_codes.h"
+#include "tools/output.h"
+#include "tools/ranks.h"
+
+namespace residuum {
+namespace {
+
+struct AllReduceArguments {
+  DeviceOptions device;
+  RankOptions ranks;
+  int64_t min_bytes = 1 << 10, max_bytes = 64 << 20;
+  int factor = 4, repeats = 20, warm_up = 5;
+  bool json = false;
+};
+
+/// One size. nccl-tests (doc/PERFORMANCE.md): algorithm bandwidth is bytes / time; bus bandwidth is that
+/// times 2 (n - 1) / n, what each of n ranks must send and receive in any algorithm, comparable with the
+/// hardware's.
+struct Row {
+  int64_t bytes = 0;
+  double seconds = 0;  ///< of one sum, the slowest rank's mean
+  int64_t wrong = 0;   ///< elements, on all ranks
+
+  double algorithm_bandwidth() const { return static_cast<double>(bytes) / seconds; }
+  double bus_bandwidth(int ranks) const { return algorithm_bandwidth() * 2 * (ranks - 1) / ranks; }
+};
+
+class Bench {
+ public:
+  Bench(const AllReduceArguments& arguments, Communicator& communicator, Backend& backend, Exchange& exchange)
+      : arguments_(arguments), communicator_(communicator), backend_(backend), exchange_(exchange) {}
+
+  Row run(int64_t bytes) const {
+    const size_t count = static_cast<size_t>(bytes) / sizeof(float);
+    const std::unique_ptr<Memory> memory = backend_.allocate(static_cast<size_t>(bytes));
+    const std::vector<SummedMemory> pieces{{memory->data(), count}};
+    Row row{bytes, 0, wrong_in(pieces)};
+    repeat(pieces, arguments_.warm_up);
+    communicator_.gather("", "begin");
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point begin = Clock::now();
+    repeat(pieces, arguments_.repeats);
+    row.seconds = std::chrono::duration<double>(Clock::now() - begin).count() / arguments_.repeats;
+    for (const double theirs : gather_numbers(communicator_, row.seconds, "seconds"))
+      row.seconds = std::max(row.seconds, theirs);
+    return row;
+  }
+
+ private:
+  void repeat(const std::vector<SummedMemory>& pieces, int times) const {
+    for (int i = 0; i < times; ++i) {
+      exchange_.start(pieces, 1, "bench");
+      exchange_.finish();
+    }
+    backend_.synchronize();
+  }
+
+  /// Sums whole numbers and compares.
+  int64_t wrong_in(const std::vector<SummedMemory>& pieces) const {
+    std::vector<float> values(pieces[0].count);
+    const auto number = [](size_t i, int rank) {
+      return static_cast<float>((i % 1000) * 2 + static_cast<size_t>(rank));
+    };
+    for (size_t i = 0; i < values.size(); ++i) values[i] = number(i, communicator_.rank());
+    backend_.copy_to_device(pieces[0].data, values.data(), values.size() * sizeof(float));
+    repeat(pieces, 1);
+    backend_.copy_to_host(values.data(), pieces[0].data, values.size() * sizeof(float));
+    int64_t wrong = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      float expected = 0;
+      for (int rank = 0; rank < communicator_.ranks(); ++rank) expected += number(i, rank);
+      wrong += values[i] == expected ? 0 : 1;
+    }
+    double all = 0;
+    for (const double theirs : gather_numbers(communicator_, static_cast<double>(wrong), "wrong"))
+      all += theirs;
+    return static_cast<int64_t>(all);
+  }
+
+  const AllReduceArguments& arguments_;
+  Communicator& communicator_;
+  Backend& backend_;
+  Exchange& exchange_;
+};
+
+std::string to_text(const std::vector<Row>& rows, int ranks) {
+  constexpr double kGiga = 1e9, kMicro = 1e6;
+  std::string text = fmt::format("{:>12} {:>12} {:>12} {:>10} {:>10} {:>8}\n", "bytes", "floats", "time us",
+                                 "alg GB/s", "bus GB/s", "wrong");
+  for (const Row& row : rows) {
+    text += fmt::format("{:>12} {:>12} {:>12.1f} {:>10.3f} {:>10.3f} {:>8}\n", row.bytes, row.bytes / 4,
+                        row.seconds * kMicro, row.algorithm_bandwidth() / kGiga,
+                        row.bus_bandwidth(ranks) / kGiga, row.wrong);
+  }
+  return text;
+}
+
+nlohmann::ordered_json to_json(const std::vector<Row>& rows, int ranks, const std::string& network) {
+  nlohmann::ordered_json json = {{"ranks", ranks}, {"network", network}, {"sizes", nlohmann::json::array()}};
+  for (const Row& row : rows) {
+    json["sizes"].push_back({{"bytes", row.bytes},
+                             {"seconds", row.seconds},
+                             {"algorithm_bytes_per_second", row.algorithm_bandwidth()},
+                             {"bus_bytes_per_second", row.bus_bandwidth(ranks)},
+                             {"wrong", row.wrong}});
+  }
+  return json;
+}
+
+int run_allreduce(const AllReduceArguments& arguments) {
+  check(arguments.min_bytes <= arguments.max_bytes, ErrorKind::kUsage,
+        "--min-bytes is {}, above --max-bytes {}", arguments.min_bytes, arguments.max_bytes);
+  const RankPlace place = find_place(arguments.ranks.flags);
+  const auto communicator = join_even_alone(place, arguments.ranks);
+  const auto backend = open_device(arguments.device, 1, Precision::kF32, gpu_of(place));
+  const auto exchange = make_exchange(*communicator, *backend, false);
+  const Bench bench(arguments, *communicator, *backend, *exchange);
+  std::vector<Row> rows;
+  for (int64_t bytes = arguments.min_bytes; bytes <= arguments.max_bytes; bytes *= arguments.factor) {
+    rows.push_back(bench.run(bytes / 4 * 4));
+  }
+  const int64_t wrong = std::max_element(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+                          return a.wrong < b.wrong;
+                        })->wrong;
+  if (place.rank == 0 && arguments.json) {
+    print_json(to_json(rows, place.ranks, exchange->describe()));
+  } else if (place.rank == 0) {
+    print_result(backend->describe() + "\n" + exchange->describe() + "\n" + to_text(rows, place.ranks));
+  }
+  check(wrong == 0, ErrorKind::kInternal, "up to {} sums of a size are wrong", wrong);
+  return kExitOk;
+}
+
+}  // namespace
+
+Verb allreduce_verb(CLI::App& bench) {
+  CLI::App* command = bench.add_subcommand("allreduce", "Sums over ranks: time, algorithm and bus bandwidth");
+  const auto arguments = std::make_shared<AllReduceArguments>();
+  const auto size = [&](const char* name, int64_t& bytes, const char* help) {
+    command->add_option(name, bytes, help)
+        ->check(CLI::Range(int64_t{4}, int64_t{1} << 34))
+        ->capture_default_str();
+  };
+  size("--min-bytes", arguments->min_bytes, "Smallest sum");
+  size("--max-bytes", arguments->max_bytes, "Largest sum");
+  command->add_option("--factor", arguments->factor, "From one size to the next")
+      ->check(CLI::Range(2, 1024))
+      ->capture_default_str();
+  command->add_option("--repeats", arguments->repeats, "Sums that are timed, of each size")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  add_device_options(*command, arguments->device);
+  add_rank_options(*command, arguments->ranks);
+  command->add_flag("--json", arguments->json, "For programs");
+  command->footer(
+      "Bus bandwidth is algorithm bandwidth times 2 (n - 1) / n for n ranks, as in nccl-tests.\n\n"
+      "Examples:\n"
+      "  residuum launch -n 2 -- bench allreduce --device cpu\n"
+      "  mpirun -n 8 residuum bench allreduce --device cuda --max-bytes 268435456");
+  return {command, [arguments] { return run_allreduce(*arguments); }};
+}
+
+}  // namespace residuum
