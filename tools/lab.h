@@ -54,7 +54,7 @@ class LabSession {
   bool has_weights() const { return !source_.weights.empty(); }
   /// {"analysis", "model", "weights", "data", "split", "samples", "device"}: the head of every result.
   nlohmann::ordered_json head(const std::string& analysis) const;
-  /// A page that begins with the same and ends, after finish_analysis, with recipe and program.
+  /// A page that begins with the same; finish_analysis adds the command line.
   Page page(const std::string& title) const;
   std::string recipe_text() const { return to_toml(source_.recipe); }
 

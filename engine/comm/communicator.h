@@ -3,6 +3,7 @@
 // result, or on all ranks with an Error(kCommunication) naming the rank that is dead, stuck or elsewhere.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <future>
 #include <memory>

@@ -2,6 +2,7 @@
 // that torchrun, Slurm and MPI launchers set.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>

@@ -18,16 +18,16 @@ const Dataset& checked(const Subject& subject) {
 
 Graph step_graph(const Subject& subject, const Loader& loader) {
   const Recipe& recipe = subject.recipe;
-  const Graph forward = training_graph(recipe, subject.build, recipe.train.batch / recipe.train.accumulation,
+  const Graph forward = training_graph(recipe, subject.build, share_of(recipe).micro_batch(recipe),
                                        loader.image_shape(), class_count(recipe, subject.data));
-  return run_passes(forward, passes_of(recipe, subject.backend));
+  return run_passes(forward, passes_of(recipe, subject.backend, share_of(recipe)));
 }
 
 }  // namespace
 
 ShortTraining::ShortTraining(const Subject& subject)
     : subject_(subject),
-      loader_(checked(subject), train_loader_options(subject.recipe)),
+      loader_(checked(subject), train_loader_options(subject.recipe, share_of(subject.recipe))),
       executor_(step_graph(subject, loader_), subject.backend, subject.state,
                 {{}, static_cast<uint64_t>(subject.recipe.train.seed), {}}) {}
 
@@ -38,13 +38,13 @@ double ShortTraining::step() {
   check(loader_.next(step.batch), ErrorKind::kInternal, "an epoch ended before its last step");
   step.params = {static_cast<uint64_t>(recipe.train.seed), static_cast<uint64_t>(steps_), 0,
                  learning_rate(recipe, loader_.batches(), steps_)};
-  step.launch_gradients(executor_, recipe.train.accumulation);
+  step.launch_gradients(executor_, share_of(recipe).micro_steps);
   step.launch_update(executor_);
   const StepOutcome found = step.outcome();
   ++steps_;
   check(found.finite, ErrorKind::kNumeric, "step {}: loss or gradients are not finite (loss {})", steps_,
-        found.loss);
-  return found.loss;
+        found.loss());
+  return found.loss();
 }
 
 std::vector<float> state_floats(const State& state, const std::string& name) {

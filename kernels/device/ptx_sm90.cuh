@@ -4,6 +4,7 @@
 // there.
 #pragma once
 
+#include <cstdint>
 #include <type_traits>
 
 namespace residuum::kernels {
