@@ -2,8 +2,6 @@
 // signature, in tests/emulator; PTX ISA section numbers are of version 8.7.
 #pragma once
 
-#include <cstdint>
-
 namespace residuum::kernels {
 
 /// An address in the shared window, in bytes; arithmetic on it is allowed. (The emulator's is as wide as a

@@ -4,7 +4,6 @@
 // there.
 #pragma once
 
-#include <cstdint>
 #include <type_traits>
 
 namespace residuum::kernels {
