@@ -5,11 +5,7 @@ import unittest
 
 from cli_program import PROGRAM, SOURCE, ProgramTest, idx_images, run, write_idx
 
-<<<<<<< HEAD
 VERBS = ("train", "eval", "predict", "summary", "plan", "data", "report", "bench", "lab", "launch", "version")
-=======
-VERBS = ("train", "eval", "predict", "summary", "plan", "data", "report", "bench", "lab", "version")
->>>>>>> lab
 USAGE, CONFIG, DATA, CHECKPOINT, IO, DEVICE = 2, 3, 4, 5, 6, 7
 
 
