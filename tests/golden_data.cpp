@@ -107,7 +107,8 @@ reference::Tensors golden_start(const Graph& graph) {
   reference::Tensors values(graph.values.size());
   for (size_t id = 0; id < graph.values.size(); ++id) {
     const Value& value = graph.values[id];
-    if (value.kind == ValueKind::kOptimizer) values[id] = Tensor(value.desc.shape);
+    if (value.kind == ValueKind::kOptimizer || value.kind == ValueKind::kSum)
+      values[id] = Tensor(value.desc.shape);
     if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kBuffer)
       values[id] = golden_parameter(value.name, value.desc.shape);
     if (value.kind == ValueKind::kCopy)

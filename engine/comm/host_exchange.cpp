@@ -15,7 +15,10 @@ class HostExchange : public Exchange {
   HostExchange(Communicator& communicator, Backend& backend)
       : communicator_(communicator), backend_(backend) {}
   ~HostExchange() override {
-    for (Sum& sum : open_) sum.done.wait();  // it reads and writes sum.values
+    // Those under way read and write sum.values; of one that failed, finish() has taken the error.
+    for (Sum& sum : open_) {
+      if (sum.done.valid()) sum.done.wait();
+    }
   }
   HostExchange(const HostExchange&) = delete;
   HostExchange& operator=(const HostExchange&) = delete;

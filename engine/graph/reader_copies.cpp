@@ -57,7 +57,7 @@ class Copier {
   }
 
   /// A forward node shares the tensor with readers that need it in memory anyway: it stores it for them. So
-  /// does a backward one that forms a gradient.
+  /// does backward-data the gradient that backward-filter does not form itself.
   bool wants_copy(NodeId reader, size_t input) const {
     const ValueId value = graph_.node(reader).inputs[input];
     const std::vector<NodeId> nodes = forming_nodes(graph_, value);
@@ -66,9 +66,13 @@ class Copier {
       return readers_.of(graph_.node(id).outputs[0]).size() > 1;
     });
     if (!shared) return false;
-    const bool gradient = std::holds_alternative<BatchNormBackwardApply>(graph_.node(nodes.back()).op);
-    if (graph_.node(reader).phase != Phase::kForward && !gradient) return true;
     const std::vector<NodeId>& others = readers_.of(value);
+    const bool gradient = std::holds_alternative<BatchNormBackwardApply>(graph_.node(nodes.back()).op);
+    const bool stored_for_filter =
+        gradient && std::any_of(others.begin(), others.end(), [&](NodeId other) {
+          return std::holds_alternative<ConvBackwardFilter>(graph_.node(other).op) && !absorbs(other, value);
+        });
+    if (graph_.node(reader).phase != Phase::kForward && !stored_for_filter) return true;
     return !readers_.is_output(value) &&
            std::all_of(others.begin(), others.end(), [&](NodeId other) { return absorbs(other, value); });
   }

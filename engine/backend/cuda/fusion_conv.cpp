@@ -1,5 +1,7 @@
 #include "engine/backend/cuda/fusion_conv.h"
 
+#include <algorithm>
+
 #include "engine/backend/cuda/fusion.h"
 #include "engine/core/overloaded.h"
 
@@ -251,12 +253,17 @@ std::optional<ConvProblem> conv_problem(const Graph& graph, const Node& node, ke
 namespace {
 
 /// Whether backward-filter rather reads d_dst as backward-data stores it: with a larger kernel its blocks
-/// would form the same pixels many times. `d_dst` is made by a batch_norm_backward_apply.
+/// would form the same pixels many times. `d_dst` is made by a batch_norm_backward_apply, for these two
+/// alone.
 bool reads_stored_gradient(const Graph& graph, ValueId d_dst, const ConvProblem& problem) {
   if (problem.shape.r * problem.shape.s == 1 || !conv_can_store(problem, false)) return false;
-  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
-    return is<ConvBackwardData>(&node) && node.inputs[0] == d_dst;
-  });
+  bool by_data = false;
+  for (const Node& node : graph.nodes) {
+    if (std::find(node.inputs.begin(), node.inputs.end(), d_dst) == node.inputs.end()) continue;
+    if (!is<ConvBackwardData>(&node) && !is<ConvBackwardFilter>(&node)) return false;
+    by_data = by_data || is<ConvBackwardData>(&node);
+  }
+  return by_data;
 }
 
 }  // namespace
