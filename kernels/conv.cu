@@ -1,4 +1,6 @@
 // The convolution launchers: they check what they are called with and pick the element type.
+#include <algorithm>
+
 #include "kernels/conv_geometry.h"
 #include "kernels/conv_types.h"
 #include "kernels/device/checks.cuh"
@@ -41,8 +43,21 @@ void check_conv(const char* name, const ConvProblem& problem) {
 
 namespace {
 
-constexpr ConvPass kPasses[] = {ConvPass::kForward, ConvPass::kBackwardData};
-constexpr Form kForms[] = {Form::kStored, Form::kApply, Form::kJoin, Form::kGradient};
+/// What a convolution must be able to read, each form in the pass that has it.
+struct Reads {
+  ConvPass pass;
+  Form form;
+};
+constexpr Reads kReads[] = {{ConvPass::kForward, Form::kStored},
+                            {ConvPass::kForward, Form::kApply},
+                            {ConvPass::kForward, Form::kJoin},
+                            {ConvPass::kBackwardData, Form::kStored},
+                            {ConvPass::kBackwardData, Form::kGradient}};
+/// Whether the usual tile for it suits.
+bool can_read(ConvProblem problem, const Reads& reads) {
+  problem.tile = -1;
+  return conv_tile_suits(problem, reads.pass, reads.form, conv_tile(problem, reads.pass, reads.form));
+}
 
 ConvGeometry geometry_of(const ConvProblem& problem, ConvPass pass, Form form) {
   check_conv("conv_workspace", problem);
@@ -59,16 +74,21 @@ void check_source(const char* name, const ConvProblem& problem, ConvPass pass, c
   require_addresses(name, {source.a});
   const Form form = source.form;
   if (form != Form::kStored) {
-    require(conv_can_form(problem), name,
-            "channels are no whole chunks, or too many, so nothing can be formed");
-    require(is_complete(source.vectors, form != Form::kGradient), name, "a vector of the batch norm is null");
+    const bool can = form == Form::kConcat ? conv_can_concat(problem) : conv_can_form(problem);
+    require(can, name, "channels are no whole chunks, or too many, so nothing can be formed");
+    const bool plain = form == Form::kConcat && source.vectors.mean == nullptr;
+    require(plain || is_complete(source.vectors, form != Form::kGradient), name,
+            "a vector of the batch norm is null");
   }
-  if (form_tensors(form) == 2) require_addresses(name, {source.b});
+  if (form_tensors(form) == 2 || form == Form::kConcat) require_addresses(name, {source.b});
   if (form == Form::kGradient) {
     require(pass == ConvPass::kBackwardData, name, "the forward pass reads no gradient");
     require(source.d_gamma != nullptr && source.d_beta != nullptr, name, "d_gamma or d_beta is null");
   } else {
-    require(form == Form::kStored || pass == ConvPass::kForward, name, "backward-data reads gradients only");
+    const bool backward = form == Form::kStored || form == Form::kConcat;
+    require(backward || pass == ConvPass::kForward, name, "backward-data reads gradients only");
+    require(form != Form::kConcat || pass == ConvPass::kBackwardData, name,
+            "the forward pass reads no two tensors side by side");
   }
   require(source.b_vectors.mean == nullptr || is_complete(source.b_vectors), name,
           "a vector of the shortcut's batch norm is null");
@@ -77,8 +97,8 @@ void check_source(const char* name, const ConvProblem& problem, ConvPass pass, c
     return;
   }
   require_addresses(name, {source.dst});
-  require(form != Form::kStored && conv_can_store(problem, source.mask != nullptr), name,
-          "the formed tensor, or its mask, cannot be stored");
+  require(form != Form::kStored && form != Form::kConcat && conv_can_store(problem, source.mask != nullptr),
+          name, "the formed tensor, or its mask, cannot be stored");
   require(source.mask == nullptr || source.relu, name, "a mask without ReLU");
 }
 
@@ -94,16 +114,35 @@ void check_sums(const char* name, ConvPass pass, const ConvResult& result) {
   require(result.norms[1].src == nullptr || result.norms[0].src != nullptr, name,
           "a second norm without a first");
   if (conv_sums(result) == 0) return;
-  require(result.mean == nullptr || (pass == ConvPass::kForward && result.norms[0].src == nullptr), name,
-          "statistics are of the forward pass, and not together with norms");
+  require((result.mean != nullptr) == (pass == ConvPass::kForward), name,
+          "statistics are of the forward pass, norms of backward-data");
   require_addresses(name, {result.workspace});
   require(result.counters != nullptr, name, "the counters are null");
+}
+
+/// Batch norm and ReLU of the result.
+void check_applied(const char* name, const ConvProblem& problem, ConvPass pass, const ConvResult& result) {
+  const bool applies = result.apply.mean != nullptr || result.addend_apply.mean != nullptr;
+  require(pass == ConvPass::kForward || !(applies || result.relu), name,
+          "batch norm and ReLU are of results of the forward pass");
+  for (const BatchNormVectors* vectors : {&result.apply, &result.addend_apply}) {
+    require(vectors->mean == nullptr || is_complete(*vectors), name,
+            "a vector of a batch norm of the result or addend is null");
+  }
+  require(!applies || result.mean == nullptr, name, "a batch norm is applied together with statistics");
+  require(result.addend_apply.mean == nullptr || result.addend != nullptr, name,
+          "a batch norm of an addend that is not there");
+  require(result.mask == nullptr || result.relu, name, "a mask without ReLU");
+  require(result.mask == nullptr || problem.shape.groups == 1 || conv_columns(problem, pass) % 8 == 0, name,
+          "groups share bytes of the mask");
 }
 
 void check_result(const char* name, const ConvProblem& problem, ConvPass pass, const ConvResult& result) {
   require_addresses(name, {result.dst});
   require(result.type == problem.type || result.type == Element::kF32, name,
           "the result has neither the problem's type nor f32");
+  require(result.gate == Gate::kOpen || pass == ConvPass::kBackwardData, name,
+          "gates are of results of backward-data");
   require(result.gate != Gate::kTensor || result.gate_tensor != nullptr, name, "the gate's tensor is null");
   require(result.gate != Gate::kMask || result.gate_mask != nullptr, name, "the gate's mask is null");
   require(result.gate != Gate::kMask || problem.shape.groups == 1 || conv_columns(problem, pass) % 8 == 0,
@@ -111,6 +150,7 @@ void check_result(const char* name, const ConvProblem& problem, ConvPass pass, c
   require(result.gate != Gate::kNormalised ||
               (result.norms[0].src != nullptr && is_complete(result.norms[0].vectors)),
           name, "the gate's batch norm is not complete");
+  check_applied(name, problem, pass, result);
   check_sums(name, pass, result);
 }
 
@@ -127,15 +167,12 @@ void check_call(const char* name, const ConvProblem& problem, ConvPass pass, con
 }  // namespace
 
 bool conv_can_form(const ConvProblem& problem) {
-  if (!is_aligned(problem)) return false;
-  ConvProblem usual = problem;
-  usual.tile = -1;
-  for (const ConvPass pass : kPasses) {
-    for (const Form form : kForms) {
-      if (!conv_tile_suits(usual, pass, form, conv_tile(usual, pass, form))) return false;
-    }
-  }
-  return true;
+  return is_aligned(problem) && std::all_of(std::begin(kReads), std::end(kReads),
+                                            [&](const Reads& reads) { return can_read(problem, reads); });
+}
+
+bool conv_can_concat(const ConvProblem& problem) {
+  return can_read(problem, {ConvPass::kBackwardData, Form::kConcat});
 }
 
 bool conv_can_store(const ConvProblem& problem, bool mask) {

@@ -23,8 +23,9 @@ void launch_conv_product(const ConvCall<T>& call) {
   const ConvGeometry& g = call.geometry;
   int runs = 0;
   for (int parity = 0; parity < g.classes(); ++parity) runs = std::max(runs, g.parts(parity, kTile.rows));
-  const bool only_stored =
-      call.result.bias == nullptr && call.result.gate != Gate::kNormalised && conv_sums(call.result) == 0;
+  const bool only_stored = call.result.bias == nullptr && call.result.apply.mean == nullptr &&
+                           call.result.addend_apply.mean == nullptr &&
+                           call.result.gate != Gate::kNormalised && conv_sums(call.result) == 0;
   const size_t shared = conv_shared_bytes(g, kTile, sizeof(T)) + (only_stored ? 0 : conv_result_bytes(kTile));
   launch(kBackwardData ? "conv_backward_data" : "conv_forward",
          conv_kernel<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct>,
@@ -52,14 +53,20 @@ void launch_conv_patch(const ConvCall<T>& call) {
 /// With a tile for whole chunks of channels, and the prologues that conv_tile_suits() allows it.
 template <TileName kName, typename T, F32Math kMath, bool kBackwardData>
 void launch_conv_tile(const ConvCall<T>& call) {
-  constexpr bool kOnlyForms = kName == TileName::kConvWideTwo || kName == TileName::kConvMediumTwo;
   constexpr bool kNoForms = kBackwardData && !takes_two_tensors(kName);
+  if constexpr (tile_forms(kName, kBackwardData, Form::kConcat)) {
+    if (call.geometry.form == Form::kConcat) {
+      return launch_conv_kernel<kName, T, kMath, kBackwardData, Patch::kGather, Prologue::kForm>(call);
+    }
+  }
   if constexpr (!kNoForms) {
     if (call.geometry.form != Form::kStored) {
       return launch_conv_patch<kName, T, kMath, kBackwardData, Prologue::kForm>(call);
     }
   }
-  if constexpr (!kOnlyForms) launch_conv_patch<kName, T, kMath, kBackwardData, Prologue::kNone>(call);
+  if constexpr (!wants_two_tensors(kName)) {
+    launch_conv_patch<kName, T, kMath, kBackwardData, Prologue::kNone>(call);
+  }
 }
 
 /// conv_forward and conv_backward_data of one element type; conv_TYPE.cu instantiates it.

@@ -1,6 +1,6 @@
 // The launcher of conv_backward_filter: it checks the operands and picks the element type. How the sum is cut
 // in pieces, and what that takes, follows from the problem alone (conv_tiles.h).
-#include "kernels/conv_tiles.h"
+#include "kernels/conv_filter_geometry.h"
 #include "kernels/conv_types.h"
 #include "kernels/device/checks.cuh"
 
@@ -9,57 +9,63 @@ namespace {
 
 constexpr const char* kName = "conv_backward_filter";
 
-void require_vectors(const char* what, const ConvSource& source, bool all) {
-  require(all, kName, std::string("a vector of the batch norm of ") + what + " is null");
+/// An operand, all of whose vectors are there.
+void require_operand(const char* what, const ConvSource& source) {
+  const BatchNormVectors& v = source.vectors;
+  const bool gradient = source.form == Form::kGradient;
+  const bool all = v.mean != nullptr && v.variance != nullptr && v.gamma != nullptr &&
+                   (gradient ? source.d_gamma != nullptr && source.d_beta != nullptr : v.beta != nullptr);
+  require(source.form == Form::kStored || all, kName,
+          std::string("a vector of the batch norm of ") + what + " is null");
   require(source.dst == nullptr && source.mask == nullptr, kName,
           std::string(what) + " cannot be stored by this pass");
+  require_addresses(kName, {source.a});
+  if (gradient) require_addresses(kName, {source.b});
 }
 
 void require_operands(const ConvSource& d_dst, const ConvSource& src) {
-  const BatchNormVectors &d = d_dst.vectors, &s = src.vectors;
-  require(d_dst.form == Form::kStored || d_dst.form == Form::kGradient, kName,
-          "d_dst has another form than kStored and kGradient");
+  require(d_dst.form == Form::kStored || d_dst.form == Form::kGradient || d_dst.form == Form::kApply, kName,
+          "d_dst has another form than kStored, kGradient and kApply");
   require(src.form == Form::kStored || src.form == Form::kApply, kName,
           "src has another form than kStored and kApply");
-  require_addresses(kName, {d_dst.a, src.a});
-  require_vectors("src", src,
-                  src.form == Form::kStored || (s.mean != nullptr && s.variance != nullptr &&
-                                                s.gamma != nullptr && s.beta != nullptr));
-  require_vectors(
-      "d_dst", d_dst,
-      d_dst.form == Form::kStored || (d.mean != nullptr && d.variance != nullptr && d.gamma != nullptr &&
-                                      d_dst.d_gamma != nullptr && d_dst.d_beta != nullptr));
-  if (d_dst.form == Form::kGradient) require_addresses(kName, {d_dst.b});
+  require_operand("d_dst", d_dst);
+  require_operand("src", src);
+}
+
+/// Bytes of the partial sums of a bias.
+size_t bias_bytes(const ConvProblem& problem) {
+  return static_cast<size_t>(filter_pieces(problem) * problem.shape.k) * sizeof(float);
 }
 
 }  // namespace
 
-size_t conv_backward_filter_workspace(const ConvProblem& problem) {
-  const Tile tile = tile_of(filter_tile(problem));
-  const int64_t slots = filter_tiles(problem).tiles * sum_tree(filter_pieces(problem)).slots;
-  return static_cast<size_t>(slots * tile.rows * tile.columns) * sizeof(float);
+size_t conv_backward_filter_workspace(const ConvProblem& problem, bool d_bias) {
+  return static_cast<size_t>(filter_partial_floats(problem)) * sizeof(float) +
+         (d_bias ? bias_bytes(problem) : 0);
 }
 
 int conv_backward_filter_counters(const ConvProblem& problem) {
   return static_cast<int>(filter_tiles(problem).tiles * sum_tree(filter_pieces(problem)).groups);
 }
 
-WorkspaceTraffic conv_backward_filter_traffic(const ConvProblem& problem) {
-  return filter_traffic(problem, filter_pieces(problem));
+WorkspaceTraffic conv_backward_filter_traffic(const ConvProblem& problem, bool d_bias) {
+  WorkspaceTraffic traffic = filter_traffic(problem, filter_pieces(problem));
+  const int64_t of_bias = d_bias ? static_cast<int64_t>(bias_bytes(problem)) : 0;
+  traffic.written += of_bias, traffic.read += of_bias;
+  return traffic;
 }
 
 void conv_backward_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
-                          float* d_weight, void* workspace, unsigned* counters, Stream stream) {
+                          const FilterResult& result, Stream stream) {
   check_conv(kName, problem);
   require(filter_tile_suits(problem, filter_tile(problem)), kName,
           "tile " + std::to_string(problem.tile) + " does not suit the problem");
   require_operands(d_dst, src);
-  require_addresses(kName, {d_weight});
-  if (filter_pieces(problem) > 1) {
-    require_addresses(kName, {workspace});
-    require(counters != nullptr, kName, "the counters are null");
-  }
-  conv_launchers(problem).backward_filter(problem, d_dst, src, d_weight, workspace, counters, stream);
+  require_addresses(kName, {result.d_weight});
+  const bool pieces = filter_pieces(problem) > 1;
+  if (pieces || result.d_bias != nullptr) require_addresses(kName, {result.workspace});
+  require(!pieces || result.counters != nullptr, kName, "the counters are null");
+  conv_launchers(problem).backward_filter(problem, d_dst, src, result, stream);
 }
 
 }  // namespace residuum::kernels

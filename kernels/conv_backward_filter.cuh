@@ -3,7 +3,8 @@
 // sum independently; their partial sums are joined by the tree of sum_tree.h in the same launch, so the bits
 // are the same in every run. Columns keep their place in the kernel from step to step, so a thread works out
 // (r, s, c) once. With kForms either operand may be formed of other tensors: as chunks it is formed in shared
-// memory, by the thread that copied it; padding and absent pixels stay zero.
+// memory, by the thread that copied it; padding and absent pixels stay zero. And the rows may be summed too,
+// as they are multiplied: each thread adds up the chunks that it copied.
 #pragma once
 
 #include "kernels/conv_filter_forms.cuh"
@@ -16,8 +17,9 @@ namespace residuum::kernels {
 /// What conv_backward_filter works on, in device memory.
 struct FilterArrays {
   ConvSource d_dst, src;
-  float* d_weight = nullptr;
+  float *d_weight = nullptr, *d_bias = nullptr;
   float4* partial = nullptr;
+  float* bias_partial = nullptr;  ///< [piece][output channel]
   unsigned* counters = nullptr;
 };
 
@@ -30,7 +32,8 @@ class FilterBlock {
         arrays_(arrays),
         shared_(kProduct == Product::kWarpgroup ? aligned_for_wgmma(shared) : shared),
         row_table_(reinterpret_cast<float*>(shared_ + kTile.stages * kStageBytes)),
-        column_table_(reinterpret_cast<float*>(shared_ + kTile.stages * kStageBytes) + RowTable::kFloats) {
+        column_table_(reinterpret_cast<float*>(shared_ + kTile.stages * kStageBytes) + RowTable::kFloats),
+        row_sums_(reinterpret_cast<float4*>(shared_ + kTile.stages * kStageBytes + kTableBytes)) {
     first_column_ = static_cast<int>(blockIdx.x) * kTile.columns;
     first_row_ = static_cast<int>(blockIdx.y) * kTile.rows;
     piece_ = static_cast<int>(blockIdx.z) % g.pieces;
@@ -42,14 +45,18 @@ class FilterBlock {
   __device__ __forceinline__ void run() {
     find_columns();
     sum();
-    if (join()) store(arrays_.d_weight + static_cast<int64_t>(group_) * g_.rows * g_.columns);
+    if (sums_rows()) leave_row_sums();
+    if (!join()) return;
+    store(arrays_.d_weight + static_cast<int64_t>(group_) * g_.rows * g_.columns);
+    if (sums_rows()) finish_row_sums();
   }
 
-  /// Shared memory of a block.
-  static constexpr size_t shared_bytes() {
-    const size_t tables = kForms ? sizeof(float) * (RowTable::kFloats + ColumnTable::kFloats) : 0;
+  /// Shared memory of a block, which sums its rows or not.
+  static constexpr size_t shared_bytes(bool row_sums) {
+    const size_t tables = kForms ? kTableBytes : 0;
+    const size_t sums = row_sums ? sizeof(float) * kThreads * kChunk<T> : 0;
     const size_t alignment = kProduct == Product::kWarpgroup ? kFactorAlignment : 0;
-    return static_cast<size_t>(kTile.stages * kStageBytes) + tables + alignment;
+    return static_cast<size_t>(kTile.stages * kStageBytes) + tables + sums + alignment;
   }
 
  private:
@@ -81,6 +88,7 @@ class FilterBlock {
                          FlatFactor<T, kMath, kColumnChunks>>;
   using RowTable = FormTable<T, 3, kTile.rows>;
   using ColumnTable = FormTable<T, 2, kTile.columns>;
+  static constexpr size_t kTableBytes = sizeof(float) * (RowTable::kFloats + ColumnTable::kFloats);
 
   __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x); }
   __device__ __forceinline__ static int lane() { return thread() % 32; }
@@ -106,6 +114,9 @@ class FilterBlock {
   }
 
   __device__ __forceinline__ bool forms_d_dst() const {
+    return kForms && arrays_.d_dst.form != Form::kStored;
+  }
+  __device__ __forceinline__ bool forms_gradient() const {
     return kForms && arrays_.d_dst.form == Form::kGradient;
   }
   __device__ __forceinline__ bool forms_src() const {
@@ -118,9 +129,13 @@ class FilterBlock {
       for (int r = thread(); r < kTile.rows; r += kThreads) {
         float values[3] = {};
         const ConvSource& d = arrays_.d_dst;
+        const int channel = group_ * g_.rows + first_row_ + r;
         if (first_row_ + r < g_.rows) {
-          gradient_coefficients(d.vectors, d.d_gamma, d.d_beta, g_.pixels, group_ * g_.rows + first_row_ + r,
-                                values);
+          if (forms_gradient()) {
+            gradient_coefficients(d.vectors, d.d_gamma, d.d_beta, g_.pixels, channel, values);
+          } else {
+            affine_of(d.vectors, channel, values[0], values[1]);
+          }
         }
 #pragma unroll
         for (int v = 0; v < 3; ++v) row_table_.at(v, r) = values[v];
@@ -161,7 +176,7 @@ class FilterBlock {
       unsigned char* const dst = to + pass * kRowChunks * kChunkBytes;
       if constexpr (kRowChunksWhole) {
         cp_async_16(shared_address(dst), d_dst_ + at, exists && row < g_.rows);
-        if (forms_d_dst()) {
+        if (forms_gradient()) {
           cp_async_16(shared_address(dst) + kRowBytes + kColumnBytes, d_dst_b() + at,
                       exists && row < g_.rows);
         }
@@ -181,15 +196,17 @@ class FilterBlock {
     ChunkOf<T> values;
 #pragma unroll
     for (int i = 0; i < kChunk<T>; ++i) {
-      float value = 0;
-      if (i < count) {
-        value =
-            form_gradient(to_float(d_dst_[at + i]), to_float(d_dst_b()[at + i]), row_table_.at(0, column + i),
-                          row_table_.at(1, column + i), row_table_.at(2, column + i));
-      }
-      values.at[i] = from_float<T>(value);
+      values.at[i] = from_float<T>(i < count ? formed_d_dst(at + i, column + i) : 0.0f);
     }
     *reinterpret_cast<ChunkOf<T>*>(to) = values;
+  }
+
+  /// Element `at` of d_dst, of row `row` of the tile.
+  __device__ __forceinline__ float formed_d_dst(int64_t at, int row) const {
+    const float value = to_float(d_dst_[at]), scale = row_table_.at(0, row), second = row_table_.at(1, row);
+    return forms_gradient()
+               ? form_gradient(value, to_float(d_dst_b()[at]), scale, second, row_table_.at(2, row))
+               : form_apply(value, scale, second, arrays_.d_dst.relu);
   }
 
   /// Byte offset of a chunk in the tile of columns.
@@ -303,11 +320,14 @@ class FilterBlock {
     const ChunkOf<T>* const own_b = own + (kRowBytes + kColumnBytes) / kChunkBytes;
     ChunkOf<T> dy[kRowPasses], x[kRowPasses];
 #pragma unroll
-    for (int pass = 0; pass < kRowPasses; ++pass) {
-      dy[pass] = own[pass * kRowPass * kRowChunks];
-      x[pass] = own_b[pass * kRowPass * kRowChunks];
+    for (int pass = 0; pass < kRowPasses; ++pass) dy[pass] = own[pass * kRowPass * kRowChunks];
+    if (forms_gradient()) {
+#pragma unroll
+      for (int pass = 0; pass < kRowPasses; ++pass) x[pass] = own_b[pass * kRowPass * kRowChunks];
+      form_gradients(dy, x, row_table_, chunk);
+    } else {
+      form_applied(dy, arrays_.d_dst.relu, row_table_, chunk);
     }
-    form_gradients(dy, x, row_table_, chunk);
 #pragma unroll
     for (int pass = 0; pass < kRowPasses; ++pass) {
       if (first_pixel + first + pass * kRowPass < g_.pixels) own[pass * kRowPass * kRowChunks] = dy[pass];
@@ -326,8 +346,64 @@ class FilterBlock {
     }
   }
 
+  /// Blocks of the first columns sum the rows for all of them.
+  __device__ __forceinline__ bool sums_rows() const {
+    return kForms && arrays_.d_bias != nullptr && blockIdx.x == 0;
+  }
+  /// Sums of a thread's channels: a float4 for each quad of a chunk, those of all threads side by side. They
+  /// are in shared memory because registers are scarce.
+  __device__ __forceinline__ float4& row_sum(int quad, int thread) const {
+    return row_sums_[quad * kThreads + thread];
+  }
+  __device__ __forceinline__ void clear_row_sums() const {
+#pragma unroll
+    for (int quad = 0; quad < kChunk<T> / 4; ++quad) {
+      row_sum(quad, thread()) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+  }
+  /// Adds this thread's chunks of rows of a step; absent pixels are zeros.
+  __device__ __forceinline__ void add_row_sums(const unsigned char* tile) const {
+    const ChunkOf<T>* const own = reinterpret_cast<const ChunkOf<T>*>(
+        tile + chunk_offset<kRowChunks>(thread() / kRowChunks, thread() % kRowChunks));
+#pragma unroll
+    for (int quad = 0; quad < kChunk<T> / 4; ++quad) {
+      float4 sum = row_sum(quad, thread());
+#pragma unroll
+      for (int pass = 0; pass < kRowPasses; ++pass) {
+        const T* const values = own[pass * kRowPass * kRowChunks].at + 4 * quad;
+        sum.x += to_float(values[0]), sum.y += to_float(values[1]);
+        sum.z += to_float(values[2]), sum.w += to_float(values[3]);
+      }
+      row_sum(quad, thread()) = sum;
+    }
+  }
+  /// Leaves the sums of this block's piece for the block that finishes the tile.
+  __device__ __forceinline__ void leave_row_sums() const {
+    __syncthreads();
+    const int row = thread();
+    if (row >= kTile.rows || first_row_ + row >= g_.rows) return;
+    const int chunk = row / kChunk<T>, element = row % kChunk<T>;
+    double total = 0;
+    for (int first = 0; first < kRowPass; ++first) {
+      total += static_cast<double>(component(row_sum(element / 4, first * kRowChunks + chunk), element % 4));
+    }
+    arrays_.bias_partial[bias_partial(piece_, row)] = static_cast<float>(total);
+  }
+  __device__ __forceinline__ int64_t bias_partial(int piece, int row) const {
+    return static_cast<int64_t>(piece) * g_.dst_c + group_ * g_.rows + first_row_ + row;
+  }
+  __device__ __forceinline__ void finish_row_sums() const {
+    __syncthreads();
+    const int rows = min(kTile.rows, g_.rows - first_row_);
+    const double total = column_total<kThreads>(
+        rows, g_.pieces, reinterpret_cast<double*>(shared_),
+        [&](int piece, int row) { return arrays_.bias_partial[bias_partial(piece, row)]; });
+    if (thread() < rows) arrays_.d_bias[group_ * g_.rows + first_row_ + thread()] = static_cast<float>(total);
+  }
+
   __device__ __forceinline__ void sum() {
     clear(sums_);
+    if (sums_rows()) clear_row_sums();
     if constexpr (kForms && !kAligned) fill_tables();
     const int all_steps = (g_.pixels + kTile.depth - 1) / kTile.depth;
     const int steps = min(g_.steps_per_piece, all_steps - piece_ * g_.steps_per_piece);
@@ -347,6 +423,7 @@ class FilterBlock {
     for (int step = 0; step < steps; ++step) {
       cp_async_wait<kAhead - 1>();
       if constexpr (kFormsRows) form(step, slot);
+      if (sums_rows()) add_row_sums(shared_ + slot * kStageBytes);
       if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
       __syncthreads();
       if (step + kAhead < steps) load(step + kAhead, ahead_slot);
@@ -415,6 +492,7 @@ class FilterBlock {
   unsigned char* shared_;
   RowTable row_table_;
   ColumnTable column_table_;
+  float4* row_sums_;
   int first_column_, first_row_, piece_, group_;
   int tap_h_[kColumnsOfThread], tap_w_[kColumnsOfThread], channel_[kColumnsOfThread];
   int offset_[kColumnsOfThread];  ///< of the element from the pixel's first channel; not of chunks
@@ -442,14 +520,15 @@ void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, 
   const dim3 grid(static_cast<unsigned>(ceil_div(g.columns, kTile.columns)),
                   static_cast<unsigned>(ceil_div(g.rows, kTile.rows)),
                   static_cast<unsigned>(problem.shape.groups * g.pieces));
-  const bool forms = arrays.d_dst.form != Form::kStored || arrays.src.form != Form::kStored;
+  const bool row_sums = arrays.d_bias != nullptr;
+  const bool forms = row_sums || arrays.d_dst.form != Form::kStored || arrays.src.form != Form::kStored;
   with_flag(forms, [&](auto flag) {
     with_product<T, kName>([&](auto product) {
       using Block = FilterBlock<kName, T, kMath, kAligned, flag.value, product.value>;
-      static_assert(Block::shared_bytes() <= kSharedBytes);
+      static_assert(Block::shared_bytes(true) <= kSharedBytes);
       launch("conv_backward_filter",
              conv_backward_filter_kernel<kName, T, kMath, kAligned, flag.value, product.value>, grid,
-             dim3(kTile.threads()), Block::shared_bytes(), stream, g, arrays);
+             dim3(kTile.threads()), Block::shared_bytes(row_sums), stream, g, arrays);
     });
   });
 }
@@ -457,8 +536,16 @@ void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, 
 /// conv_backward_filter of one element type; conv_TYPE.cu instantiates it.
 template <typename T, F32Math kMath>
 void launch_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
-                   float* d_weight, void* workspace, unsigned* counters, Stream stream) {
-  const FilterArrays arrays{d_dst, src, d_weight, static_cast<float4*>(workspace), counters};
+                   const FilterResult& result, Stream stream) {
+  float4* const partial = static_cast<float4*>(result.workspace);
+  const FilterArrays arrays{
+      .d_dst = d_dst,
+      .src = src,
+      .d_weight = result.d_weight,
+      .d_bias = result.d_bias,
+      .partial = partial,
+      .bias_partial = reinterpret_cast<float*>(partial) + filter_partial_floats(problem),
+      .counters = result.counters};
   if constexpr (sizeof(T) == 4) {
     with_flag(is_aligned(problem), [&](auto aligned) {
       launch_filter_tile<TileName::kFilterF32, T, kMath, aligned.value>(problem, arrays, stream);

@@ -75,6 +75,10 @@ class ConvBlock {
   static constexpr int kDepthBytes = kDepthChunks * kChunkBytes;
   static constexpr int kColumnChunks = kTile.columns / kChunk<T>;
   static constexpr int kWeightBytes = kTile.columns * kDepthBytes;
+  static constexpr bool kCanConcat =
+      kPrologue == Prologue::kForm && tile_forms(kName, kBackwardData, Form::kConcat);
+  /// Then the kernel is 1x1: its one tap is (0, 0).
+  static constexpr bool kOnlyConcat = kCanConcat && !takes_two_tensors(kName);
   static constexpr int kWeightChunks = kBackwardData ? kColumnChunks : kDepthChunks;
   static constexpr int kWeightRows = kBackwardData ? kTile.depth : kTile.columns;
   static constexpr int kZeroBytes = 128, kScalarBytes = 128;
@@ -104,7 +108,8 @@ class ConvBlock {
     int src, position, dst, unused;
   };
 
-  using Result = ResultBlock<T, kTile.columns, kThreads, sizeof(T) == 2 && kPatch != Patch::kElements>;
+  static constexpr bool kWholeResults = sizeof(T) == 2 && kPatch != Patch::kElements;
+  using Result = ResultBlock<T, kTile.columns, kThreads, kWholeResults, kBackwardData>;
 
   /// Where the sum stands: channel depth of the step, tap (i, j), and the ring slots of its operands.
   struct Cursor {
@@ -115,6 +120,10 @@ class ConvBlock {
     }
     __device__ __forceinline__ void next(const ConvGeometry& g, const TapGrid& taps) {
       if (++weight_slot == kTile.stages) weight_slot = 0;
+      if constexpr (kOnlyConcat) {
+        depth += kTile.depth;
+        return;
+      }
       if (++j == taps.taps_w) {
         j = 0;
         if (++i == taps.taps_h) {
@@ -150,9 +159,13 @@ class ConvBlock {
   __device__ __forceinline__ static int first_column() { return column_tile() * kTile.columns; }
 
   __device__ __forceinline__ bool has_two_tensors() const {
-    return kPrologue == Prologue::kForm && takes_two_tensors(kName) &&
-           (kBackwardData || g_.form == Form::kJoin);
+    return kPrologue == Prologue::kForm && reads_two<kName, kBackwardData>(g_.form);
   }
+  __device__ __forceinline__ bool is_concat() const {
+    return kOnlyConcat || (kCanConcat && g_.form == Form::kConcat);
+  }
+  /// The first channel that is formed; of kConcat, where its second tensor begins.
+  __device__ __forceinline__ int first_formed() const { return kCanConcat ? g_.depth - g_.formed : 0; }
   __device__ __forceinline__ decltype(auto) find_taps() {
     if constexpr (kBackwardData) {
       if (thread() == 0) in_shared_.taps = g_.backward_taps(parity());
@@ -255,27 +268,34 @@ class ConvBlock {
     return at.depth + thread() % kDepthChunks * kChunk<T>;
   }
   __device__ __forceinline__ int tap_h(const Cursor& at) const {
-    return taps_.first_h + at.i * taps_.step;
+    return kOnlyConcat ? 0 : taps_.first_h + at.i * taps_.step;
   }
   __device__ __forceinline__ int tap_w(const Cursor& at) const {
-    return taps_.first_w + at.j * taps_.step;
+    return kOnlyConcat ? 0 : taps_.first_w + at.j * taps_.step;
   }
 
   __device__ __forceinline__ void load_patch(const Cursor& at) {
     if constexpr (kPatch == Patch::kElements) {
       load_elements(at);
     } else {
-      load_chunks(at, source_.a, patches_);
-      if (has_two_tensors()) load_chunks(at, source_.b, patches_ + patch_ring());
+      const int channel = group() * g_.depth + channel_of(at);
+      if (is_concat()) {
+        const int beside = channel - first_formed();
+        if (beside < 0) return load_chunks(at, source_.a, channel, first_formed(), patches_);
+        return load_chunks(at, source_.b, beside, g_.formed, patches_);
+      }
+      load_chunks(at, source_.a, channel, g_.src_c, patches_);
+      if (has_two_tensors()) load_chunks(at, source_.b, channel, g_.src_c, patches_ + patch_ring());
     }
   }
 
-  __device__ __forceinline__ void load_chunks(const Cursor& at, const void* tensor, unsigned char* patches) {
-    const int channel = channel_of(at);
-    const bool exists = channel < g_.depth;
-    const T* const from = static_cast<const T*>(tensor) + group() * g_.depth + channel;
+  /// From channel `channel` of a tensor with `pitch` channels.
+  __device__ __forceinline__ void load_chunks(const Cursor& at, const void* tensor, int channel, int pitch,
+                                              unsigned char* patches) {
+    const bool exists = channel_of(at) < g_.depth;
+    const T* const from = static_cast<const T*>(tensor) + channel;
     visit_patch<true>(at, [&](int place, int pixel, bool valid) {
-      cp_async_16(shared_address(patches + place), from + static_cast<int64_t>(pixel) * g_.src_c,
+      cp_async_16(shared_address(patches + place), from + static_cast<int64_t>(pixel) * pitch,
                   exists && valid);
     });
   }
@@ -284,18 +304,19 @@ class ConvBlock {
   /// stay. Blocks of the first columns also store the tile's own pixels where that is wanted.
   __device__ __forceinline__ void form_patch(const Cursor& at) {
     const int channel = channel_of(at);
-    if (channel >= g_.depth) return;
-    const FormCoefficients coefficients{coefficients_ + channel, g_.depth};
+    if (channel >= g_.depth || channel < first_formed()) return;
+    if (kCanConcat && source_.vectors.mean == nullptr) return;
+    const FormCoefficients coefficients{coefficients_ + channel - first_formed(), g_.formed};
     const bool own_tap = kPatch == Patch::kHalo || (tap_h(at) == 0 && tap_w(at) == 0);
     const bool stores = source_.dst != nullptr && column_tile() == 0 && own_tap;
     const unsigned stored_rows = stores ? static_cast<unsigned>(min(kTile.rows, all_rows() - first_row_)) : 0;
     visit_patch<false>(at, [&](int place, int pixel, bool valid) {
       if (!valid) return;
       unsigned char* const a = patches_ + place;
-      const uint4 formed =
-          form_chunk<T, kBackwardData, takes_two_tensors(kName)>(source_, coefficients, a, a + patch_ring());
+      const uint4 formed = form_chunk<T, kName, kBackwardData>(source_, coefficients, a, a + patch_ring());
       *reinterpret_cast<uint4*>(a) = formed;
-      if (static_cast<unsigned>(pixel - first_row_) < stored_rows) {
+      if constexpr (!kOnlyConcat) {
+        if (static_cast<unsigned>(pixel - first_row_) >= stored_rows) return;
         store_formed<T>(source_, formed,
                         static_cast<int64_t>(pixel) * g_.src_c + group() * g_.depth + channel);
       }
@@ -326,7 +347,9 @@ class ConvBlock {
     unsigned char* const to = weights_ + at.weight_slot * kWeightBytes +
                               own / kPanelChunks * (kWeightRows * kPanelChunks * kChunkBytes) +
                               chunk_offset<kPanelChunks>(thread() / kWeightChunks, own % kPanelChunks);
-    const int tap = (taps_.first_r + at.i * taps_.r_step) * g_.kernel_w + taps_.first_s + at.j * taps_.r_step;
+    const int tap = kOnlyConcat ? 0
+                                : (taps_.first_r + at.i * taps_.r_step) * g_.kernel_w + taps_.first_s +
+                                      at.j * taps_.r_step;
     const int rows = (kBackwardData ? g_.depth - at.depth : g_.columns) - weight_row();
     const int columns = (kBackwardData ? g_.columns : g_.depth - at.depth) - weight_column();
     unsigned from = weight_first_ + static_cast<unsigned>(tap * g_.weight_tap) +
@@ -386,7 +409,10 @@ class ConvBlock {
   /// What a block needs of channels, once, while the first operands are on their way.
   __device__ __forceinline__ void stage_vectors() {
     if constexpr (kPrologue == Prologue::kForm) {
-      stage_form(source_, group() * g_.depth, g_.depth, int64_t{g_.n} * g_.src_h * g_.src_w, coefficients_);
+      if (!kCanConcat || source_.vectors.mean != nullptr) {
+        stage_form(source_, group() * g_.formed, g_.formed, int64_t{g_.n} * g_.src_h * g_.src_w,
+                   coefficients_);
+      }
     }
     result_.stage();
     __syncthreads();

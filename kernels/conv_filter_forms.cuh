@@ -76,10 +76,10 @@ __device__ __forceinline__ void form_gradients(ChunkOf<T> (&dy)[kCount], const C
   }
 }
 
-/// x = what kApply forms of it.
-template <typename T, int kCount, int kColumns>
+/// x = what kApply forms of it; the first two vectors of the table are scale and shift.
+template <typename T, int kCount, int kVectors, int kColumns>
 __device__ __forceinline__ void form_applied(ChunkOf<T> (&x)[kCount], bool relu,
-                                             const FormTable<T, 2, kColumns>& table, int chunk) {
+                                             const FormTable<T, kVectors, kColumns>& table, int chunk) {
 #pragma unroll
   for (int quad = 0; quad < kChunk<T> / 4; ++quad) {
     const float4 scale = table.load(0, quad, chunk), shift = table.load(1, quad, chunk);

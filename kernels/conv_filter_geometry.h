@@ -8,6 +8,12 @@
 
 namespace residuum::kernels {
 
+/// Floats of the workspace that hold partial sums of tiles; those of a bias lie behind them.
+constexpr int64_t filter_partial_floats(const ConvProblem& problem) {
+  const Tile tile = tile_of(filter_tile(problem));
+  return filter_tiles(problem).tiles * sum_tree(filter_pieces(problem)).slots * tile.rows * tile.columns;
+}
+
 struct FilterGeometry {
   int src_h = 0, src_w = 0, src_c = 0, dst_c = 0;
   int kernel_w = 0, stride = 1, pad = 0;

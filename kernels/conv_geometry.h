@@ -41,7 +41,8 @@ struct ConvGeometry {
   int patch_rows = 0;
   int patch_slots = 0;
   Form form = Form::kStored;
-  int run = 1;  ///< tiles of rows that a block handles, one after the other
+  int formed = 0;  ///< channels of a group that are formed: the last of `depth`
+  int run = 1;     ///< tiles of rows that a block handles, one after the other
 
   constexpr int classes() const { return backward_data ? stride * stride : 1; }
   /// Grid pixels of a parity class.
@@ -111,7 +112,7 @@ constexpr size_t conv_work_bytes(const ConvGeometry& g, const Tile& tile, size_t
 }
 constexpr size_t conv_shared_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
   const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
-  return conv_block_bytes(tile, element, g.form, pixels, g.depth);
+  return conv_block_bytes(tile, element, g.form, pixels, g.formed);
 }
 
 /// The convolution without its patches.
@@ -207,6 +208,7 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, ConvPass pass, 
   const size_t element = size_of(problem.type);
   ConvGeometry g = plain_geometry(problem, pass);
   g.form = form;
+  g.formed = static_cast<int>(conv_formed(problem, pass, form));
   g.patch_rows = tile.rows;
   g.patch_slots = tile.stages;
   if (is_aligned(problem)) g = with_halo(g, tile, element);

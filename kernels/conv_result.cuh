@@ -1,7 +1,7 @@
 // What becomes of the results of a convolution on their way to memory, a unit of eight channels of one pixel
-// at a time: bias, addend, gate, and sums per channel of what was stored. Sums go through a fixed tree: the
-// rows of a lane, the lanes of a warp, the warps of a block (in double), the parts of the launch; so the bits
-// are the same in every run.
+// at a time: bias, batch norm, addend, ReLU, gate, and sums per channel of what was stored. Sums go through a
+// fixed tree: the rows of a lane, the lanes of a warp, the warps of a block (in double), the parts of the
+// launch; so the bits are the same in every run.
 #pragma once
 
 #include "kernels/device/batch_norm.cuh"
@@ -10,9 +10,12 @@
 namespace residuum::kernels {
 
 inline constexpr int kMostSums = 3;
-/// Vectors of a block's columns in shared memory; the statistics' shift takes the place of a mean.
+/// Vectors of a block's columns in shared memory. The statistics' shift takes the place of a mean, the
+/// coefficients of batch norms that are applied that of gate and means: neither come together.
 enum ResultVector { kBias, kGateScale, kGateShift, kFirstMean, kSecondMean, kResultVectors };
 inline constexpr ResultVector kShift = kFirstMean;
+inline constexpr ResultVector kApplyScale = kGateScale, kApplyShift = kGateShift;
+inline constexpr ResultVector kAddendScale = kFirstMean, kAddendShift = kSecondMean;
 
 /// Eight values, or fewer where neither whole units nor addresses are sure (kWhole false).
 template <bool kWhole, typename T>
@@ -39,7 +42,9 @@ struct LaneSums {
 };
 
 /// The results of one block in columns [first, first + kColumns) of the tensor, `channels` of which exist.
-template <typename T, int kColumns, int kThreads, bool kWhole>
+/// kBackward: of a gradient, which has gates and norms; else of a forward pass, which has batch norms that
+/// are applied, ReLU and statistics.
+template <typename T, int kColumns, int kThreads, bool kWhole, bool kBackward>
 class ResultBlock {
  public:
   /// `memory`: conv_result_bytes, not touched where results are only stored.
@@ -53,19 +58,22 @@ class ResultBlock {
         pitch_(pitch) {}
 
   __device__ __forceinline__ int sums() const { return conv_sums(result_); }
-  __device__ __forceinline__ bool has_statistics() const { return result_.mean != nullptr; }
+  __device__ __forceinline__ bool has_statistics() const { return !kBackward && result_.mean != nullptr; }
 
   /// Fills the shared vectors; a barrier must follow.
   __device__ __forceinline__ void stage() {
-    const ConvNorm* const norms = result_.norms;
     for (int c = thread(); c < columns_; c += kThreads) {
       const int channel = first_ + c;
       if (result_.bias != nullptr) at(kBias, c) = result_.bias[channel];
-      if (result_.gate == Gate::kNormalised) {
-        affine_of(norms[0].vectors, channel, at(kGateScale, c), at(kGateShift, c));
+      if (has_gate(Gate::kNormalised)) {
+        affine_of(result_.norms[0].vectors, channel, at(kGateScale, c), at(kGateShift, c));
       }
-      if (norms[0].src != nullptr) at(kFirstMean, c) = norms[0].vectors.mean[channel];
-      if (norms[1].src != nullptr) at(kSecondMean, c) = norms[1].vectors.mean[channel];
+      if (applies()) affine_of(result_.apply, channel, at(kApplyScale, c), at(kApplyShift, c));
+      if (applies_to_addend()) {
+        affine_of(result_.addend_apply, channel, at(kAddendScale, c), at(kAddendShift, c));
+      }
+      if (has_norm(0)) at(kFirstMean, c) = result_.norms[0].vectors.mean[channel];
+      if (has_norm(1)) at(kSecondMean, c) = result_.norms[1].vectors.mean[channel];
     }
     if (sums() == 0) return;
     for (int i = thread(); i < kMostSums * kColumns; i += kThreads) totals_[i] = 0;
@@ -92,12 +100,12 @@ class ResultBlock {
     const int count = min(columns_ - c, kUnit);
     const auto eight = [&](const void* src) { return load_eight<kWhole, T>(src, offset, count); };
     if (result_.addend != nullptr) operands.addend = eight(result_.addend);
-    if (result_.gate == Gate::kMask) {
+    if (has_gate(Gate::kMask)) {
       operands.mask = result_.gate_mask[unit_index(pixel, first_ + c, pitch_).mask_byte];
     }
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
-      if (result_.norms[n].src != nullptr) operands.x[n] = eight(result_.norms[n].src);
+      if (has_norm(n)) operands.x[n] = eight(result_.norms[n].src);
     }
   }
 
@@ -108,9 +116,9 @@ class ResultBlock {
       if (src != nullptr) prefetch_l2(static_cast<const T*>(src) + offset);
     };
     line(result_.addend);
-    if (result_.gate == Gate::kTensor) line(result_.gate_tensor);
-    line(result_.norms[0].src);
-    line(result_.norms[1].src);
+    if (has_gate(Gate::kTensor)) line(result_.gate_tensor);
+    if (has_norm(0)) line(result_.norms[0].src);
+    if (has_norm(1)) line(result_.norms[1].src);
   }
 
   /// Finishes and stores `values`, the unit from column `c` on of a pixel, and adds it to the lane's sums.
@@ -124,18 +132,20 @@ class ResultBlock {
 #pragma unroll
       for (int i = 0; i < kUnit; ++i) values[i] += bias[i];
     }
-    if (result_.addend != nullptr) {
-#pragma unroll
-      for (int i = 0; i < kUnit; ++i) values[i] += to_float(operands.addend.at[i]);
-    }
+    if (applies()) normalise(kApplyScale, c, values);
+    if (result_.addend != nullptr) add(c, operands.addend, values);
+    if (!kBackward && result_.relu) rectify(values);
     close(offset, c, count, operands, values);
     store(offset, count, values);
+    if (!kBackward && result_.mask != nullptr) {
+      result_.mask[unit_index(pixel, first_ + c, pitch_).mask_byte] = open_bits(values, count);
+    }
     if (has_statistics()) add_deviations(c, values, sums);
-    if (result_.norms[0].src == nullptr) return;
+    if (!has_norm(0)) return;
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) sums.of[0][i] += values[i];
     add_products(kFirstMean, c, values, operands.x[0], sums.of[1]);
-    if (result_.norms[1].src != nullptr) add_products(kSecondMean, c, values, operands.x[1], sums.of[2]);
+    if (has_norm(1)) add_products(kSecondMean, c, values, operands.x[1], sums.of[2]);
   }
 
   /// Adds what the lanes of a warp with the same column-eight (kEights apart) have summed; lanes below
@@ -217,16 +227,47 @@ class ResultBlock {
     return (static_cast<int64_t>(part) * n + sum) * pitch_ + first_ + column;
   }
 
+  __device__ __forceinline__ bool applies() const {
+    return !kBackward && result_.apply.mean != nullptr;
+  }
+  __device__ __forceinline__ bool applies_to_addend() const {
+    return !kBackward && result_.addend_apply.mean != nullptr;
+  }
+  __device__ __forceinline__ bool has_gate(Gate gate) const {
+    return kBackward && result_.gate == gate;
+  }
+  __device__ __forceinline__ bool has_norm(int n) const {
+    return kBackward && result_.norms[n].src != nullptr;
+  }
+  /// values = scale values + shift; scale_vector and the one behind it are the coefficients.
+  __device__ __forceinline__ void normalise(ResultVector scale_vector, int c, float (&values)[kUnit]) const {
+    float scale[kUnit], shift[kUnit];
+    vector(scale_vector, c, scale);
+    vector(scale_vector + 1, c, shift);
+    kernels::normalise(values, scale, shift);
+  }
+  /// Adds the addend, or its batch norm with the bits that batch_norm_apply stores.
+  __device__ __forceinline__ void add(int c, const Pack<T>& addend, float (&values)[kUnit]) const {
+    float more[kUnit];
+    widen(addend, more);
+    if (applies_to_addend()) {
+      normalise(kAddendScale, c, more);
+      round_as<T>(more);
+    }
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) values[i] += more[i];
+  }
+
   /// g = 0 where the gate is closed.
   __device__ __forceinline__ void close(int64_t offset, int c, int count, const Operands& operands,
                                         float (&g)[kUnit]) const {
     float gate[kUnit];
-    if (result_.gate == Gate::kTensor) {
+    if (has_gate(Gate::kTensor)) {
       widen(load_eight<kWhole, T>(result_.gate_tensor, offset, count), gate);
       close_by_values(gate, g);
-    } else if (result_.gate == Gate::kMask) {
+    } else if (has_gate(Gate::kMask)) {
       close_by_bits(operands.mask, g);
-    } else if (result_.gate == Gate::kNormalised) {
+    } else if (has_gate(Gate::kNormalised)) {
       float scale[kUnit], shift[kUnit];
       vector(kGateScale, c, scale);
       vector(kGateShift, c, shift);
@@ -278,7 +319,7 @@ class ResultBlock {
   __device__ __forceinline__ void finish_sum(int s, int channel, double total) const {
     if (s == 0) {
       result_.norms[0].d_beta[channel] = static_cast<float>(total);
-      if (result_.norms[1].src != nullptr) result_.norms[1].d_beta[channel] = static_cast<float>(total);
+      if (has_norm(1)) result_.norms[1].d_beta[channel] = static_cast<float>(total);
     } else {
       const ConvNorm& norm = result_.norms[s - 1];
       norm.d_gamma[channel] = static_cast<float>(total * inverse_deviation(norm.vectors, channel));

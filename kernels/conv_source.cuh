@@ -94,25 +94,31 @@ __device__ __forceinline__ void form_apply(const ConvSource& source, const FormC
   for (int i = 0; i < kPair; ++i) y[i] = gate_open(y[i]) ? y[i] : 0.0f;
 }
 
-/// The formed chunk of `a` and, of forms with two tensors, the chunk at `b`; both in shared memory.
-/// kBackward: the form is kGradient, the only one of backward passes, and theirs alone; kTwo: it may be
-/// kJoin.
-template <typename T, bool kBackward, bool kTwo>
+/// Whether the kernel with that tile reads two tensors, given the form, one of those that it can have.
+template <TileName kName, bool kBackward>
+__device__ __forceinline__ bool reads_two(Form form) {
+  constexpr bool kCanTwo = takes_two_tensors(kName);
+  constexpr bool kCanOne = !kBackward || tile_forms(kName, kBackward, Form::kConcat);
+  return kCanTwo && (!kCanOne || form_tensors(form) == 2);
+}
+
+/// The formed chunk of `a` and, of forms with two tensors, the chunk at `b`; both in shared memory. (Of
+/// kConcat, `a` is a chunk of its second tensor.)
+template <typename T, TileName kName, bool kBackward>
 __device__ __forceinline__ uint4 form_chunk(const ConvSource& source, const FormCoefficients& coefficients,
                                             const unsigned char* a, const unsigned char* b) {
   alignas(kChunkBytes) T values[kChunk<T>], more[kChunk<T>];
   *reinterpret_cast<uint4*>(values) = *reinterpret_cast<const uint4*>(a);
-  if (kBackward || (kTwo && source.form == Form::kJoin)) {
-    *reinterpret_cast<uint4*>(more) = *reinterpret_cast<const uint4*>(b);
-  }
+  const bool two = reads_two<kName, kBackward>(source.form);
+  if (two) *reinterpret_cast<uint4*>(more) = *reinterpret_cast<const uint4*>(b);
 #pragma unroll
   for (int pair = 0; pair < kChunk<T> / kPair; ++pair) {
     float y[kPair];
     widen_pair(values + pair * kPair, y);
-    if constexpr (kBackward) {
+    if (kBackward && two) {
       form_gradient(coefficients, pair, more + pair * kPair, y);
     } else {
-      form_apply<kTwo>(source, coefficients, pair, more + pair * kPair, y);
+      form_apply<!kBackward && takes_two_tensors(kName)>(source, coefficients, pair, more + pair * kPair, y);
     }
     narrow_pair(y[0], y[1], values + pair * kPair);
   }

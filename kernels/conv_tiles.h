@@ -121,7 +121,7 @@ constexpr int form_tensors(Form form) {
   return form == Form::kJoin || form == Form::kGradient ? 2 : 1;
 }
 constexpr int form_vectors(Form form) {
-  return form == Form::kStored ? 0 : form == Form::kApply ? 2 : form == Form::kJoin ? 4 : 3;
+  return form == Form::kStored ? 0 : form == Form::kJoin ? 4 : form == Form::kGradient ? 3 : 2;
 }
 
 /// Channels of a group that are summed, and that are written.
@@ -132,6 +132,11 @@ constexpr int64_t conv_depth(const ConvProblem& problem, ConvPass pass) {
 constexpr int64_t conv_columns(const ConvProblem& problem, ConvPass pass) {
   const ConvShape& s = problem.shape;
   return (pass == ConvPass::kForward ? s.k : s.c) / s.groups;
+}
+
+/// Of the channels that are summed, the last so many are formed.
+constexpr int64_t conv_formed(const ConvProblem& problem, ConvPass pass, Form form) {
+  return form == Form::kConcat ? conv_columns(problem, pass) : conv_depth(problem, pass);
 }
 
 /// Shared memory of a block's operands, whose place the results of a tile take on their way out (rows of four
@@ -148,9 +153,9 @@ constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, si
 /// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros and 128 of scalars, operands,
 /// coefficients.
 constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
-                                  int64_t depth) {
+                                  int64_t formed) {
   return static_cast<size_t>(tile.rows) * 16 + 256 + conv_work_bytes(tile, element, form, patch_pixels) +
-         static_cast<size_t>(form_vectors(form) * depth) * sizeof(float);
+         static_cast<size_t>(form_vectors(form) * formed) * sizeof(float);
 }
 /// What a block needs besides when there is more to do with results than to store them: three sums in double
 /// and five vectors of floats.
@@ -158,9 +163,37 @@ constexpr size_t conv_result_bytes(const Tile& tile) {
   return static_cast<size_t>(tile.columns) * (3 * sizeof(double) + 5 * sizeof(float));
 }
 
-/// Whether a tile leaves room for forms of two tensors: deep tiles for 16-bit types do not.
+/// Whether a tile leaves room for forms of two tensors: deep tiles for 16-bit types do not; and whether it is
+/// for those alone.
 constexpr bool takes_two_tensors(TileName name) {
   return name != TileName::kConvWide && name != TileName::kConvMedium;
+}
+constexpr bool wants_two_tensors(TileName name) {
+  return name == TileName::kConvWideTwo || name == TileName::kConvMediumTwo;
+}
+/// Whether the kernel with that tile can have the form at all: backward passes read gradients, or two tensors
+/// side by side, which take the room of one.
+constexpr bool tile_forms(TileName name, bool backward_data, Form form) {
+  switch (form) {
+    case Form::kStored:
+      return !wants_two_tensors(name);
+    case Form::kApply:
+      return !backward_data;
+    case Form::kJoin:
+      return !backward_data && takes_two_tensors(name);
+    case Form::kGradient:
+      return backward_data && takes_two_tensors(name);
+    case Form::kConcat:
+      return backward_data && !wants_two_tensors(name);
+  }
+  return false;
+}
+
+/// Whether two tensors side by side can be read: a 1x1 kernel, and both in whole chunks.
+constexpr bool suits_concat(const ConvProblem& problem) {
+  const ConvShape& s = problem.shape;
+  return is_aligned(problem) && s.r == 1 && s.s == 1 && s.stride == 1 && s.pad == 0 && s.groups == 1 &&
+         s.k > s.c;
 }
 
 /// Whether a pass can run with a tile: made for its element type and channels, and its memory suffices.
@@ -168,13 +201,13 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
   if (name >= TileName::kFilterWide) return false;
   const bool packed = name == TileName::kConvPacked || name == TileName::kConvF32Packed;
   const bool f32 = name == TileName::kConvF32 || name == TileName::kConvF32Packed;
-  const bool two = name == TileName::kConvWideTwo || name == TileName::kConvMediumTwo;
   if (f32 != (problem.type == Element::kF32) || packed == is_aligned(problem)) return false;
-  if (form == Form::kStored ? two : packed) return false;
-  if (form_tensors(form) == 2 && !takes_two_tensors(name)) return false;
+  if (form != Form::kStored && packed) return false;
+  if (!tile_forms(name, pass == ConvPass::kBackwardData, form)) return false;
+  if (form == Form::kConcat && !suits_concat(problem)) return false;
   const Tile tile = tile_of(name);
   const size_t pixels = static_cast<size_t>(tile.rows * tile.stages);
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_depth(problem, pass)) +
+  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form)) +
              conv_result_bytes(tile) <=
          kSharedBytes;
 }
@@ -208,7 +241,7 @@ constexpr bool leaves_room_for_halo(const ConvProblem& problem, ConvPass pass, F
   const Tile tile = tile_of(name);
   const int64_t line = pass == ConvPass::kForward ? s.w : s.q();
   const size_t pixels = static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s));
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_depth(problem, pass)) +
+  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form)) +
              conv_result_bytes(tile) <=
          kSharedBytes;
 }
@@ -245,6 +278,7 @@ constexpr TileName conv_tile(const ConvProblem& problem, ConvPass pass, Form for
                                       {TileName::kConvMedium, TileName::kConvMediumTwo},
                                       {TileName::kConvMediumTwo, TileName::kConvNarrow}};
   TileName name = stored_tile(problem, pass, form);
+  if (form == Form::kConcat && !conv_tile_suits(problem, pass, form, name)) name = TileName::kConvMedium;
   for (const auto& step : kSmaller) {
     if (name == step[0] && !conv_tile_suits(problem, pass, form, name)) name = step[1];
   }

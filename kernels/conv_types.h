@@ -11,8 +11,8 @@ struct ConvLaunchers {
                   Stream);
   void (*backward_data)(const ConvProblem&, const ConvSource& d_dst, const void* weight,
                         const ConvResult& d_src, Stream);
-  void (*backward_filter)(const ConvProblem&, const ConvSource& d_dst, const ConvSource& src, float* d_weight,
-                          void* workspace, unsigned* counters, Stream);
+  void (*backward_filter)(const ConvProblem&, const ConvSource& d_dst, const ConvSource& src,
+                          const FilterResult&, Stream);
 };
 
 extern const ConvLaunchers kConvBF16, kConvF16, kConvTf32, kConvTf32x3;

@@ -92,15 +92,16 @@ enum class Form : uint8_t {
   kApply,     ///< f(BN(a))
   kJoin,      ///< f(BN(a) + b), or f(BN(a) + BN(b)) where b_vectors are given
   kGradient,  ///< the batch norm's backward pass: gamma inv_std (a - d_beta / rows - xhat(b) d_gamma / rows)
+  kConcat,    ///< [a | f(BN(b))], or [a | b] without vectors; b has as many channels as the result
 };
 struct ConvSource {
   const void* a = nullptr;
   Form form = Form::kStored;
   const void* b = nullptr;     ///< kJoin: the shortcut; kGradient: the source of the batch norm
-  BatchNormVectors vectors;    ///< of a (kApply, kJoin) or of b (kGradient)
+  BatchNormVectors vectors;    ///< of a (kApply, kJoin) or of b (kGradient, kConcat)
   BatchNormVectors b_vectors;  ///< kJoin: of b; null mean: b is added as it is
   const float *d_gamma = nullptr, *d_beta = nullptr;  ///< kGradient
-  bool relu = false;                                  ///< f of kApply and kJoin: ReLU or nothing
+  bool relu = false;                                  ///< f: ReLU or nothing
   /// Where the formed tensor is stored too, with its ReLU mask; null: nowhere. See conv_can_store.
   void* dst = nullptr;
   uint8_t* mask = nullptr;
@@ -117,14 +118,19 @@ struct ConvResult {
   void* dst = nullptr;
   Element type = Element::kBF16;  ///< of dst: the problem's, or kF32
   const float* bias = nullptr;    ///< r += bias[channel]
+  BatchNormVectors apply;         ///< r = BN(r); null mean: not
   const void* addend = nullptr;   ///< r += addend, of the problem's type and dst's shape
+  BatchNormVectors addend_apply;  ///< BN(addend), rounded to its type, is added; null mean: addend itself
+  bool relu = false;              ///< r = ReLU(r)
+  uint8_t* mask = nullptr;        ///< of ReLU, with relu only; null: none
   Gate gate = Gate::kOpen;        ///< r = 0 where closed; kNormalised: by norms[0]
   const void* gate_tensor = nullptr;
   const uint8_t* gate_mask = nullptr;
-  float *mean = nullptr, *variance = nullptr;  ///< statistics of dst as stored; null: none
-  ConvNorm norms[2];                           ///< sums of dst as stored; not together with statistics
-  void* workspace = nullptr;                   ///< conv_workspace bytes, and
-  unsigned* counters = nullptr;                ///< conv_counters counters, where there are sums
+  /// Statistics of dst as stored; null: none. Neither they nor norms together with apply or addend_apply.
+  float *mean = nullptr, *variance = nullptr;
+  ConvNorm norms[2];             ///< sums of dst as stored
+  void* workspace = nullptr;     ///< conv_workspace bytes, and
+  unsigned* counters = nullptr;  ///< conv_counters counters, where there are sums
 };
 /// Floats that each part of a result leaves per channel: 3 for statistics, 2 for one norm, 3 for two.
 constexpr int conv_sums(const ConvResult& result) {
@@ -146,20 +152,30 @@ int conv_counters(const ConvProblem& problem, ConvPass pass, Form form);
 /// dst = conv(src, weight).
 void conv_forward(const ConvProblem& problem, const ConvSource& src, const void* weight,
                   const ConvResult& dst, Stream stream);
-/// d_src = the gradient of src. Forms: kStored, kGradient.
+/// Whether backward-data can read a tensor in form kConcat: a 1x1 kernel, both tensors in whole chunks.
+bool conv_can_concat(const ConvProblem& problem);
+/// d_src = the gradient of src. Forms: kStored, kGradient, kConcat.
 void conv_backward_data(const ConvProblem& problem, const ConvSource& d_dst, const void* weight,
                         const ConvResult& d_src, Stream stream);
-/// d_weight (f32) = the gradient of the weights. d_dst is kStored or kGradient, src kStored or kApply; any
-/// channel counts. The sum over pixels is cut in pieces, which are added in a fixed order.
-size_t conv_backward_filter_workspace(const ConvProblem& problem);
+/// Where backward-filter leaves its results.
+struct FilterResult {
+  float* d_weight = nullptr;
+  float* d_bias = nullptr;  ///< the sum of d_dst over pixels; null: none
+  void* workspace = nullptr;
+  unsigned* counters = nullptr;
+};
+/// d_weight (f32) = the gradient of the weights. d_dst is kStored, kGradient or kApply (a Gram matrix has one
+/// tensor for both operands), src kStored or kApply; any channel counts. The sum over pixels is cut in
+/// pieces, which are added in a fixed order.
+size_t conv_backward_filter_workspace(const ConvProblem& problem, bool d_bias);
 int conv_backward_filter_counters(const ConvProblem& problem);
 /// Bytes of the workspace that are {written, read}: partial sums.
 struct WorkspaceTraffic {
   int64_t written = 0, read = 0;
 };
-WorkspaceTraffic conv_backward_filter_traffic(const ConvProblem& problem);
+WorkspaceTraffic conv_backward_filter_traffic(const ConvProblem& problem, bool d_bias);
 void conv_backward_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
-                          float* d_weight, void* workspace, unsigned* counters, Stream stream);
+                          const FilterResult& result, Stream stream);
 /// A linear layer (src N,C; weight K,C; dst N,K) is the convolution of 1x1 images by 1x1 kernels.
 constexpr ConvShape linear_as_conv(int64_t n, int64_t c, int64_t k) {
   return {n, 1, 1, c, k, 1, 1, 1, 0, 1};

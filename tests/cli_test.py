@@ -294,12 +294,19 @@ class Plan(ProgramTest):
         self.assertLessEqual(plan["mb_per_image"], 250)
         self.assertLessEqual(plan["launches"], 190)
         self.assertLessEqual(self.cuda_plan("cifar_resnet110", "--batch", 128)["launches"], 345)
+        gram = self.cuda_plan("resnet50", "--batch", 256, "--gram-batch-norm")
+        self.assertLessEqual(gram["mb_per_image"], 205)
 
     def test_each_kind_of_fusion_can_be_left_out(self):
         fused = self.cuda_plan("resnet18", "--batch", 8)
         for kind in ("conv_source", "conv_source_gradient", "conv_statistics", "conv_residual",
                      "conv_gradient_sums", "linear_bias", "loss", "optimizer"):
             plain = self.cuda_plan("resnet18", "--batch", 8, "--disable-pass", kind)
+            self.assertGreater(plain["launches"], fused["launches"], kind)
+        gram = ("resnet50", "--batch", 8, "--gram-batch-norm")
+        fused = self.cuda_plan(*gram)
+        for kind in ("conv_source_concat", "conv_bias", "conv_apply", "conv_bias_gradient"):
+            plain = self.cuda_plan(*gram, "--disable-pass", kind)
             self.assertGreater(plain["launches"], fused["launches"], kind)
 
     def test_a_net_of_1202_layers_fits_with_recompute(self):

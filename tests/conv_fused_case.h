@@ -23,6 +23,14 @@ inline const std::vector<ConvShape> kFusedShapes = {
     {1, 5, 3, 8, 8, 5, 5, 1, 3, 1},      // more output than source pixels: padding in a gathered patch
 };
 
+/// 1x1 kernels whose gradient is read from two tensors, of k - c and c channels.
+inline const std::vector<ConvShape> kConcatShapes = {
+    {1, 1, 1, 64, 320, 1, 1, 1, 0, 1},   // one pixel; one tensor ends where a step of depth does
+    {1, 13, 11, 24, 72, 1, 1, 1, 0, 1},  // two tiles of rows; the border is inside of a step
+    {2, 5, 7, 136, 144, 1, 1, 1, 0, 1},  // one chunk of the first tensor; several tiles of columns
+    {1, 3, 3, 8, 40, 1, 1, 1, 0, 1},
+};
+
 inline std::string text(const kernels::ConvProblem& p) {
   const ConvShape& s = p.shape;
   return fmt::format("{}x{}x{}x{} -> {} kernel {}x{} stride {} groups {}, {} bytes an element, tile {}", s.n,
@@ -92,7 +100,7 @@ inline int64_t emulated_macs(const kernels::ConvProblem& problem, kernels::ConvP
 /// bf16 alone, and under the race detector no more than kMostMacs.
 template <typename Body>
 void for_each_fused(kernels::ConvPass pass, kernels::Form form, const Body& body) {
-  for (const ConvShape& shape : kFusedShapes) {
+  for (const ConvShape& shape : form == kernels::Form::kConcat ? kConcatShapes : kFusedShapes) {
     for (const DType type : kElementTypes) {
       kernels::ConvProblem problem{shape, element_of(type), kernels::F32Math::kTf32x3};
       for (const kernels::TileName tile : kernels::conv_tiles(problem, pass, form)) {

@@ -216,19 +216,32 @@ TEST(CudaAgreement, EveryValueOfAStepOfEachFamily) {
 }
 
 TEST(CudaAgreement, EveryValueOfAStepWithoutAKindOfFusion) {
-  const auto expect_without = [](const std::set<std::string>& off) {
+  const auto expect_without = [](const std::set<std::string>& off, bool gram) {
     const auto backend = make_backend("cuda", {.fusions_off = off});
     TrainingPassOptions options = passes(DType::kBF16, 1);
+    options.gram_batch_norm = gram;
     options.absorbs = backend_passes(*backend).absorbs;
     expect_step(kNets[2], DType::kBF16, options, *backend, false);
   };
   std::set<std::string> all;
   for (const FusionKind& kind : test_backend().fusions()) {
     SCOPED_TRACE(kind.name);
-    expect_without({kind.name});
+    const bool of_gram = kind.name == "conv_source_concat" || kind.name == "conv_bias" ||
+                         kind.name == "conv_apply" || kind.name == "conv_bias_gradient";
+    expect_without({kind.name}, of_gram);
     all.insert(kind.name);
   }
-  expect_without(all);
+  for (const bool gram : {false, true}) expect_without(all, gram);
+}
+
+/// Convolutions whose batch norm is known before them, and gradients that are read from two tensors.
+TEST(CudaAgreement, EveryValueOfAStepWithGramBatchNorm) {
+  for (const DType type : activation_types()) {
+    SCOPED_TRACE(to_string(type));
+    TrainingPassOptions options = passes(type, 1);
+    options.gram_batch_norm = true;
+    expect_step(kNets[2], type, options, test_backend(), type == DType::kF32);
+  }
 }
 
 TEST(CudaAgreement, EveryValueOfAStepThatAccumulates) {

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "engine/backend/backend_passes.h"
 #include "engine/exec/executor.h"
 #include "engine/graph/image_windows.h"
 #include "engine/graph/passes.h"
@@ -176,8 +177,7 @@ Graph small_crop() {
 
 /// As the trainer has them on CUDA.
 TrainingPassOptions passes(DType type) {
-  TrainingPassOptions options;
-  options.relu_masks = true;
+  TrainingPassOptions options = backend_passes(test_backend());
   options.weight_copies = type != DType::kF32;
   options.update.loss_scale = type == DType::kF16 ? 1024 : 1;
   options.update.weight_decay = 1e-3f;
@@ -196,6 +196,15 @@ TEST(CudaCost, TrainingSteps) {
     expect_costs(trained(basic_net(type), passes(type)));
     expect_costs(trained(pre_activation_net(type), passes(type)));
     expect_costs(trained(bottleneck_net(Mode::kTrain, type), passes(type)));
+  }
+}
+
+TEST(CudaCost, AStepWithGramBatchNorm) {
+  for (const DType type : {DType::kBF16, DType::kF32}) {
+    SCOPED_TRACE(to_string(type));
+    TrainingPassOptions options = passes(type);
+    options.gram_batch_norm = true;
+    expect_costs(trained(bottleneck_net(Mode::kTrain, type), options));
   }
 }
 

@@ -250,15 +250,17 @@ void expect_one_step_a_group(const Graph& graph) {
 
 TEST(CudaFusion, GroupsOfEveryNetAreSingleSteps) {
   for (const char* name : {"resnet18", "resnet50", "cifar_resnet20", "cifar_preresnet20", "cifar_plain20"}) {
-    for (const bool recompute : {false, true}) {
+    for (const auto [recompute, gram] :
+         {std::pair(false, false), {true, false}, {false, true}, {true, true}}) {
       for (const DType type : {DType::kF32, DType::kBF16}) {
-        SCOPED_TRACE(fmt::format("{} {}", name, recompute));
+        SCOPED_TRACE(fmt::format("{} recompute {} gram {}", name, recompute, gram));
         ModelOptions options;
         options.batch = 2;
         options.activation = type;
         TrainingPassOptions passes;
         passes.recompute = recompute;
         passes.relu_masks = passes.weight_copies = type == DType::kBF16;
+        passes.gram_batch_norm = gram;
         passes.absorbs = [](const Graph& g, NodeId reader, size_t input) {
           return cuda::absorbs(g, reader, input, {});
         };

@@ -17,6 +17,7 @@ using kernels::ConvProblem;
 using kernels::ConvSource;
 using kernels::Element;
 using kernels::F32Math;
+using kernels::FilterResult;
 using kernels::Form;
 using kernels::TileName;
 using reference::Tensor;
@@ -52,26 +53,25 @@ class FilterCase {
       : problem_(problem), type_(type), d_dst_(memory.tensor(type, d_dst)), src_(memory.tensor(type, src)) {}
 
   /// Memory of one more result, with its workspace and counters.
-  struct Result {
-    float* d_weight;
-    void* workspace;
-    unsigned* counters;
-  };
-  Result result() {
+  FilterResult result(bool d_bias = false) {
     const auto bytes = static_cast<size_t>(problem_.shape.weight_elements()) * sizeof(float);
     const auto counters = static_cast<size_t>(kernels::conv_backward_filter_counters(problem_));
-    return {memory.output<float>(bytes), memory.workspace(kernels::conv_backward_filter_workspace(problem_)),
-            memory.values(std::vector<unsigned>(counters, 0))};
+    FilterResult made;
+    made.d_weight = memory.output<float>(bytes);
+    if (d_bias) made.d_bias = memory.output<float>(static_cast<size_t>(problem_.shape.k) * sizeof(float));
+    made.workspace = memory.workspace(kernels::conv_backward_filter_workspace(problem_, d_bias));
+    made.counters = memory.values(std::vector<unsigned>(counters, 0));
+    return made;
   }
-  void launch(const ConvSource& d_dst, const ConvSource& src, const Result& to) const {
-    kernels::conv_backward_filter(problem_, d_dst, src, to.d_weight, to.workspace, to.counters, nullptr);
+  void launch(const ConvSource& d_dst, const ConvSource& src, const FilterResult& to) const {
+    kernels::conv_backward_filter(problem_, d_dst, src, to, nullptr);
   }
-  Tensor read(const Result& result) const {
+  Tensor read(const FilterResult& result) const {
     const ConvShape& s = problem_.shape;
     return memory.read(result.d_weight, DType::kF32, {s.k, s.r, s.s, s.c / s.groups});
   }
   /// Floats of a workspace that were written: memory starts as NaNs that no sum makes.
-  int64_t floats_written(const Result& result) const {
+  int64_t floats_written(const FilterResult& result) const {
     const KernelCase::Bytes bytes = memory.bytes(result.workspace);
     std::vector<uint32_t> words(bytes.size() / sizeof(uint32_t));
     if (!bytes.empty()) std::memcpy(words.data(), bytes.data(), words.size() * sizeof(uint32_t));
@@ -88,17 +88,21 @@ class FilterCase {
   void *d_dst_, *src_;
 };
 
-void expect_exact(const ConvProblem& problem, DType type, size_t most_orders) {
+void expect_exact(const ConvProblem& problem, DType type, size_t most_orders, bool d_bias = false) {
   SCOPED_TRACE(text(problem));
   const ConvShape& s = problem.shape;
   const Tensor d_dst = small_integers({s.n, s.p(), s.q(), s.k}, 2),
                src = small_integers({s.n, s.h, s.w, s.c}, 1);
   FilterCase test(problem, type, d_dst, src);
-  const FilterCase::Result result = test.result();
+  const FilterResult result = test.result(d_bias);
   test.memory.run([&] { test.launch(test.stored_d_dst(), test.stored_src(), result); }, most_orders);
   EXPECT_TRUE(matches(test.read(result), reference::conv_backward_filter(s, d_dst, src), kExact));
+  if (d_bias) {
+    EXPECT_TRUE(matches(test.memory.read(result.d_bias, DType::kF32, {s.k}), reference::bias_backward(d_dst),
+                        kExact));
+  }
   EXPECT_TRUE(test.memory.unchanged(result.counters)) << "a counter is not 0";
-  const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem);
+  const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem, d_bias);
   EXPECT_EQ(test.floats_written(result) * 4, traffic.written);
 }
 
@@ -149,6 +153,22 @@ TEST(KernelFilter, IntegersAreExactInF32) {
   expect_exact_for(DType::kF32, F32Math::kTf32x3);
 }
 
+/// The sum of d_dst beside the weights' gradient: one and many pieces, groups, channels in no whole chunks.
+TEST(KernelFilter, SumsTheGradientOfABiasToo) {
+  for (const DType type : kElementTypes) {
+    for (const std::vector<ConvShape>& shapes : {kConvShapes, kLongSums}) {
+      for (const ConvShape& shape : shapes) {
+        if (shape.macs() > kMostMacs || (under_race_detector() && type == DType::kF16)) continue;
+        expect_exact({shape, element_of(type), F32Math::kTf32}, type, 1, true);
+      }
+    }
+  }
+  for (const TileName tile : {TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterBroad}) {
+    const ConvShape shape{3, 11, 7, 16, 136, 3, 3, 1, 1, 1};
+    expect_exact({shape, Element::kBF16, {}, static_cast<int>(tile)}, DType::kBF16, 1, true);
+  }
+}
+
 TEST(KernelFilter, ThreeLevelsOfPartialSums) {
   if (under_race_detector()) GTEST_SKIP() << "two levels have the same accesses";
   expect_exact({kLongestSum, Element::kF32, F32Math::kTf32}, DType::kF32, 1);
@@ -181,7 +201,8 @@ struct Norm {
   float *d_gamma, *d_beta;
 };
 
-/// The pass with formed operands against the separate launchers.
+/// The pass with formed operands against the separate launchers; the sums of d_dst are those of what is
+/// multiplied.
 void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, bool apply, bool relu,
                       size_t most_orders) {
   SCOPED_TRACE(text(problem) + fmt::format(", gradient {}, apply {}, relu {}", gradient, apply, relu));
@@ -204,7 +225,7 @@ void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, boo
     src.vectors = src_norm.vectors;
     src.relu = relu;
   }
-  const FilterCase::Result formed = test.result(), separate = test.result();
+  const FilterResult formed = test.result(true), separate = test.result(true);
   memory.run(
       [&] {
         test.launch(d_dst, src, formed);
@@ -227,6 +248,7 @@ void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, boo
       },
       most_orders);
   EXPECT_EQ(memory.bytes(formed.d_weight) == memory.bytes(separate.d_weight), true) << "other bits";
+  EXPECT_EQ(memory.bytes(formed.d_bias) == memory.bytes(separate.d_bias), true) << "other sums of d_dst";
   EXPECT_TRUE(memory.unchanged(formed.counters) && memory.unchanged(separate.counters));
 }
 
@@ -257,6 +279,39 @@ TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF32) {
   expect_forms_for(DType::kF32);
 }
 
+/// A Gram matrix and the sums beside it: one formed tensor is both operands.
+TEST(KernelFilter, TheGramMatrixOfAFormedTensor) {
+  for (const DType type : kElementTypes) {
+    for (const int64_t c : {int64_t{3}, int64_t{8}, int64_t{40}, int64_t{136}}) {
+      if (c > 100 && (type != DType::kBF16 || under_race_detector())) continue;
+      const Shape shape{2, 9, 7, c};
+      const ConvProblem problem{{2, 9, 7, c, c, 1, 1, 1, 0, 1}, element_of(type), F32Math::kTf32x3};
+      SCOPED_TRACE(text(problem));
+      FilterCase test(problem, type, uniform_tensor({1, 1, 1, 1}, 1), uniform_tensor(shape, 2));
+      KernelCase& memory = test.memory;
+      ConvSource formed = test.stored_src();
+      formed.form = Form::kApply;
+      formed.vectors = Norm(memory, c, 20).vectors;
+      formed.relu = true;
+      const kernels::Rows rows{2 * 9 * 7, c, problem.type};
+      kernels::BatchNormApplyArgs apply;
+      apply.src = formed.a, apply.vectors = formed.vectors, apply.relu = true;
+      apply.dst = memory.output(type, shape);
+      const ConvSource stored = source(apply.dst);
+      const FilterResult of_formed = test.result(true), of_stored = test.result(true);
+      memory.run(
+          [&] {
+            test.launch(formed, formed, of_formed);
+            kernels::batch_norm_apply(rows, apply, nullptr);
+            test.launch(stored, stored, of_stored);
+          },
+          3);
+      EXPECT_EQ(memory.bytes(of_formed.d_weight) == memory.bytes(of_stored.d_weight), true);
+      EXPECT_EQ(memory.bytes(of_formed.d_bias) == memory.bytes(of_stored.d_bias), true);
+    }
+  }
+}
+
 /// Layers of ResNet-50 at batch 256 and of a CIFAR ResNet at batch 128.
 TEST(KernelFilter, PiecesFillTheChipAndCostLessThanTheyGain) {
   const std::vector<ConvShape> layers = {
@@ -273,7 +328,7 @@ TEST(KernelFilter, PiecesFillTheChipAndCostLessThanTheyGain) {
     const int pieces = kernels::filter_pieces(problem);
     EXPECT_LE(pieces * all.tiles, 2 * kernels::kMultiprocessors) << "blocks that are not resident at once";
     EXPECT_GE(all.steps, 8 * pieces);
-    const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem);
+    const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem, false);
     EXPECT_LE(traffic.written + traffic.read, 2 * (s.src_elements() + s.dst_elements()));
     if (s.h > 28) {
       EXPECT_GE(pieces * all.tiles, 0.9 * kernels::kMultiprocessors);
@@ -288,8 +343,8 @@ TEST(KernelFilter, TrafficOfWholeTilesIsTheWorkspace) {
   const ConvProblem wide{{256, 14, 14, 256, 1024, 1, 1, 1, 0, 1}, Element::kBF16, {}};
   const kernels::SumTree tree = kernels::sum_tree(kernels::filter_pieces(wide));
   ASSERT_GT(tree.levels, 1);
-  const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(wide);
-  EXPECT_EQ(traffic.written, static_cast<int64_t>(kernels::conv_backward_filter_workspace(wide)));
+  const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(wide, false);
+  EXPECT_EQ(traffic.written, static_cast<int64_t>(kernels::conv_backward_filter_workspace(wide, false)));
   EXPECT_EQ(traffic.written, tree.slots * wide.shape.weight_elements() * 4);
   EXPECT_EQ(traffic.read, tree.reads() * wide.shape.weight_elements() * 4);
 }
@@ -313,13 +368,16 @@ TEST(KernelFilter, ImpossibleOperandsAreRefused) {
   float* const memory = test.floats(uniform_tensor({4096}, 1));
   const ConvProblem problem{{1, 4, 4, 8, 8, 1, 1, 1, 0, 1}, Element::kBF16, {}};
   const ConvSource stored = source(memory);
+  float* d_bias = nullptr;
   const auto code = [&](const ConvProblem& p, const ConvSource& d_dst, const ConvSource& src) {
-    return refusal(
-        [&] { kernels::conv_backward_filter(p, d_dst, src, memory + 2048, nullptr, nullptr, nullptr); });
+    return refusal([&] {
+      kernels::conv_backward_filter(p, d_dst, src, {.d_weight = memory + 2048, .d_bias = d_bias}, nullptr);
+    });
   };
   EXPECT_EQ(code(problem, stored, stored), 0);
   check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-  EXPECT_EQ(code(problem, source(memory, Form::kApply), stored), kInvalidValue);
+  EXPECT_EQ(code(problem, source(memory, Form::kApply), stored), kInvalidValue) << "no vectors";
+  EXPECT_EQ(code(problem, source(memory, Form::kJoin), stored), kInvalidValue);
   EXPECT_EQ(code(problem, stored, source(memory, Form::kGradient)), kInvalidValue);
   EXPECT_EQ(code(problem, stored, source(memory, Form::kApply)), kInvalidValue) << "no vectors";
   EXPECT_EQ(code(problem, source(memory, Form::kGradient), stored), kInvalidValue) << "no vectors";
@@ -331,6 +389,8 @@ TEST(KernelFilter, ImpossibleOperandsAreRefused) {
   long_sum.shape.n = 1024;
   ASSERT_GT(kernels::filter_pieces(long_sum), 1);
   EXPECT_EQ(code(long_sum, stored, stored), kInvalidValue) << "no workspace";
+  d_bias = memory;
+  EXPECT_EQ(code(problem, stored, stored), kInvalidValue) << "no workspace for the sums of d_dst";
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "tests/conv_fused_case.h"
@@ -83,9 +84,11 @@ void expect_forward(const ConvProblem& problem, DType type, const FormCase& c) {
 
 TEST(KernelConvFused, CasesCoverEveryTileAndPatch) {
   for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData}) {
-    for (const Form form : {Form::kApply, Form::kJoin, Form::kGradient}) {
+    for (const Form form : {Form::kApply, Form::kJoin, Form::kGradient, Form::kConcat}) {
+      const bool backward = form == Form::kGradient || form == Form::kConcat;
+      if (backward != (pass == ConvPass::kBackwardData)) continue;
       std::set<std::pair<int, bool>> seen;
-      for (const ConvShape& shape : kFusedShapes) {
+      for (const ConvShape& shape : form == Form::kConcat ? kConcatShapes : kFusedShapes) {
         for (const Element type : {Element::kBF16, Element::kF32}) {
           ConvProblem problem{shape, type, kernels::F32Math::kTf32x3};
           for (const kernels::TileName tile : kernels::conv_tiles(problem, pass, form)) {
@@ -94,9 +97,11 @@ TEST(KernelConvFused, CasesCoverEveryTileAndPatch) {
           }
         }
       }
-      // One tensor: all but the two packed tiles; two: neither of the tiles that are too deep for them.
-      const size_t tiles = kernels::form_tensors(form) == 1 ? 7 : 5;
-      EXPECT_EQ(seen.size(), 2 * tiles) << "form " << static_cast<int>(form);
+      // One tensor: all but the two packed tiles; two: neither of the tiles that are too deep for them; two
+      // side by side: not those for two, and no patch for several taps.
+      const std::map<Form, size_t> tiles = {
+          {Form::kApply, 2 * 7}, {Form::kJoin, 2 * 5}, {Form::kGradient, 2 * 5}, {Form::kConcat, 5}};
+      EXPECT_EQ(seen.size(), tiles.at(form)) << "form " << static_cast<int>(form);
     }
   }
 }
@@ -149,6 +154,57 @@ TEST(KernelConvFused, ReadsTheGradientOfABatchNorm) {
         kOrders);
     EXPECT_TRUE(matches(test.read(fused.dst, type, out), test.read(separate.dst, type, out), kExact));
   });
+}
+
+/// [a | f(BN(b))] and [a | b] give the result of what copy_channels puts together.
+void expect_concat(const ConvProblem& problem, DType type, bool norm, bool relu) {
+  const ConvShape& s = problem.shape;
+  const int64_t first = s.k - s.c;
+  const Shape of_a{s.n, s.h, s.w, first}, of_b{s.n, s.h, s.w, s.c}, in = dst_shape(s), out = src_shape(s);
+  KernelCase test;
+  const void* const weight = test.tensor(type, small_integers(weight_shape(s), 3));
+  ConvSource source;
+  source.form = Form::kConcat;
+  source.a = test.tensor(type, small_integers(of_a, 1));
+  source.b = test.tensor(type, small_integers(of_b, 2));
+  source.relu = relu;
+  if (norm) source.vectors = IntegerNorm(s.c, 10).on(test);
+  kernels::BatchNormApplyArgs apply;
+  apply.src = source.b, apply.vectors = source.vectors, apply.relu = relu;
+  apply.dst = test.output(type, of_b);
+  void* const both = test.output(type, in);
+  const auto copy = [&](const void* src, int64_t channels, int64_t to) {
+    kernels::CopyChannelsArgs args;
+    args.rows = s.n * s.h * s.w, args.count = args.src_channels = channels;
+    args.dst_channels = s.k, args.dst_first = to;
+    args.type = problem.type, args.src = src, args.dst = both;
+    copy_channels(args, nullptr);
+  };
+  ConvResult fused, separate;
+  fused.type = separate.type = problem.type;
+  fused.dst = test.output(type, out), separate.dst = test.output(type, out);
+  ConvSource whole;
+  whole.a = both;
+  ConvProblem usual = problem;
+  usual.tile = -1;
+  test.run(
+      [&] {
+        if (norm) batch_norm_apply(rows_of(of_b, problem.type), apply, nullptr);
+        copy(source.a, first, 0);
+        copy(norm ? apply.dst : source.b, s.c, first);
+        conv_backward_data(usual, whole, weight, separate, nullptr);
+        conv_backward_data(problem, source, weight, fused, nullptr);
+      },
+      kOrders);
+  EXPECT_TRUE(matches(test.read(fused.dst, type, out), test.read(separate.dst, type, out), kExact));
+}
+
+TEST(KernelConvFused, ReadsTwoTensorsSideBySide) {
+  for (const bool norm : {true, false}) {
+    for_each_fused(ConvPass::kBackwardData, Form::kConcat,
+                   [&](const ConvProblem& problem, DType type) { expect_concat(problem, type, norm, norm); });
+  }
+  expect_concat({kConcatShapes[1], Element::kBF16, {}}, DType::kBF16, true, false);
 }
 
 /// Values of all sizes and a NaN: what is stored has the bits of batch_norm_apply, and so has the mask.
@@ -224,6 +280,19 @@ TEST(KernelConvFused, ImpossibleFormsAreRefused) {
   other.form = Form::kJoin;
   other.b = nullptr;
   EXPECT_EQ(forward(whole, other), 1) << "no shortcut";
+  other = source;
+  other.form = Form::kConcat;
+  EXPECT_EQ(forward({1, 2, 2, 8, 16, 1, 1, 1, 0, 1}, other), 1) << "two tensors in the forward pass";
+  const auto backward = [&](const ConvShape& shape, const ConvSource& d_dst) {
+    return refusal([&] { conv_backward_data({shape, Element::kBF16, {}}, d_dst, floats, result, nullptr); });
+  };
+  EXPECT_EQ(backward({1, 2, 2, 8, 16, 1, 1, 1, 0, 1}, other), 0);
+  EXPECT_EQ(backward(whole, other), 1) << "nothing is left for the first tensor";
+  EXPECT_EQ(backward({1, 2, 2, 8, 20, 1, 1, 1, 0, 1}, other), 1) << "no whole chunks";
+  EXPECT_EQ(backward({1, 2, 2, 8, 16, 3, 3, 1, 1, 1}, other), 1) << "a larger kernel";
+  other.b = nullptr;
+  EXPECT_EQ(backward({1, 2, 2, 8, 16, 1, 1, 1, 0, 1}, other), 1) << "no second tensor";
+  EXPECT_EQ(backward(whole, source), 1) << "an activation in a backward pass";
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// What becomes of the results of a convolution: bias, addend, every gate, statistics and the sums of one or
-// two batch norms, on integers that leave one right set of bits, and statistics that keep their digits.
+// What becomes of the results of a convolution: bias, batch norm, addend, ReLU, every gate, statistics and
+// the sums of one or two batch norms, on integers that leave one right set of bits, and statistics that keep
+// their digits.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -102,9 +103,9 @@ Tensor set_gate(KernelCase& test, Gate gate, DType type, const Shape& shape, con
 }
 
 /// d_gamma and d_beta of each norm are those that batch_norm_backward_reduce makes of the stored result.
-void expect_sums(const ConvProblem& problem, ConvPass pass, DType type, Gate gate, int norms) {
+void expect_sums(const ConvProblem& problem, DType type, Gate gate, int norms) {
   KernelCase test;
-  Call call(test, problem, pass, type);
+  Call call(test, problem, ConvPass::kBackwardData, type);
   const int64_t c = call.channels();
   const Tensor addend = small_integers(call.out, 4);
   call.result.addend = test.tensor(type, addend);
@@ -147,29 +148,78 @@ void expect_sums(const ConvProblem& problem, ConvPass pass, DType type, Gate gat
 TEST(KernelConvResult, SumsOfOneAndTwoNorms) {
   for (const int norms : {1, 2}) {
     for_each_fused(ConvPass::kBackwardData, Form::kStored, [&](const ConvProblem& problem, DType type) {
-      expect_sums(problem, ConvPass::kBackwardData, type, Gate::kNormalised, norms);
+      expect_sums(problem, type, Gate::kNormalised, norms);
     });
   }
 }
 
 TEST(KernelConvResult, EveryGate) {
   for (const Gate gate : {Gate::kOpen, Gate::kTensor, Gate::kMask, Gate::kNormalised}) {
-    for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData}) {
-      for (const ConvShape& shape :
-           {ConvShape{2, 7, 5, 24, 40, 3, 3, 2, 1, 1}, ConvShape{1, 6, 6, 40, 24, 1, 1, 2, 0, 1}}) {
-        for (const DType type : kElementTypes) {
-          SCOPED_TRACE(fmt::format("gate {}, pass {}", static_cast<int>(gate), static_cast<int>(pass)));
-          expect_sums({shape, element_of(type), kernels::F32Math::kTf32x3}, pass, type, gate, 1);
-        }
+    for (const ConvShape& shape :
+         {ConvShape{2, 7, 5, 24, 40, 3, 3, 2, 1, 1}, ConvShape{1, 6, 6, 40, 24, 1, 1, 2, 0, 1}}) {
+      for (const DType type : kElementTypes) {
+        SCOPED_TRACE(fmt::format("gate {}", static_cast<int>(gate)));
+        expect_sums({shape, element_of(type), kernels::F32Math::kTf32x3}, type, gate, 1);
       }
     }
   }
 }
 
-/// Channels that are no whole chunks take bias, addend and gates; the result may be f32.
+/// f(BN(conv) + addend) or f(BN(conv) + BN(addend)), its mask too: a forward pass whose batch statistics are
+/// known before it. On integers that is what batch_norm_apply makes of the stored result.
+void expect_applied(const ConvProblem& problem, DType type, bool addend_norm, bool relu) {
+  KernelCase test;
+  Call call(test, problem, ConvPass::kForward, type);
+  const int64_t c = call.channels();
+  const kernels::Rows rows = rows_of(call.out, problem.type);
+  ConvResult& result = call.result;
+  result.apply = IntegerNorm(c, 60).on(test);
+  result.addend = test.tensor(type, small_integers(call.out, 4));
+  if (addend_norm) result.addend_apply = IntegerNorm(c, 70).on(test);
+  result.relu = relu;
+  if (relu) result.mask = test.output<uint8_t>(static_cast<size_t>(mask_bytes(rows)));
+  ConvResult stored;
+  stored.type = problem.type;
+  stored.dst = test.output(type, call.out);
+  kernels::BatchNormApplyArgs join, shortcut;
+  join.src = stored.dst, join.vectors = result.apply, join.addend = result.addend, join.relu = relu;
+  join.dst = test.output(type, call.out);
+  if (relu) join.mask = test.output<uint8_t>(static_cast<size_t>(mask_bytes(rows)));
+  if (addend_norm) {
+    shortcut.src = result.addend, shortcut.vectors = result.addend_apply;
+    join.addend = shortcut.dst = test.output(type, call.out);
+  }
+  test.run(
+      [&] {
+        call.run();
+        conv_forward(problem, call.source, call.weight, stored, nullptr);
+        if (addend_norm) batch_norm_apply(rows, shortcut, nullptr);
+        batch_norm_apply(rows, join, nullptr);
+      },
+      kOrders);
+  EXPECT_TRUE(matches(test.read(result.dst, type, call.out), test.read(join.dst, type, call.out), kExact));
+  if (relu) {
+    EXPECT_EQ(test.bytes(result.mask) == test.bytes(join.mask), true) << "the mask";
+  }
+}
+
+TEST(KernelConvResult, AppliesBatchNormsAndJoins) {
+  for (const bool addend_norm : {false, true}) {
+    for_each_fused(ConvPass::kForward, Form::kStored, [&](const ConvProblem& problem, DType type) {
+      expect_applied(problem, type, addend_norm, true);
+    });
+  }
+  for (const DType type : kElementTypes) {
+    expect_applied({{2, 9, 7, 3, 40, 7, 7, 2, 3, 1}, element_of(type), {}}, type, true, false);
+    expect_applied({{2, 5, 4, 11, 13, 3, 3, 1, 1, 1}, element_of(type), {}}, type, true, true);
+  }
+}
+
+/// Channels that are no whole chunks take bias, addend and gates or ReLU; the result may be f32.
 TEST(KernelConvResult, AnyChannels) {
   for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData}) {
     for (const Gate gate : {Gate::kOpen, Gate::kTensor, Gate::kMask}) {
+      if (pass == ConvPass::kForward && gate != Gate::kOpen) continue;
       for (const DType type : kElementTypes) {
         for (const DType dst_type : {type, DType::kF32}) {
           const ConvProblem problem{{2, 5, 4, 11, 13, 3, 3, 1, 1, 1}, element_of(type), {}};
@@ -179,12 +229,14 @@ TEST(KernelConvResult, AnyChannels) {
           call.result.addend = test.tensor(type, addend);
           call.result.bias = test.floats(bias);
           call.result.type = element_of(dst_type);
+          call.result.relu = pass == ConvPass::kForward;
           call.result.dst = test.output(dst_type, call.out);
           const Tensor values =
               set_gate(test, gate, type, call.out, IntegerNorm(call.channels(), 40), call.exact, call.result);
           test.run([&] { call.run(); }, kOrders);
           Tensor sum = reference::add(call.exact, addend);
           for (int64_t i = 0; i < sum.elements(); ++i) sum[i] += bias[i % call.channels()];
+          if (call.result.relu) sum = gated(sum, sum);
           EXPECT_TRUE(matches(test.read(call.result.dst, dst_type, call.out),
                               rounded_to(dst_type, gated(sum, values)), kExact))
               << "gate " << static_cast<int>(gate) << ", pass " << static_cast<int>(pass);
@@ -233,8 +285,8 @@ TEST(KernelConvResult, SumsOfAnyChannels) {
     for (const DType type : kElementTypes) {
       const ConvProblem problem{shape, element_of(type), kernels::F32Math::kTf32x3};
       expect_statistics(problem, type, 0, kOrders);
-      expect_sums(problem, ConvPass::kBackwardData, type, Gate::kNormalised, 2);
-      expect_sums(problem, ConvPass::kBackwardData, type, Gate::kMask, 1);
+      expect_sums(problem, type, Gate::kNormalised, 2);
+      expect_sums(problem, type, Gate::kMask, 1);
     }
   }
 }
@@ -272,13 +324,30 @@ TEST(KernelConvResult, ImpossibleResultsAreRefused) {
   EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "a third type";
   other = result;
   other.gate = Gate::kNormalised;
-  EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "a gate without its norm";
+  EXPECT_EQ(refused(whole, other, ConvPass::kBackwardData), 1) << "a gate without its norm";
+  other.gate = Gate::kMask;
+  other.gate_mask = reinterpret_cast<uint8_t*>(floats);
+  EXPECT_EQ(refused(whole, other, ConvPass::kBackwardData), 0);
+  EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "a gate of the forward pass";
+  other = result;
+  other.relu = true;
+  EXPECT_EQ(refused(whole, other, ConvPass::kBackwardData), 1) << "ReLU of a gradient";
+  other.relu = false, other.mask = reinterpret_cast<uint8_t*>(floats);
+  EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "a mask without ReLU";
+  other = result;
+  other.apply.mean = floats;
+  EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "a batch norm without its other vectors";
+  other = result;
+  other.addend_apply = {floats, floats, floats, floats, 0};
+  EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "a batch norm of no addend";
   other = result;
   other.mean = other.variance = floats;
   EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "no workspace";
   other.workspace = floats, other.counters = counters;
   EXPECT_EQ(refused(whole, other, ConvPass::kForward), 0);
   EXPECT_EQ(refused(whole, other, ConvPass::kBackwardData), 1) << "statistics of a gradient";
+  other.apply = {floats, floats, floats, floats, 0};
+  EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "statistics of what they are applied to";
 }
 
 }  // namespace

@@ -6,7 +6,16 @@ namespace residuum {
 namespace {
 
 bool makes_weight_gradients(const Op& op) {
-  return std::holds_alternative<ConvBackwardFilter>(op) || std::holds_alternative<LinearBackwardFilter>(op);
+  return std::holds_alternative<ConvBackwardFilter>(op) || std::holds_alternative<LinearBackwardFilter>(op) ||
+         std::holds_alternative<GramBackwardFilter>(op);
+}
+
+/// What the main stream reads before the update is made there: nothing would be gained by waiting for it.
+void keep_what_main_reads(std::vector<GroupUse>& uses) {
+  for (size_t g = uses.size(); g-- > 0;) {
+    if (uses[g].side || uses[g].collects) continue;
+    for (const size_t producer : uses[g].producers) uses[producer].side = false;
+  }
 }
 
 }  // namespace
@@ -30,6 +39,7 @@ std::vector<GroupUse> group_uses(const Graph& graph, const std::vector<Group>& g
     }
     use.side &= !use.collects;
   }
+  keep_what_main_reads(uses);
   return uses;
 }
 

@@ -20,7 +20,9 @@ inline constexpr size_t kSideLag = 6;
 
 /// What the rule needs to know of a group.
 struct GroupUse {
-  bool side = false;              ///< makes weight gradients, in the backward phase
+  /// Makes weight gradients, in the backward phase, which the update alone reads (not so the products of
+  /// which the gram_batch_norm pass makes other gradients).
+  bool side = false;
   bool collects = false;          ///< accumulates or updates: reads what all side groups made
   std::vector<size_t> producers;  ///< earlier groups whose results it reads
 };

@@ -179,10 +179,10 @@ class Rewriter {
   }
   void replace(const BatchNormStats&, Parts&) {}
   void replace(const BatchNormBackwardReduce&, Parts& p) {
-    make(current_->name, BiasBackward{}, {p.d_dst}, {p.d_beta});
     const Shape& z = graph_.desc(p.z).shape;
     const ConvShape shape{z[0], z[1], z[2], p.channels, graph_.desc(p.mean).shape[0], 1, 1, 1, 0, 1};
     p.product = add(ConvBackwardFilter{shape}, {p.d_dst, p.z})[0];
+    make(current_->name, BiasBackward{}, {p.d_dst}, {p.d_beta});
     make(current_->name, GramBackwardReduce{p.epsilon}, {p.product, p.weight, p.mean, p.variance, p.d_beta},
          {p.d_gamma});
   }

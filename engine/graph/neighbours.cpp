@@ -30,7 +30,6 @@ bool follows_source(const Op& op) {
                         [](const ActivationBackward&) { return true; },
                         [](const ReluMaskBackward&) { return true; },
                         [](const BatchNormBackwardReduce&) { return true; },
-                        [](const BiasBackward&) { return true; },
                         [](const auto&) { return false; },
                     },
                     op);
@@ -49,9 +48,10 @@ class Order {
   }
 
  private:
-  /// A node that waits has a reader, so it is emitted in the end.
+  /// A node that waits has a reader, or a node that it follows, so it is emitted in the end.
   bool waits(NodeId id) const {
     const Node& node = graph_.node(id);
+    if (std::holds_alternative<BiasBackward>(node.op)) return filter_beside(node) != kNone;
     if (!waits_for_reader(node.op) && !applies_norm(node)) return false;
     return !readers_.is_output(node.outputs[0]) && !readers_.of(node.outputs[0]).empty();
   }
@@ -65,6 +65,15 @@ class Order {
     if (!std::holds_alternative<BatchNormApply>(reader.op)) return false;
     const NodeId statistics = graph_.value(reader.inputs[1]).producer;
     return statistics != kNone && std::holds_alternative<GramStats>(graph_.node(statistics).op);
+  }
+  /// The backward-filter pass that reads what a bias_backward reads: it can make both sums.
+  NodeId filter_beside(const Node& bias_backward) const {
+    for (const NodeId reader : readers_.of(bias_backward.inputs[0])) {
+      const Node& node = graph_.node(reader);
+      if (std::holds_alternative<ConvBackwardFilter>(node.op) && node.inputs[0] == bias_backward.inputs[0])
+        return reader;
+    }
+    return kNone;
   }
   bool is_done(ValueId value) const {
     const NodeId producer = graph_.value(value).producer;
@@ -89,6 +98,13 @@ class Order {
     done_[static_cast<size_t>(id)] = true;
     nodes_.push_back(graph_.node(id));
     for (const ValueId value : graph_.node(id).outputs) follow(value, graph_.node(id).phase);
+    if (std::holds_alternative<ConvBackwardFilter>(graph_.node(id).op)) follow_filter(id);
+  }
+  void follow_filter(NodeId filter) {
+    for (const NodeId reader : readers_.of(graph_.node(filter).inputs[0])) {
+      const Node& node = graph_.node(reader);
+      if (std::holds_alternative<BiasBackward>(node.op) && filter_beside(node) == filter) emit(reader);
+    }
   }
   /// Not across phases: what is repeated in the backward pass must not come before it.
   void follow(ValueId value, Phase phase) {

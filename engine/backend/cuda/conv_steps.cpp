@@ -77,6 +77,11 @@ SourcePlan plan_activation(const ConvParts& parts, Operands& in, Operands& out) 
     plan.b = parts.shortcut != nullptr ? in.add(parts.shortcut, 0) : in.add(parts.join, other);
   }
   plan.relu = parts.relu != nullptr;
+  if (parts.concat != nullptr) {
+    plan.form = kernels::Form::kConcat;
+    plan.b = plan.a;
+    plan.a = in.add(parts.concat, 0);
+  }
   if (std::holds_alternative<Conv>(parts.conv->op)) {
     plan.dst = out.add(parts.formed());
     if (parts.relu != nullptr && std::holds_alternative<ReluMask>(parts.relu->op))
@@ -93,7 +98,9 @@ struct ResultPlan {
   };
   Element type = Element::kF32;
   size_t dst = kAbsent, bias = kAbsent, addend = kAbsent, gate_tensor = kAbsent, gate_mask = kAbsent;
-  size_t mean = kAbsent, variance = kAbsent;
+  VectorPositions apply = {}, addend_apply = {};
+  bool relu = false;
+  size_t mask = kAbsent, mean = kAbsent, variance = kAbsent;
   kernels::Gate gate = kernels::Gate::kOpen;
   std::array<Norm, 2> norms = {};
 
@@ -104,7 +111,11 @@ struct ResultPlan {
     kernels::ConvResult result{.dst = at(b.out, dst),
                                .type = type,
                                .bias = as<float>(at(b.in, bias)),
+                               .apply = apply.bind(b),
                                .addend = at(b.in, addend),
+                               .addend_apply = addend_apply.bind(b),
+                               .relu = relu,
+                               .mask = as<uint8_t>(at(b.out, mask)),
                                .gate = gate,
                                .gate_tensor = at(b.in, gate_tensor),
                                .gate_mask = as<uint8_t>(at(b.in, gate_mask)),
@@ -124,10 +135,16 @@ struct ResultPlan {
 ResultPlan plan_result(const ConvParts& parts, Element type, Operands& in, Operands& out) {
   ResultPlan plan{.type = type, .dst = out.add(parts.result())};
   plan.bias = in.add(parts.bias, 1);
-  if (parts.addend != nullptr) {
-    const ValueId own = parts.conv->outputs[0];
-    plan.addend = in.add(parts.addend, parts.addend->inputs[0] == own ? 1 : 0);
+  plan.apply = add_vectors<BatchNormApply>(in, parts.result_apply, 1);
+  plan.addend_apply = add_vectors<BatchNormApply>(in, parts.addend_apply, 1);
+  if (parts.addend_apply != nullptr) {
+    plan.addend = in.add(parts.addend_apply, 0);
+  } else if (parts.addend != nullptr) {
+    plan.addend = in.add(parts.addend, parts.addend->inputs[0] == parts.before_addend() ? 1 : 0);
   }
+  plan.relu = parts.result_relu != nullptr;
+  if (plan.relu && std::holds_alternative<ReluMask>(parts.result_relu->op))
+    plan.mask = out.add_output(parts.result_relu, 1);
   plan.mean = out.add_output(parts.stats, 0);
   plan.variance = out.add_output(parts.stats, 1);
   if (parts.gate != nullptr) {
@@ -203,6 +220,8 @@ Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions&
     src.dst = out.add(parts.gradient->outputs[0]);
   } else if (parts.apply != nullptr) {
     src = plan_activation(parts, in, out);
+  } else if (parts.concat != nullptr) {
+    src = {.form = kernels::Form::kConcat, .a = in.add(parts.concat, 0), .b = in.add(parts.concat, 1)};
   } else {
     src.a = in.add(parts.conv, 0);
   }
@@ -236,26 +255,35 @@ Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions&
   return step;
 }
 
+/// The backward-filter passes, and a Gram matrix, of whose two operands, one tensor, the sum is made too.
 Step filter_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
   const ConvNode node(graph, parts, options);
   const ConvProblem problem = node.problem;
+  const bool gram = std::holds_alternative<Gram>(parts.conv->op);
   Operands in, out({parts.conv->outputs[0]});
-  const bool formed = parts.gradient != nullptr;
-  const SourcePlan d_dst =
-      formed ? plan_gradient(*parts.gradient, in) : SourcePlan{.a = in.add(parts.conv, 0)};
-  const SourcePlan src =
-      parts.apply != nullptr ? plan_activation(parts, in, out) : SourcePlan{.a = in.add(parts.conv, 1)};
+  const SourcePlan src = parts.apply != nullptr ? plan_activation(parts, in, out)
+                                                : SourcePlan{.a = in.add(parts.conv, gram ? 0 : 1)};
+  const SourcePlan d_dst = gram                        ? src
+                           : parts.gradient != nullptr ? plan_gradient(*parts.gradient, in)
+                                                       : SourcePlan{.a = in.add(parts.conv, 0)};
+  const size_t sum = gram ? out.add_output(parts.conv, 1) : out.add_output(parts.bias_backward, 0);
+  const bool sums = sum != kAbsent;
+  const bool formed = d_dst.form != kernels::Form::kStored;
   const std::optional<Factor> factor = stored_factor(node, formed, 0);
-  const kernels::WorkspaceTraffic partials = kernels::conv_backward_filter_traffic(problem);
+  const kernels::WorkspaceTraffic partials = kernels::conv_backward_filter_traffic(problem, sums);
   const int counters = kernels::conv_backward_filter_counters(problem);
   Step step = node.source.step(
       [=](const Bound& b) {
         kernels::ConvSource d = d_dst.bind(b);
         if (factor) d.a = factor->ready(at(b.in, d_dst.a), b.scratch, b.stream);
-        kernels::conv_backward_filter(problem, d, src.bind(b), as<float>(b.out[0]),
-                                      b.scratch + scratch_bytes(factor), b.counter, b.stream);
+        kernels::conv_backward_filter(problem, d, src.bind(b),
+                                      {.d_weight = as<float>(b.out[0]),
+                                       .d_bias = as<float>(at(b.out, sum)),
+                                       .workspace = b.scratch + scratch_bytes(factor),
+                                       .counters = b.counter},
+                                      b.stream);
       },
-      scratch_bytes(factor) + kernels::conv_backward_filter_workspace(problem),
+      scratch_bytes(factor) + kernels::conv_backward_filter_workspace(problem, sums),
       cost(factor) + unread_src(problem.shape, kernels::size_of(problem.type)) + also_read(partials.read) +
           also_written(partials.written) + counted(counters));
   step.inputs = in.ids();
@@ -300,7 +328,8 @@ Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOption
   const bool linear = std::holds_alternative<Linear>(op) || std::holds_alternative<LinearBackwardData>(op) ||
                       std::holds_alternative<LinearBackwardFilter>(op);
   if (linear && options.cublas != nullptr) return cublas_step(graph, parts, options);
-  if (std::holds_alternative<ConvBackwardFilter>(op) || std::holds_alternative<LinearBackwardFilter>(op))
+  if (std::holds_alternative<ConvBackwardFilter>(op) || std::holds_alternative<LinearBackwardFilter>(op) ||
+      std::holds_alternative<Gram>(op))
     return filter_step(graph, parts, options);
   const bool forward = std::holds_alternative<Conv>(op) || std::holds_alternative<Linear>(op);
   return product_step(graph, parts, options,

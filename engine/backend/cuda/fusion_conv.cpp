@@ -12,12 +12,24 @@ using kernels::ConvProblem;
 
 // Names of conv_fusion_kinds().
 constexpr const char *kSource = "conv_source", *kSourceGradient = "conv_source_gradient",
-                     *kStatistics = "conv_statistics", *kResidual = "conv_residual",
-                     *kGradientSums = "conv_gradient_sums", *kLinearBias = "linear_bias";
+                     *kSourceConcat = "conv_source_concat", *kBias = "conv_bias",
+                     *kLinearBias = "linear_bias", *kApply = "conv_apply", *kResidual = "conv_residual",
+                     *kStatistics = "conv_statistics", *kGradientSums = "conv_gradient_sums",
+                     *kBiasGradient = "conv_bias_gradient";
 
 template <typename Op>
 bool is(const Node* node) {
   return node != nullptr && std::holds_alternative<Op>(node->op);
+}
+
+bool is_filter(const Node* node) {
+  return is<ConvBackwardFilter>(node) || is<LinearBackwardFilter>(node) || is<Gram>(node);
+}
+
+/// Whether backward-data of `problem` can read the two inputs of `concat` where they are.
+bool is_concat_of(const Graph& graph, const Node& concat, const ConvProblem& problem) {
+  return concat.inputs.size() == 2 && concat.inputs[0] != concat.inputs[1] && conv_can_concat(problem) &&
+         Nhwc::of(graph.desc(concat.inputs[1]).shape).c == problem.shape.c;
 }
 
 /// Builds the parts of one run.
@@ -29,11 +41,12 @@ class Parser {
   ConvParts run() {
     take_source();
     p_.conv = cursor_.take<Conv, Linear, ConvBackwardData, LinearBackwardData, ConvBackwardFilter,
-                           LinearBackwardFilter>();
+                           LinearBackwardFilter, Gram>();
     if (p_.conv == nullptr || !source_fits()) return {};
+    if (m_.allows(is<Linear>(p_.conv) ? kLinearBias : kBias) && !is_filter(p_.conv)) p_.bias = after<Bias>(0);
     if (is<Conv>(p_.conv)) take_forward_result();
-    if (is<Linear>(p_.conv) && m_.allows(kLinearBias)) p_.bias = after<Bias>(0);
     if (is<ConvBackwardData>(p_.conv)) take_gradient_result();
+    if (is<ConvBackwardFilter>(p_.conv)) take_bias_gradient();
     p_.length = static_cast<size_t>(cursor_.next() - first_);
     return p_;
   }
@@ -42,27 +55,41 @@ class Parser {
   void take_source() {
     p_.gradient = cursor_.take<BatchNormBackwardApply>();
     p_.apply = cursor_.take<BatchNormApply>();
-    if (p_.apply == nullptr) return;
-    p_.shortcut = cursor_.take<BatchNormApply>();
-    p_.join = cursor_.take<Add>();
-    p_.relu = cursor_.peek<ReluMask>() != nullptr ? cursor_.take<ReluMask>() : cursor_.take_relu();
+    if (p_.apply != nullptr) {
+      p_.shortcut = cursor_.take<BatchNormApply>();
+      p_.join = cursor_.take<Add>();
+      p_.relu = take_relu();
+    }
+    p_.concat = cursor_.take<Concat>();
+  }
+  const Node* take_relu() {
+    return cursor_.peek<ReluMask>() != nullptr ? cursor_.take<ReluMask>() : cursor_.take_relu();
   }
 
   /// Each node of the source leads to the next and on to the convolution.
   bool source_fits() const {
-    if (p_.gradient == nullptr && p_.apply == nullptr) return true;
+    if (p_.gradient == nullptr && p_.apply == nullptr && p_.concat == nullptr) return true;
     const std::optional<ConvProblem> problem = conv_problem(m_.graph, *p_.conv);
     if (!problem) return false;
+    if (p_.concat != nullptr) return p_.gradient == nullptr && concat_fits(*problem);
     if (is<Conv>(p_.conv)) return p_.gradient == nullptr && m_.allows(kSource) && forward_fits(*problem);
+    if (is<Gram>(p_.conv)) return p_.gradient == nullptr && m_.allows(kSource) && chain_feeds(p_.conv, 0);
     if (!m_.allows(kSourceGradient)) return false;
     if (is<ConvBackwardData>(p_.conv))
       return p_.apply == nullptr && conv_can_form(*problem) && gradient_fits(*problem);
     if (!is<ConvBackwardFilter>(p_.conv)) return false;
     const bool d_dst = p_.gradient == nullptr || feeds(p_.gradient, p_.conv, 0);
-    if (p_.apply == nullptr) return d_dst;
+    return d_dst && (p_.apply == nullptr || chain_feeds(p_.conv, 1));
+  }
+  /// Whether a batch norm, with or without ReLU, is all that forms input `input` of `reader`.
+  bool chain_feeds(const Node* reader, size_t input) const {
     if (p_.shortcut != nullptr || p_.join != nullptr || is<ReluMask>(p_.relu)) return false;
-    const bool chain = p_.relu == nullptr || feeds(p_.apply, p_.relu, 0);
-    return d_dst && chain && feeds(p_.relu != nullptr ? p_.relu : p_.apply, p_.conv, 1);
+    if (p_.relu != nullptr && !feeds(p_.apply, p_.relu, 0)) return false;
+    return feeds(p_.relu != nullptr ? p_.relu : p_.apply, reader, input);
+  }
+  bool concat_fits(const ConvProblem& problem) const {
+    return m_.allows(kSourceConcat) && is<ConvBackwardData>(p_.conv) && feeds(p_.concat, p_.conv, 0) &&
+           is_concat_of(m_.graph, *p_.concat, problem) && (p_.apply == nullptr || chain_feeds(p_.concat, 1));
   }
 
   bool forward_fits(const ConvProblem& problem) const {
@@ -116,11 +143,36 @@ class Parser {
     return add != nullptr ? add : after<Add>(1);
   }
 
+  /// A batch norm of statistics that are known before, what is added to it, and ReLU.
   void take_forward_result() {
-    p_.addend = take_addend();
+    if (m_.allows(kApply)) p_.result_apply = after<BatchNormApply>(0);
+    if (p_.result_apply != nullptr) take_applied_addend();
+    if (p_.addend == nullptr) p_.addend = take_addend();
+    if (m_.allows(kApply)) take_result_relu();
+    if (p_.result_apply != nullptr || p_.result_relu != nullptr) return;
     const Node* stats = cursor_.peek<BatchNormStats>();
     if (stats != nullptr && stats->inputs[0] == p_.result() && can_sum(kStatistics))
       p_.stats = cursor_.take<BatchNormStats>();
+  }
+  /// batch_norm_apply, add: the shortcut's batch norm.
+  void take_applied_addend() {
+    if (!m_.allows(kResidual)) return;
+    const NodeId before = cursor_.next();
+    p_.addend_apply = cursor_.take<BatchNormApply>();
+    const Node* add = p_.addend_apply == nullptr ? nullptr : cursor_.peek<Add>();
+    const bool joined = add != nullptr && add->inputs[0] != add->inputs[1] &&
+                        (feeds(p_.addend_apply, add, 0) || feeds(p_.addend_apply, add, 1));
+    if (joined) p_.addend = take_addend();
+    if (p_.addend != nullptr) return;
+    p_.addend_apply = nullptr;
+    cursor_.go_back_to(before);
+  }
+  void take_result_relu() {
+    if (const Node* next = cursor_.peek<Activation>();
+        next != nullptr && std::get<Activation>(next->op).kind != ActivationKind::kRelu)
+      return;
+    const Node* relu = after<Activation, ReluMask>(0);
+    p_.result_relu = relu;
   }
   bool can_sum(const char* kind) const {
     const std::optional<ConvProblem> problem = conv_problem(m_.graph, *p_.conv);
@@ -137,6 +189,15 @@ class Parser {
       if (gate_fits()) p_.gate = after<ActivationBackward, ReluMaskBackward>(0);
     }
     take_reduces();
+  }
+  /// d_dst must be multiplied as it is stored: not where it is rounded first.
+  void take_bias_gradient() {
+    if (!m_.allows(kBiasGradient)) return;
+    const Node* next = cursor_.peek<BiasBackward>();
+    if (next == nullptr || next->inputs[0] != p_.conv->inputs[0] || p_.gradient != nullptr) return;
+    const std::optional<ConvProblem> problem = conv_problem(m_.graph, *p_.conv);
+    if (problem && element_of(m_.graph.desc(next->inputs[0]).dtype) == problem->type)
+      p_.bias_backward = cursor_.take<BiasBackward>();
   }
   /// Whether the kernel has the gate that is next: ReLU's, and no mask of which groups share bytes.
   bool gate_fits() const {
@@ -188,6 +249,15 @@ ConvShape conv_shape(const Conv& op, const Shape& src) {
   return {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups};
 }
 
+/// The Gram matrix of a tensor is the weight gradient of a 1x1 convolution both of whose operands it is.
+/// Products of f32 are never rounded to TF32: differences of their sums are taken.
+std::optional<ConvProblem> gram_product(const TensorDesc& src) {
+  const std::optional<kernels::Element> type = element_of(src.dtype);
+  if (!type) return std::nullopt;
+  const auto [n, h, w, c] = Nhwc::of(src.shape);
+  return ConvProblem{{n, h, w, c, c, 1, 1, 1, 0, 1}, *type, kernels::F32Math::kTf32x3};
+}
+
 /// A linear layer between a batch `src` (its extents behind the first are the features) and `features`
 /// results.
 ConvShape linear_shape(const TensorDesc& src, int64_t features) {
@@ -202,11 +272,18 @@ ValueId ConvParts::formed() const {
   return last == nullptr ? kNone : last->outputs[0];
 }
 
-ValueId ConvParts::result() const {
-  for (const Node* node : {gate, addend, bias}) {
+ValueId ConvParts::before_addend() const {
+  for (const Node* node : {result_apply, bias}) {
     if (node != nullptr) return node->outputs[0];
   }
   return conv->outputs[0];
+}
+
+ValueId ConvParts::result() const {
+  for (const Node* node : {gate, result_relu, addend}) {
+    if (node != nullptr) return node->outputs[0];
+  }
+  return before_addend();
 }
 
 ConvParts conv_parts(const Matching& matching, NodeId first, size_t limit) {
@@ -242,6 +319,7 @@ std::optional<ConvProblem> conv_problem(const Graph& graph, const Node& node, ke
             return problem(linear_shape(op.src, in(0).shape[1]), op.src.dtype);
           },
           [&](const ConvBackwardFilter& op) { return problem(op.shape, in(1).dtype); },
+          [&](const Gram&) { return gram_product(in(0)); },
           [&](const LinearBackwardFilter&) {
             return problem(linear_shape(in(1), in(0).shape[1]), in(1).dtype);
           },
@@ -266,6 +344,19 @@ bool reads_stored_gradient(const Graph& graph, ValueId d_dst, const ConvProblem&
   return by_data;
 }
 
+/// Whether a backward-data pass alone reads the result of `concat`, and can read its inputs in its place.
+bool is_read_side_by_side(const Graph& graph, const Node& concat) {
+  const Node* reader = nullptr;
+  for (const Node& node : graph.nodes) {
+    if (std::find(node.inputs.begin(), node.inputs.end(), concat.outputs[0]) == node.inputs.end()) continue;
+    if (reader != nullptr || !is<ConvBackwardData>(&node)) return false;
+    reader = &node;
+  }
+  if (reader == nullptr) return false;
+  const std::optional<ConvProblem> problem = conv_problem(graph, *reader);
+  return problem && is_concat_of(graph, concat, *problem);
+}
+
 }  // namespace
 
 bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std::string>& off) {
@@ -274,6 +365,9 @@ bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std
   if (producer == kNone) return false;
   const bool gradient = std::holds_alternative<BatchNormBackwardApply>(graph.node(producer).op);
   if (std::holds_alternative<ActivationBackward>(node.op)) return input == 1 && !gradient;
+  if (std::holds_alternative<Gram>(node.op)) return !gradient && !off.contains(kSource);
+  if (std::holds_alternative<Concat>(node.op))
+    return input == 1 && !gradient && !off.contains(kSourceConcat) && is_read_side_by_side(graph, node);
   const std::optional<ConvProblem> problem = conv_problem(graph, node);
   if (!problem) return false;
   if (std::holds_alternative<Conv>(node.op))
@@ -289,10 +383,14 @@ std::vector<FusionKind> conv_fusion_kinds() {
   return {
       {kSource, "convolutions normalise, join and rectify the tensor they read"},
       {kSourceGradient, "backward convolutions form batch norm's gradient, and the activations they read"},
-      {kStatistics, "convolutions make the statistics of their result"},
+      {kSourceConcat, "backward convolutions read two tensors as one"},
+      {kBias, "convolutions add their bias"},
+      {kLinearBias, "linear layers add their bias"},
+      {kApply, "convolutions normalise their result by known statistics, and rectify it"},
       {kResidual, "convolutions add the residual branch or gradient to their result"},
+      {kStatistics, "convolutions make the statistics of their result"},
       {kGradientSums, "backward convolutions gate their result and make batch norm's sums of it"},
-      {kLinearBias, "linear layers add their bias"}};
+      {kBiasGradient, "backward convolutions sum the gradient of a bias"}};
 }
 
 }  // namespace residuum::cuda

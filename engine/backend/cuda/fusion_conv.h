@@ -12,27 +12,34 @@
 
 namespace residuum::cuda {
 
-/// A run of nodes that one launch of a convolution or linear layer computes, in their order; absent ones are
-/// null.
+/// A run of nodes that one launch of a convolution, linear layer or Gram matrix computes, in their order;
+/// absent ones are null.
 struct ConvParts {
   const Node* gradient = nullptr;  ///< batch_norm_backward_apply that forms d_dst
   const Node* apply = nullptr;     ///< batch_norm_apply that forms src, alone or as one side of `join`
   const Node* shortcut = nullptr;  ///< batch_norm_apply of the other side
   const Node* join = nullptr;      ///< add
   const Node* relu = nullptr;      ///< relu or relu_mask
+  const Node* concat = nullptr;    ///< of a stored tensor and of what `relu`, `apply` or memory gives
 
-  const Node* conv = nullptr;  ///< conv, linear or one of their backward passes
+  const Node* conv = nullptr;  ///< conv, linear or one of their backward passes, or gram
 
   const Node* bias = nullptr;
+  const Node* result_apply = nullptr;                      ///< batch_norm_apply of the result
+  const Node* addend_apply = nullptr;                      ///< batch_norm_apply that forms the addend
   const Node* addend = nullptr;                            ///< add
+  const Node* result_relu = nullptr;                       ///< relu or relu_mask
   const Node *gate_apply = nullptr, *gate_relu = nullptr;  ///< repeated for the gate
   const Node* gate = nullptr;                              ///< relu_backward or relu_mask_backward
   const Node* stats = nullptr;
   std::array<const Node*, 2> reduces = {};  ///< batch_norm_backward_reduce; the first is the gate's
+  const Node* bias_backward = nullptr;      ///< of d_dst, beside a backward-filter pass
   size_t length = 0;                        ///< nodes; 0: there is no convolution here
 
   /// The tensor that `join`, `relu` or `apply` gives to conv; kNone when conv reads a stored one.
   ValueId formed() const;
+  /// The result up to the batch norm, without addend, ReLU and gate.
+  ValueId before_addend() const;
   /// The value that the launch stores.
   ValueId result() const;
 };

@@ -1,6 +1,4 @@
 // A batch norm after a wide 1x1 convolution from sums over the convolution's input.
-#include <algorithm>
-
 #include "engine/backend/cuda/steps.h"
 
 namespace residuum::cuda {
@@ -25,25 +23,6 @@ GramNorm gram_norm(const Bound& b, size_t first, float epsilon) {
 }
 
 }  // namespace
-
-/// The filter gradient of a 1x1 convolution whose two operands are src, then the sums over its pixels.
-/// Products of f32 are never rounded to TF32: differences of their sums are taken.
-Step make_step(const StepSource& source, const Gram&) {
-  const auto [n, h, w, c] = Nhwc::of(source.in(0).shape);
-  const kernels::Rows rows = source.rows(source.in(0));
-  const kernels::ConvProblem product{
-      .shape = {n, h, w, c, c, 1, 1, 1, 0, 1}, .type = rows.type, .math = kernels::F32Math::kTf32x3};
-  Step step = source.step(
-      [=](const Bound& b) {
-        kernels::ConvSource src;
-        src.a = b.in[0];
-        kernels::conv_backward_filter(product, src, src, as<float>(b.out[0]), b.scratch, b.counter, b.stream);
-        kernels::bias_backward(rows, b.in[0], as<float>(b.out[1]), b.scratch, b.counter, b.stream);
-      },
-      std::max(kernels::conv_backward_filter_workspace(product), kernels::bias_backward_workspace(rows)));
-  step.counters = std::max(1, kernels::conv_backward_filter_counters(product));
-  return step;
-}
 
 Step make_step(const StepSource& source, const GramStats& op) {
   const GramProblem problem = gram_problem(source, source.in(2), op.pixels);

@@ -67,7 +67,7 @@ Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOption
 template <typename Op>
 concept IsProduct = std::same_as<Op, Conv> || std::same_as<Op, ConvBackwardData> ||
     std::same_as<Op, ConvBackwardFilter> || std::same_as<Op, Linear> ||
-    std::same_as<Op, LinearBackwardData> || std::same_as<Op, LinearBackwardFilter>;
+    std::same_as<Op, LinearBackwardData> || std::same_as<Op, LinearBackwardFilter> || std::same_as<Op, Gram>;
 template <IsProduct Op>
 Step make_step(const StepSource& source, const Op&) {
   return make_conv_step(source.graph, {.conv = &source.node, .length = 1}, source.options);
@@ -123,8 +123,8 @@ Step make_loss_step(const Graph& graph, const Fused& fused, const StepOptions& o
 Step make_step(const StepSource& source, const SoftmaxCrossEntropy& op);
 Step make_step(const StepSource& source, const SoftmaxCrossEntropyBackward& op);
 
-// gram_steps.cpp: a batch norm after a 1x1 convolution, from sums over the convolution's input
-Step make_step(const StepSource& source, const Gram& op);
+// gram_steps.cpp: a batch norm after a 1x1 convolution, from sums over the convolution's input (the Gram
+// matrix itself is a product of conv_steps.cpp)
 Step make_step(const StepSource& source, const GramStats& op);
 Step make_step(const StepSource& source, const GramBackwardReduce& op);
 Step make_step(const StepSource& source, const GramBackwardFilter& op);
