@@ -166,6 +166,7 @@ class ConvBlock {
   }
   /// The first channel that is formed; of kConcat, where its second tensor begins.
   __device__ __forceinline__ int first_formed() const { return kCanConcat ? g_.depth - g_.formed : 0; }
+  __device__ __forceinline__ int formed() const { return kCanConcat ? g_.formed : g_.depth; }
   __device__ __forceinline__ decltype(auto) find_taps() {
     if constexpr (kBackwardData) {
       if (thread() == 0) in_shared_.taps = g_.backward_taps(parity());
@@ -278,23 +279,25 @@ class ConvBlock {
     if constexpr (kPatch == Patch::kElements) {
       load_elements(at);
     } else {
-      const int channel = group() * g_.depth + channel_of(at);
       if (is_concat()) {
-        const int beside = channel - first_formed();
-        if (beside < 0) return load_chunks(at, source_.a, channel, first_formed(), patches_);
-        return load_chunks(at, source_.b, beside, g_.formed, patches_);
+        const bool second = channel_of(at) >= first_formed();
+        return load_chunks(at, second ? source_.b : source_.a, second ? -first_formed() : 0,
+                           second ? formed() : first_formed(), patches_);
       }
-      load_chunks(at, source_.a, channel, g_.src_c, patches_);
-      if (has_two_tensors()) load_chunks(at, source_.b, channel, g_.src_c, patches_ + patch_ring());
+      const int first = group() * g_.depth;
+      load_chunks(at, source_.a, first, g_.src_c, patches_);
+      if (has_two_tensors()) load_chunks(at, source_.b, first, g_.src_c, patches_ + patch_ring());
     }
   }
 
-  /// From channel `channel` of a tensor with `pitch` channels.
-  __device__ __forceinline__ void load_chunks(const Cursor& at, const void* tensor, int channel, int pitch,
+  /// From a tensor with `pitch` channels, of which number `first` is channel 0.
+  __device__ __forceinline__ void load_chunks(const Cursor& at, const void* tensor, int first, int pitch,
                                               unsigned char* patches) {
-    const bool exists = channel_of(at) < g_.depth;
-    const T* const from = static_cast<const T*>(tensor) + channel;
-    visit_patch<true>(at, [&](int place, int pixel, bool valid) {
+    const int channel = channel_of(at);
+    const bool exists = channel < g_.depth;
+    const T* const from = static_cast<const T*>(tensor) + first + channel;
+    // Not unrolled where the two pitches of kConcat would take registers that the sums need.
+    visit_patch<!kOnlyConcat>(at, [&](int place, int pixel, bool valid) {
       cp_async_16(shared_address(patches + place), from + static_cast<int64_t>(pixel) * pitch,
                   exists && valid);
     });
@@ -306,7 +309,7 @@ class ConvBlock {
     const int channel = channel_of(at);
     if (channel >= g_.depth || channel < first_formed()) return;
     if (kCanConcat && source_.vectors.mean == nullptr) return;
-    const FormCoefficients coefficients{coefficients_ + channel - first_formed(), g_.formed};
+    const FormCoefficients coefficients{coefficients_ + channel - first_formed(), formed()};
     const bool own_tap = kPatch == Patch::kHalo || (tap_h(at) == 0 && tap_w(at) == 0);
     const bool stores = source_.dst != nullptr && column_tile() == 0 && own_tap;
     const unsigned stored_rows = stores ? static_cast<unsigned>(min(kTile.rows, all_rows() - first_row_)) : 0;
@@ -410,8 +413,7 @@ class ConvBlock {
   __device__ __forceinline__ void stage_vectors() {
     if constexpr (kPrologue == Prologue::kForm) {
       if (!kCanConcat || source_.vectors.mean != nullptr) {
-        stage_form(source_, group() * g_.formed, g_.formed, int64_t{g_.n} * g_.src_h * g_.src_w,
-                   coefficients_);
+        stage_form(source_, group() * formed(), formed(), int64_t{g_.n} * g_.src_h * g_.src_w, coefficients_);
       }
     }
     result_.stage();

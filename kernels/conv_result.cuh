@@ -58,7 +58,7 @@ class ResultBlock {
         pitch_(pitch) {}
 
   __device__ __forceinline__ int sums() const { return conv_sums(result_); }
-  __device__ __forceinline__ bool has_statistics() const { return !kBackward && result_.mean != nullptr; }
+  __device__ __forceinline__ bool has_statistics() const { return result_.mean != nullptr; }
 
   /// Fills the shared vectors; a barrier must follow.
   __device__ __forceinline__ void stage() {
