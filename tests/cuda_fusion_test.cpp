@@ -250,7 +250,7 @@ void expect_one_step_a_group(const Graph& graph) {
 
 TEST(CudaFusion, GroupsOfEveryNetAreSingleSteps) {
   for (const char* name : {"resnet18", "resnet50", "cifar_resnet20", "cifar_preresnet20", "cifar_plain20"}) {
-    for (const auto [recompute, gram] :
+    for (const auto& [recompute, gram] :
          {std::pair(false, false), {true, false}, {false, true}, {true, true}}) {
       for (const DType type : {DType::kF32, DType::kBF16}) {
         SCOPED_TRACE(fmt::format("{} recompute {} gram {}", name, recompute, gram));

@@ -51,7 +51,7 @@ class Order {
   /// A node that waits has a reader, or a node that it follows, so it is emitted in the end.
   bool waits(NodeId id) const {
     const Node& node = graph_.node(id);
-    if (std::holds_alternative<BiasBackward>(node.op)) return filter_beside(node) != kNone;
+    if (std::holds_alternative<BiasBackward>(node.op)) return filter_beside(id) != kNone;
     if (!waits_for_reader(node.op) && !applies_norm(node)) return false;
     return !readers_.is_output(node.outputs[0]) && !readers_.of(node.outputs[0]).empty();
   }
@@ -66,14 +66,17 @@ class Order {
     const NodeId statistics = graph_.value(reader.inputs[1]).producer;
     return statistics != kNone && std::holds_alternative<GramStats>(graph_.node(statistics).op);
   }
-  /// The backward-filter pass that reads what a bias_backward reads: it can make both sums.
-  NodeId filter_beside(const Node& bias_backward) const {
-    for (const NodeId reader : readers_.of(bias_backward.inputs[0])) {
+  /// The backward-filter pass that reads what a bias_backward reads, and so can make both sums: of several
+  /// the last one before it, or else the first.
+  NodeId filter_beside(NodeId bias_backward) const {
+    const ValueId d_dst = graph_.node(bias_backward).inputs[0];
+    NodeId found = kNone;
+    for (const NodeId reader : readers_.of(d_dst)) {
       const Node& node = graph_.node(reader);
-      if (std::holds_alternative<ConvBackwardFilter>(node.op) && node.inputs[0] == bias_backward.inputs[0])
-        return reader;
+      if (!std::holds_alternative<ConvBackwardFilter>(node.op) || node.inputs[0] != d_dst) continue;
+      if (found == kNone || reader < bias_backward) found = reader;
     }
-    return kNone;
+    return found;
   }
   bool is_done(ValueId value) const {
     const NodeId producer = graph_.value(value).producer;
@@ -102,8 +105,8 @@ class Order {
   }
   void follow_filter(NodeId filter) {
     for (const NodeId reader : readers_.of(graph_.node(filter).inputs[0])) {
-      const Node& node = graph_.node(reader);
-      if (std::holds_alternative<BiasBackward>(node.op) && filter_beside(node) == filter) emit(reader);
+      const bool is_bias = std::holds_alternative<BiasBackward>(graph_.node(reader).op);
+      if (is_bias && filter_beside(reader) == filter) emit(reader);
     }
   }
   /// Not across phases: what is repeated in the backward pass must not come before it.

@@ -178,7 +178,8 @@ struct ConvNode {
     const auto known = conv_problem(graph, *parts.conv, options.f32_math);
     check(known.has_value(), ErrorKind::kDevice,
           "node '{}' ({}): CUDA computes in f32, bf16 and f16, found inputs {} and {}", source.node.name,
-          op_name(source.node.op), to_string(source.in(0).dtype), to_string(source.in(1).dtype));
+          op_name(source.node.op), to_string(source.in(0).dtype),
+          to_string(source.in(source.node.inputs.size() - 1).dtype));
     problem = *known;
   }
 
