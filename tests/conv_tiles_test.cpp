@@ -47,7 +47,12 @@ std::vector<ConvShape> all_convolutions() {
 }
 
 constexpr ConvPass kPasses[] = {ConvPass::kForward, ConvPass::kBackwardData};
-constexpr Form kForms[] = {Form::kStored, Form::kApply, Form::kJoin, Form::kGradient};
+/// What every convolution in whole chunks can read.
+constexpr std::pair<ConvPass, Form> kReads[] = {{ConvPass::kForward, Form::kStored},
+                                                {ConvPass::kForward, Form::kApply},
+                                                {ConvPass::kForward, Form::kJoin},
+                                                {ConvPass::kBackwardData, Form::kStored},
+                                                {ConvPass::kBackwardData, Form::kGradient}};
 
 const std::vector<ConvShape> kOdd = {
     {1, 1, 1, 1, 1, 1, 1, 1, 0, 1},    {2, 7, 5, 8, 16, 3, 3, 1, 1, 1},   {3, 13, 11, 16, 24, 3, 3, 2, 1, 1},
@@ -107,26 +112,43 @@ TEST(ConvTiles, LargeLayersGetLargeTiles) {
 }
 
 /// Every form of every layer has a tile, and runs of row tiles that cover all rows and leave few parts.
+/// The usual tile suits and fits, and its blocks cover every row in not too many parts.
+void expect_suits(const ConvProblem& problem, ConvPass pass, Form form) {
+  SCOPED_TRACE(fmt::format("{}, form {}", text(problem.shape), static_cast<int>(form)));
+  const TileName name = conv_tile(problem, pass, form);
+  EXPECT_TRUE(conv_tile_suits(problem, pass, form, name));
+  const TileList list = conv_tiles(problem, pass, form);
+  EXPECT_EQ(std::count(list.begin(), list.end(), name), 1);
+  const Tile tile = tile_of(name);
+  const ConvGeometry g = conv_geometry(problem, pass, form);
+  EXPECT_LE(conv_shared_bytes(g, tile, size_of(problem.type)) + conv_result_bytes(tile), kSharedBytes);
+  for (int parity = 0; parity < g.classes(); ++parity) {
+    EXPECT_GE(int64_t{g.parts(parity, tile.rows)} * g.run * tile.rows, g.rows(parity));
+  }
+  EXPECT_LE(conv_parts(g, tile), 4 * kMultiprocessors + g.classes());
+}
+
+/// The gradient and the input of a wide 1x1 convolution side by side: the wide tile as long as the batch norm
+/// of the input leaves room, and then a smaller one for forms of one tensor.
+TEST(ConvTiles, TwoTensorsSideBySideAreReadInDeepTiles) {
+  const auto tile = [](int64_t c, int64_t k, int64_t size) {
+    const ConvProblem problem{{256, size, size, c, k + c, 1, 1, 1, 0, 1}, Element::kBF16, {}};
+    expect_suits(problem, ConvPass::kBackwardData, Form::kConcat);
+    return conv_tile(problem, ConvPass::kBackwardData, Form::kConcat);
+  };
+  EXPECT_EQ(tile(64, 256, 56), TileName::kConvMedium);
+  EXPECT_EQ(tile(128, 512, 28), TileName::kConvWide);
+  EXPECT_EQ(tile(512, 2048, 7), TileName::kConvWide);
+  EXPECT_EQ(tile(1024, 2048, 7), TileName::kConvWide);
+  EXPECT_EQ(tile(2048, 8192, 7), TileName::kConvMedium);
+}
+
 TEST(ConvTiles, EveryLayerHasATileForEveryForm) {
   for (const ConvShape& shape : all_convolutions()) {
     for (const Element type : {Element::kBF16, Element::kF32}) {
       const ConvProblem problem{shape, type, F32Math::kTf32x3};
-      for (const ConvPass pass : kPasses) {
-        for (const Form form : kForms) {
-          if (form != Form::kStored && !is_aligned(problem)) continue;
-          const TileName name = conv_tile(problem, pass, form);
-          EXPECT_TRUE(conv_tile_suits(problem, pass, form, name)) << text(shape);
-          const TileList list = conv_tiles(problem, pass, form);
-          EXPECT_EQ(std::count(list.begin(), list.end(), name), 1) << text(shape);
-          const Tile tile = tile_of(name);
-          const ConvGeometry g = conv_geometry(problem, pass, form);
-          EXPECT_LE(conv_shared_bytes(g, tile, size_of(type)) + conv_result_bytes(tile), kSharedBytes)
-              << text(shape);
-          for (int parity = 0; parity < g.classes(); ++parity) {
-            EXPECT_GE(int64_t{g.parts(parity, tile.rows)} * g.run * tile.rows, g.rows(parity)) << text(shape);
-          }
-          EXPECT_LE(conv_parts(g, tile), 4 * kMultiprocessors + g.classes()) << text(shape);
-        }
+      for (const auto& [pass, form] : kReads) {
+        if (form == Form::kStored || is_aligned(problem)) expect_suits(problem, pass, form);
       }
     }
   }
@@ -136,10 +158,8 @@ TEST(ConvTiles, ThreeByThreeReadsEachPixelOnce) {
   for (const int64_t size : {7, 8, 14, 16, 28, 32, 56}) {
     for (const int64_t channels : {16, 64, 128, 512}) {
       const ConvProblem problem{{32, size, size, channels, channels, 3, 3, 1, 1, 1}, Element::kBF16, {}};
-      for (const ConvPass pass : kPasses) {
-        for (const Form form : kForms) {
-          EXPECT_TRUE(conv_geometry(problem, pass, form).halo) << size << " " << channels;
-        }
+      for (const auto& [pass, form] : kReads) {
+        EXPECT_TRUE(conv_geometry(problem, pass, form).halo) << size << " " << channels;
       }
     }
   }

@@ -26,6 +26,7 @@ GramNorm gram_norm(const Bound& b, size_t first, float epsilon) {
 
 Step make_step(const StepSource& source, const GramStats& op) {
   const GramProblem problem = gram_problem(source, source.in(2), op.pixels);
+  const size_t workspace = kernels::gram_stats_workspace(problem);
   return source.step(
       [=](const Bound& b) {
         kernels::gram_stats(problem,
@@ -37,7 +38,7 @@ Step make_step(const StepSource& source, const GramStats& op) {
                              .weighted = as<float>(b.out[2])},
                             b.scratch, b.counter, b.stream);
       },
-      kernels::gram_stats_workspace(problem));
+      workspace, ordered_sum(workspace));
 }
 
 Step make_step(const StepSource& source, const GramBackwardReduce& op) {
@@ -61,12 +62,15 @@ Step make_step(const StepSource& source, const GramBackwardFilter& op) {
 Step make_step(const StepSource& source, const GramBackwardWeight& op) {
   const GramProblem problem = gram_problem(source, source.in(0), op.pixels);
   const kernels::Element type = source.element(source.out(0));
+  const size_t workspace = kernels::gram_backward_weight_workspace(problem);
+  // Two kernels: both read the weight, the variance and gamma.
+  const size_t again = source.in(0).bytes() + 2 * static_cast<size_t>(problem.k) * sizeof(float);
   return source.step(
       [=](const Bound& b) {
         kernels::gram_backward_weight(problem, b.in[0], gram_norm(b, 1, op.epsilon), type, b.out[0],
                                       as<float>(b.out[1]), b.scratch, b.counter, b.stream);
       },
-      kernels::gram_backward_weight_workspace(problem));
+      workspace, ordered_sum(workspace) + also_read(static_cast<int64_t>(again)) + more_launches(1));
 }
 
 }  // namespace residuum::cuda
