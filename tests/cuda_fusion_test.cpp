@@ -229,6 +229,125 @@ TEST(CudaFusion, WhatAnotherNodeReadsDoesNotDisappear) {
       2);
 }
 
+// ---- what convolutions take in when statistics are known before them ----
+
+/// conv [bias] [batch norm] [+ addend or its batch norm] [ReLU with its mask].
+struct ResultCase {
+  bool bias = false, norm = false, addend = false, addend_norm = false, relu = false;
+};
+
+GraphChain conv_result(const Shape& shape, DType type, const ResultCase& c) {
+  GraphChain chain;
+  Graph& g = chain.graph;
+  const Norm norm(chain, shape, type);
+  const ValueId src = chain.input("activation", type, eighths(shape, 21));
+  const ValueId weight = chain.input("weight", type, eighths({shape[3], 1, 1, shape[3]}, 22));
+  ValueId x = g.add_node("conv", Conv{shape[3], 1, 1, 1, 0, 1}, {src, weight})[0];
+  if (c.bias) x = g.add_node("conv", Bias{}, {x, chain.vector("bias", shape[3], -1, 1)})[0];
+  const auto normalise = [&](ValueId value) {
+    std::vector<ValueId> inputs = norm.apply();
+    inputs[0] = value;
+    return g.add_node("bn", BatchNormApply{}, inputs)[0];
+  };
+  if (c.norm) x = normalise(x);
+  if (c.addend) x = g.add_node("add", Add{}, {x, c.addend_norm ? normalise(norm.src) : norm.src})[0];
+  if (c.relu) x = g.add_node("relu", ReluMask{}, {x})[0];
+  chain.result({x});
+  return chain;
+}
+
+/// Of a sum of products after a tensor it reads was rounded to `type`, as a kernel that forms it must.
+Tolerance formed_tolerance(DType type, int64_t terms) {
+  Tolerance tolerance = product_tolerance(type, type, terms);
+  tolerance.name = "formed operand";
+  tolerance.reason =
+      "an operand is rounded to its type, half a unit in its last place; products, sums in f32";
+  if (type != DType::kF32) tolerance.absolute += type == DType::kBF16 ? 0x1p-10 : 0x1p-13;
+  return tolerance;
+}
+
+TEST(CudaFusion, ConvolutionsNormaliseTheirResult) {
+  for (const ResultCase& c : {ResultCase{.norm = true},
+                              {.bias = true, .relu = true},
+                              {.bias = true, .norm = true, .addend = true, .relu = true},
+                              {.norm = true, .addend = true, .addend_norm = true, .relu = true}}) {
+    for (const Shape& shape : kShapes) {
+      for (const DType type : activation_types()) {
+        SCOPED_TRACE(fmt::format("{} {} norm {} addend {} of {}", to_string(shape), to_string(type), c.norm,
+                                 c.addend, c.addend_norm));
+        const GraphChain chain = conv_result(shape, type, c);
+        const ValueId result = chain.results[0];
+        const Tensor expected = chain.reference_values()[static_cast<size_t>(result)];
+        GraphRun joined(chain.graph, test_backend(), Grouping::kJoined);
+        EXPECT_EQ(joined.launches(), 1u);
+        chain.run(joined);
+        EXPECT_TRUE(matches(joined.read(result), expected, formed_tolerance(type, shape[3]), 8));
+        EXPECT_EQ(joined.overruns(), std::vector<std::string>{});
+      }
+    }
+  }
+}
+
+/// A result of which somebody else wants the values before the batch norm is stored.
+TEST(CudaFusion, AResultThatIsReadBeforeItsBatchNormIsStored) {
+  GraphChain chain = conv_result({2, 9, 8, 64}, DType::kBF16, {.norm = true, .relu = true});
+  for (const Node& node : chain.graph.nodes) {
+    if (std::holds_alternative<Conv>(node.op)) chain.graph.outputs["conv"] = node.outputs[0];
+  }
+  GraphRun joined(chain.graph, test_backend(), Grouping::kJoined);
+  EXPECT_EQ(joined.launches(), 2u);
+}
+
+/// The gradient of z of y = W z with a batch norm behind it: [d_y | f(BN(x))] times one weight, and a bias.
+TEST(CudaFusion, BackwardDataReadsTwoTensorsAsOne) {
+  for (const bool formed : {false, true}) {
+    for (const DType type : activation_types()) {
+      SCOPED_TRACE(fmt::format("{} formed {}", to_string(type), formed));
+      const Shape narrow{2, 5, 7, 24}, wide{2, 5, 7, 64};
+      GraphChain chain;
+      Graph& g = chain.graph;
+      const Norm norm(chain, narrow, type);
+      const ValueId d_dst = chain.input("d_dst", type, eighths(wide, 31));
+      const ValueId weight = chain.input("weight", type, eighths({88, 1, 1, 24}, 32));
+      ValueId z = norm.src;
+      if (formed)
+        z = g.add_node("relu", Activation{}, {g.add_node("bn", BatchNormApply{}, norm.apply())[0]})[0];
+      const ValueId both = g.add_node("both", Concat{}, {d_dst, z})[0];
+      const ConvShape shape{2, 5, 7, 24, 88, 1, 1, 1, 0, 1};
+      const ValueId d_src = g.add_node("conv", ConvBackwardData{shape}, {both, weight})[0];
+      const ValueId result = g.add_node("conv", Bias{}, {d_src, chain.vector("offset", 24, -1, 1)})[0];
+      chain.result({result});
+      const Tensor expected = chain.reference_values()[static_cast<size_t>(result)];
+      GraphRun joined(g, test_backend(), Grouping::kJoined);
+      EXPECT_EQ(joined.launches(), 1u);
+      chain.run(joined);
+      EXPECT_TRUE(matches(joined.read(result), expected, formed_tolerance(type, 88), 32));
+    }
+  }
+}
+
+/// Both sums over the pixels of d_dst; not where the kernel multiplies what was rounded.
+TEST(CudaFusion, BackwardFilterSumsTheGradientOfABias) {
+  for (const DType type : activation_types()) {
+    SCOPED_TRACE(to_string(type));
+    GraphChain chain;
+    Graph& g = chain.graph;
+    const Shape shape{2, 5, 7, 24};
+    const ValueId d_dst = chain.input("d_dst", type, eighths(shape, 41)),
+                  src = chain.input("src", type, eighths(shape, 42));
+    const ConvShape product{2, 5, 7, 24, 24, 1, 1, 1, 0, 1};
+    chain.result(g.add_node("conv", ConvBackwardFilter{product}, {d_dst, src}));
+    chain.result(g.add_node("conv", BiasBackward{}, {d_dst}));
+    const reference::Tensors expected = chain.reference_values();
+    GraphRun joined(g, test_backend(), Grouping::kJoined);
+    EXPECT_EQ(joined.launches(), 1u);
+    chain.run(joined);
+    // Eighths: every product and sum is exact.
+    for (const ValueId id : chain.results)
+      EXPECT_TRUE(matches(joined.read(id), expected[static_cast<size_t>(id)], kExact));
+  }
+}
+
 /// Every value a step reads or writes has memory, but for results of a kernel that nobody reads.
 void expect_one_step_a_group(const Graph& graph) {
   for (const Group& group : cuda::cuda_groups(graph, {})) {

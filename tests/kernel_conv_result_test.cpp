@@ -326,7 +326,7 @@ TEST(KernelConvResult, ImpossibleResultsAreRefused) {
   other.gate = Gate::kNormalised;
   EXPECT_EQ(refused(whole, other, ConvPass::kBackwardData), 1) << "a gate without its norm";
   other.gate = Gate::kMask;
-  other.gate_mask = reinterpret_cast<uint8_t*>(floats);
+  other.gate_mask = test.output<uint8_t>(64);
   EXPECT_EQ(refused(whole, other, ConvPass::kBackwardData), 0);
   EXPECT_EQ(refused(whole, other, ConvPass::kForward), 1) << "a gate of the forward pass";
   other = result;
