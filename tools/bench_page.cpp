@@ -1,6 +1,7 @@
 #include "tools/bench_page.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <limits>
@@ -83,13 +84,12 @@ Figure bars_figure(const Json& report, const std::string& operation) {
 }
 
 std::vector<Cell> cells_of(const Json& row) {
-  const std::string problem = text(row, "problem");
-  std::vector<Cell> cells = {text(row, "layer"), text(row, "operation"), text(row, "implementation")};
+  std::vector<Cell> cells = {Cell(text(row, "layer"), text(row, "problem")), text(row, "operation"),
+                             text(row, "implementation")};
   if (!is_measured(row)) {
     const bool wrong = text(row, "status") == "wrong" || text(row, "status") == "error";
     cells.emplace_back(text(row, "status"), text(row, "reason"), wrong ? Mark::kBad : Mark::kPlain);
     cells.resize(12, Cell("-"));
-    cells.emplace_back(problem);
     return cells;
   }
   const Json &replay = row.at("replay_us"), &cold = row.at("cold_us");
@@ -110,7 +110,6 @@ std::vector<Cell> cells_of(const Json& row) {
   cells.emplace_back(fmt::format("{:.1e}", number(row, "max_relative_error")),
                      fmt::format("allowed {:.1e}", number(row, "allowed_error")), Mark::kGood);
   cells.emplace_back(text(row, "rank"));
-  cells.emplace_back(problem);
   return cells;
 }
 
@@ -205,17 +204,45 @@ void write_results_page(const std::filesystem::path& directory, const std::files
   page.write(file);
 }
 
-void write_kernels_page(const Json& report, const std::filesystem::path& file) {
-  const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");
-  Page page("Kernel throughput", text(environment, "device") + ", " + text(environment, "date"));
+namespace {
+
+/// "command line" for "command_line".
+std::string words_of(std::string key) {
+  std::ranges::replace(key, '_', ' ');
+  return key;
+}
+
+std::vector<std::pair<std::string, std::string>> environment_facts(const Json& environment) {
   std::vector<std::pair<std::string, std::string>> facts;
   for (const char* key :
        {"device", "commit", "version", "date", "system", "compiler", "command_line", "gpu"}) {
-    facts.emplace_back(key, text(environment, key));
+    const Json& value = environment.at(key);
+    if (value.is_null()) continue;
+    facts.emplace_back(words_of(key),
+                       value.is_array()
+                           ? fmt::format("{}", fmt::join(value.get<std::vector<std::string>>(), " "))
+                           : text(environment, key));
   }
-  for (const auto& [key, value] : ceilings.items())
-    facts.emplace_back("ceiling " + key, text(ceilings, key.c_str()));
-  page.facts(std::move(facts));
+  return facts;
+}
+
+std::vector<std::pair<std::string, std::string>> ceiling_facts(const Json& ceilings) {
+  std::vector<std::pair<std::string, std::string>> facts;
+  for (const auto& [key, value] : ceilings.items()) {
+    facts.emplace_back("ceiling: " + words_of(key), value.is_number()
+                                                        ? fmt::format("{:.4g}", value.get<double>())
+                                                        : text(ceilings, key.c_str()));
+  }
+  return facts;
+}
+
+}  // namespace
+
+void write_kernels_page(const Json& report, const std::filesystem::path& file) {
+  const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");
+  Page page("Kernel throughput", text(environment, "device") + ", " + text(environment, "date"));
+  page.facts(environment_facts(environment));
+  page.facts(ceiling_facts(ceilings));
   page.section("Roofline");
   page.figure(roofline_figure(report));
   page.section("Layers");
@@ -230,7 +257,7 @@ void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   Table table{
       "Rows",
       {"layer", "operation", "by", "replay (us)", "cold (us)", "TFLOP/s", "GB/s", "of roofline", "bound",
-       "speed-up", "error", "rank", "problem"},
+       "speed-up", "error", "rank"},
       {},
       "Times are medians. The error is that of a sample of elements against the definition in double."};
   for (const Json& row : report.at("rows")) table.rows.push_back(cells_of(row));
