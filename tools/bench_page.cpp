@@ -83,8 +83,14 @@ Figure bars_figure(const Json& report, const std::string& operation) {
   return {operation, chart, "Median in replay, p20 to p80."};
 }
 
+/// "n=128 h=32 ..." of "conv layer1.0.conv1 n=128 h=32 ...": what a row has no column for.
+std::string sizes_of(const std::string& problem) {
+  const size_t name = problem.find(' '), sizes = problem.find(' ', std::min(name, problem.size() - 1) + 1);
+  return sizes == std::string::npos ? problem : problem.substr(sizes + 1);
+}
+
 std::vector<Cell> cells_of(const Json& row) {
-  std::vector<Cell> cells = {Cell(text(row, "layer"), text(row, "problem")), text(row, "operation"),
+  std::vector<Cell> cells = {Cell(text(row, "layer"), sizes_of(text(row, "problem"))), text(row, "operation"),
                              text(row, "implementation")};
   if (!is_measured(row)) {
     const bool wrong = text(row, "status") == "wrong" || text(row, "status") == "error";

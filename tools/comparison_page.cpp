@@ -216,8 +216,9 @@ void write_report(const ComparisonReport& report, const std::filesystem::path& o
   write_file_atomically(out / (report.analysis + ".json"), to_json(report).dump(2) + "\n");
   write_file_atomically(out / (report.analysis + ".csv"), to_csv(result_table(report)));
   write_file_atomically(out / "curves.csv", to_csv(curve_table(report)));
-  if (!can_write_pages()) return;
   const Page page = page_of(report);
+  page.write_csv(out / (report.analysis + "-csv"));
+  if (!can_write_pages()) return;
   page.write(out / (report.analysis + ".html"));
   if (png) page.write_png(out / (report.analysis + "-png"));
 }

@@ -152,7 +152,7 @@ const charts = (() => {
         top: 44 + LEGEND_ROW * legendRows(names, width), bottom: 34, containLabel: true,
       },
       legend: {
-        show: names.length > 0, top: 4, left: 0, right: LEFT_FOR_BUTTONS, data: names, itemWidth: LEGEND_SYMBOL,
+        show: names.length > 0, top: 4, left: 0, width: width - LEFT_FOR_BUTTONS, data: names, itemWidth: LEGEND_SYMBOL,
         itemGap: LEGEND_GAP, textStyle: {color: look.ink, fontSize: 12},
       },
       tooltip: {
@@ -364,10 +364,10 @@ const charts = (() => {
     if (chart.diverging) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
     if (low === high) [low, high] = [low - 0.5, high + 0.5];
     const unscaled = v => chart.logarithmic ? numberText(10 ** v) : numberText(v);
-    const base = frame(chart, look, width);
+    const base = frame(chart, look, width), scaleWidth = widthOf([unscaled(low), unscaled(high)]) + 40;
     return {
       ...base,
-      grid: {...base.grid, top: 30, right: 100},
+      grid: {...base.grid, top: 30, right: scaleWidth + 24},
       graphic: [{type: 'text', right: 8, top: 4, style: {text: chart.valueName, fill: look.soft, font: `12px ${FONT}`}}],
       tooltip: {
         ...base.tooltip,
@@ -376,7 +376,7 @@ const charts = (() => {
           numberText(values[item.dataIndex])}</b>`,
       },
       visualMap: {
-        min: low, max: high, calculable: true, orient: 'vertical', left: width - 88, top: 34, itemHeight: 180, precision: 6,
+        min: low, max: high, calculable: true, orient: 'vertical', left: width - scaleWidth - 4, top: 34, itemHeight: 180, precision: 6,
         align: 'left', inRange: {color: chart.diverging ? DIVERGING : RISING}, textStyle: {color: look.soft},
         formatter: unscaled,
       },
