@@ -20,8 +20,8 @@ LabNet::LabNet(const std::string& model, std::vector<std::string> keys, std::uni
   start(model, model_builder(recipe_), test_backend(), seed);
 }
 
-LabNet::LabNet(const std::string& name, ModelBuilder build) : recipe_(small_recipe({})) {
-  start(name, std::move(build), test_backend());
+LabNet::LabNet(const std::string& name, ModelBuilder build, Backend& backend) : recipe_(small_recipe({})) {
+  start(name, std::move(build), backend);
 }
 
 void LabNet::start(const std::string& name, ModelBuilder build, Backend& backend, uint64_t seed) {

@@ -21,7 +21,7 @@ class LabNet {
   LabNet(const std::string& model, std::vector<std::string> keys, std::unique_ptr<Dataset> data,
          uint64_t seed);
   /// The net that `build` writes.
-  LabNet(const std::string& name, ModelBuilder build);
+  LabNet(const std::string& name, ModelBuilder build, Backend& backend = test_backend());
 
   const Subject& subject() const { return *subject_; }
   State& state() { return *state_; }

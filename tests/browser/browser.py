@@ -7,6 +7,8 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
+import unittest
 
 PROBE = (pathlib.Path(__file__).parent / "probe.js").read_text()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -14,6 +16,17 @@ DARK = ("--blink-settings=preferredColorScheme=0",)
 LIGHT = ("--blink-settings=preferredColorScheme=1",)
 # The first series colours of charts.js.
 BLUE, ORANGE = {"light": "#0072b2", "dark": "#5db3f0"}, {"light": "#d55e00", "dark": "#f5a35c"}
+
+
+class BrowserCase(unittest.TestCase):
+    """Tests that share a folder, cls.folder; skipped where there is no Chromium."""
+
+    @classmethod
+    def setUpClass(cls):
+        if CHROMIUM is None:
+            raise unittest.SkipTest("Chromium is not installed")
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="residuum-browser-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
 
 
 def chromium(folder, *arguments):

@@ -5,27 +5,21 @@ Invariant: what is expected follows from the formulas of sample_page.cpp, not fr
 """
 import csv
 import os
-import pathlib
 import re
-import shutil
 import subprocess
-import tempfile
 import unittest
 
-from browser import BLUE, CHROMIUM, DARK, LIGHT, ORANGE, chromium, contrast, crowded, luminance, probe
+from browser import BLUE, DARK, LIGHT, ORANGE, BrowserCase, chromium, contrast, crowded, luminance, probe
 
 SAMPLE_PAGE = os.environ["RESIDUUM_SAMPLE_PAGE"]
 
 
-class BrowserTest(unittest.TestCase):
+class BrowserTest(BrowserCase):
     """One page with everything, made once."""
 
     @classmethod
     def setUpClass(cls):
-        if CHROMIUM is None:
-            raise unittest.SkipTest("Chromium is not installed")
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="residuum-browser-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        super().setUpClass()
         cls.page = cls.folder / "page.html"
         made = subprocess.run([SAMPLE_PAGE, cls.page, cls.folder / "csv"], capture_output=True, text=True, check=False)
         if "no chart library" in made.stderr:

@@ -8,12 +8,10 @@ import io
 import os
 import pathlib
 import re
-import shutil
 import sys
-import tempfile
 import unittest
 
-from browser import CHROMIUM, DARK, LIGHT, chromium, contrast, crowded, probe_all
+from browser import DARK, LIGHT, BrowserCase, chromium, contrast, crowded, probe_all
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
 from cli_program import SMALL_RECIPE, SOURCE, run, write_idx  # noqa: E402: of the tests of the program
@@ -87,15 +85,12 @@ class Wanted:
             self.marks = sum(len(numbers(word for i, word in enumerate(row) if i > 0 and i not in bounds)) for row in rows)
 
 
-class ProgramPages(unittest.TestCase):
+class ProgramPages(BrowserCase):
     """All pages are made once and opened once in each look."""
 
     @classmethod
     def setUpClass(cls):
-        if CHROMIUM is None:
-            raise unittest.SkipTest("Chromium is not installed")
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="residuum-pages-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        super().setUpClass()
         cls.pages = cls.make_pages()
         cls.found = {}
         for look, arguments in (("light", LIGHT), ("dark", DARK)):
