@@ -25,7 +25,8 @@ double relative_difference(const std::vector<float>& found, const std::vector<fl
 }
 
 TEST(CudaLab, PathsAndLesionsAgreeWithTheCpu) {
-  LabNet cpu("cifar_resnet8", {}, cpu_backend(1)), cuda("cifar_resnet8", {}, test_backend());
+  const std::vector<std::string> as_is;
+  LabNet cpu("cifar_resnet8", as_is, cpu_backend(1)), cuda("cifar_resnet8", as_is, test_backend());
   const SampleBatches samples = sample_batches(cpu.subject(), 4, 1, 1);
   PathProbe expected(cpu.subject(), samples, 1), found(cuda.subject(), samples, 1);
   expected.write(samples.batches[0]);

@@ -43,7 +43,7 @@ const charts = (() => {
 
   /** A logarithmic axis that does not begin or end at a power of ten has no number there. */
   const isPower = value => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
-  const isSame = (a, b) => b !== undefined && Math.abs(a / b - 1) < 1e-9;
+  const isSame = (a, b) => b !== undefined && Math.abs(a / b - 1) < 1e-4;  // ticks are rounded
   const tickText = (value, axis) => axis.logarithmic && (isSame(value, axis.low) || isSame(value, axis.high)) &&
     !isPower(value) ? '' : numberText(value, 6);
   const colour = (look, i) => look.colours[i % look.colours.length];
@@ -73,9 +73,12 @@ const charts = (() => {
                               : Math.min(...steps.filter(step => step >= value * (1 - 1e-9)));
   }
 
+  /** The smallest and the largest of any number of values. */
+  const extent = values => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+
   /** An axis of numbers, the first and the last of `values` at its ends when those are `tight`. */
   function valueAxis(axis, look, extra = {}, values = [], tight = false) {
-    const finite = values.filter(value => value !== null), low = Math.min(...finite), high = Math.max(...finite);
+    const finite = values.filter(value => value !== null), [low, high] = extent(finite);
     const whole = finite.length > 0 && finite.every(Number.isInteger);
     let ends = {min: axis.low, max: axis.high}, showMaxLabel;
     if (axis.logarithmic) {
@@ -359,7 +362,7 @@ const charts = (() => {
     const scale = v => v === null || (chart.logarithmic && v <= 0) ? null : chart.logarithmic ? Math.log10(v) : v;
     const cells = values.map((v, k) => [k % columns.length, Math.floor(k / columns.length), scale(v) ?? '-']);
     const finite = cells.map(cell => cell[2]).filter(v => v !== '-');
-    let low = finite.reduce((a, b) => Math.min(a, b), Infinity), high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
+    let [low, high] = extent(finite);
     if (finite.length === 0) [low, high] = [0, 1];
     if (chart.diverging) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
     if (low === high) [low, high] = [low - 0.5, high + 0.5];
