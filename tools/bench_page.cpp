@@ -27,6 +27,12 @@ bool is_measured(const Json& row) {
   return text(row, "status") == "measured";
 }
 
+/// "command line" for "command_line".
+std::string words_of(std::string key) {
+  std::ranges::replace(key, '_', ' ');
+  return key;
+}
+
 Figure roofline_figure(const Json& report) {
   const Json& ceilings = report.at("ceilings");
   const double copy = number(ceilings, "copy_gbytes_per_second"),
@@ -90,14 +96,15 @@ std::string sizes_of(const std::string& problem) {
 }
 
 std::vector<Cell> cells_of(const Json& row) {
-  std::vector<Cell> cells = {Cell(text(row, "layer"), sizes_of(text(row, "problem"))), text(row, "operation"),
-                             text(row, "implementation")};
+  std::vector<Cell> cells = {Cell(text(row, "layer"), sizes_of(text(row, "problem"))),
+                             words_of(text(row, "operation")), text(row, "implementation")};
   if (!is_measured(row)) {
     const bool wrong = text(row, "status") == "wrong" || text(row, "status") == "error";
     cells.emplace_back(text(row, "status"), text(row, "reason"), wrong ? Mark::kBad : Mark::kPlain);
-    cells.resize(12, Cell("-"));
+    cells.resize(10, Cell("-"));
     return cells;
   }
+  if (!row.at("peer").is_null()) cells.back().note = "rank " + text(row, "rank");
   const Json &replay = row.at("replay_us"), &cold = row.at("cold_us");
   const auto spread = [](const Json& s) {
     return Cell(fixed_text(number(s, "median"), 1),
@@ -106,16 +113,14 @@ std::vector<Cell> cells_of(const Json& row) {
   const auto percent = [&](const char* key) { return fmt::format("{:.0f} %", 100 * number(row, key)); };
   cells.push_back(spread(replay));
   cells.push_back(spread(cold));
-  cells.emplace_back(fixed_text(number(row, "tflops"), 3), percent("peak_share") + " of the product");
-  cells.emplace_back(fixed_text(number(row, "gbytes_per_second"), 1), percent("copy_share") + " of the copy");
-  cells.emplace_back(percent("roofline_share"));
-  cells.emplace_back(text(row, "bound"));
+  cells.emplace_back(fixed_text(number(row, "tflops"), 3), percent("peak_share") + " of product");
+  cells.emplace_back(fixed_text(number(row, "gbytes_per_second"), 1), percent("copy_share") + " of copy");
+  cells.emplace_back(percent("roofline_share"), text(row, "bound"));
   cells.emplace_back(row.at("peer").is_null()
                          ? Cell("-")
                          : Cell(fixed_text(number(row, "speed_up"), 2), "over " + text(row, "peer")));
   cells.emplace_back(fmt::format("{:.1e}", number(row, "max_relative_error")),
                      fmt::format("allowed {:.1e}", number(row, "allowed_error")), Mark::kGood);
-  cells.emplace_back(text(row, "rank"));
   return cells;
 }
 
@@ -186,38 +191,6 @@ Table table_of(const Json& report, const std::string& file) {
   return table;
 }
 
-}  // namespace
-
-void write_results_page(const std::filesystem::path& directory, const std::filesystem::path& file) {
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    if (entry.path().extension() == ".json") paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());
-  Page page("Benchmarks", directory.string());
-  size_t reports = 0;
-  for (const std::filesystem::path& path : paths) {
-    const Json report = bench::read_report(path);
-    const std::string kind = report.is_object() && report.contains("kind") ? text(report, "kind") : "";
-    if (kind != "kernels" && kind != "step" && kind != "data" && kind != "peers") continue;
-    ++reports;
-    page.section(path.filename().string());
-    if (kind == "kernels") page.figure(roofline_figure(report));
-    if (kind == "peers") page.figure(peers_figure(report));
-    page.table(table_of(report, path.filename().string()));
-  }
-  check(reports > 0, ErrorKind::kData, "{} holds no JSON of a benchmark", directory.string());
-  page.write(file);
-}
-
-namespace {
-
-/// "command line" for "command_line".
-std::string words_of(std::string key) {
-  std::ranges::replace(key, '_', ' ');
-  return key;
-}
-
 std::vector<std::pair<std::string, std::string>> environment_facts(const Json& environment) {
   std::vector<std::pair<std::string, std::string>> facts;
   for (const char* key :
@@ -244,6 +217,28 @@ std::vector<std::pair<std::string, std::string>> ceiling_facts(const Json& ceili
 
 }  // namespace
 
+void write_results_page(const std::filesystem::path& directory, const std::filesystem::path& file) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.path().extension() == ".json") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  Page page("Benchmarks", directory.string());
+  size_t reports = 0;
+  for (const std::filesystem::path& path : paths) {
+    const Json report = bench::read_report(path);
+    const std::string kind = report.is_object() && report.contains("kind") ? text(report, "kind") : "";
+    if (kind != "kernels" && kind != "step" && kind != "data" && kind != "peers") continue;
+    ++reports;
+    page.section(path.filename().string());
+    if (kind == "kernels") page.figure(roofline_figure(report));
+    if (kind == "peers") page.figure(peers_figure(report));
+    page.table(table_of(report, path.filename().string()));
+  }
+  check(reports > 0, ErrorKind::kData, "{} holds no JSON of a benchmark", directory.string());
+  page.write(file);
+}
+
 void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");
   Page page("Kernel throughput", text(environment, "device") + ", " + text(environment, "date"));
@@ -262,8 +257,8 @@ void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   page.section("Rows");
   Table table{
       "Rows",
-      {"layer", "operation", "by", "replay (us)", "cold (us)", "TFLOP/s", "GB/s", "of roofline", "bound",
-       "speed-up", "error", "rank"},
+      {"layer", "operation", "by", "replay (us)", "cold (us)", "TFLOP/s", "GB/s", "of roofline", "speed-up",
+       "error"},
       {},
       "Times are medians. The error is that of a sample of elements against the definition in double."};
   for (const Json& row : report.at("rows")) table.rows.push_back(cells_of(row));

@@ -43,7 +43,8 @@ def with_probe(page, press=True):
     """The text of a page that probes itself, and presses its buttons."""
     html = page.read_text()
     assert html.rstrip().endswith("</body>\n</html>"), "a page ends with its body"
-    return html.replace("</body>\n</html>", f"<script>const pressButtons = {str(press).lower()};\n{PROBE}</script></body>\n</html>")
+    script = f"<script>const pressButtons = {str(press).lower()};\n{PROBE}</script>"
+    return html.replace("</body>\n</html>", script + "</body>\n</html>")
 
 
 def found_by_probe(folder, page, *arguments):

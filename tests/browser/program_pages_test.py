@@ -8,6 +8,7 @@ import io
 import os
 import pathlib
 import re
+import shutil
 import sys
 import unittest
 
@@ -44,7 +45,8 @@ FIGURES = {
     "table1": COMPARED,
     "table2": COMPARED,
     "plan": ["Efficiency", "The step", "Throughput"],
-    "kernels": ["Roofline", "conv"],
+    "kernels": ["Roofline", "conv", "conv_backward_filter"],
+    "results": ["Images per second"],
 }
 SAVED = ("report", "pairing", "table2")  # pages whose buttons are pressed
 # What stands in a page's tables, from the papers.
@@ -110,7 +112,8 @@ class ProgramPages(BrowserCase):
         folder, data = cls.folder, write_idx(cls.folder / "data")
         recipe = folder / "small.toml"
         recipe.write_text(SMALL_RECIPE)
-        pages = {"train": folder / "run" / "report.html", "report": folder / "both.html", "count": folder / "count" / "paths.html"}
+        pages = {"train": folder / "run" / "report.html", "report": folder / "both.html",
+                 "count": folder / "count" / "paths.html"}
         trained = folder / "run"
         cls.program("train", recipe, "--model", "cifar_resnet20", "--data", data, "--steps", 4, "--set", "train.epochs=0",
                     "--out", trained)
@@ -132,8 +135,13 @@ class ProgramPages(BrowserCase):
         pages["plan"], pages["kernels"] = folder / "scaling.html", folder / "kernels.html"
         cls.program("plan", "cifar_resnet8", "--device", "cpu", "--gpus", "8,64", "--network", "nvlink4+ib400x8", "--chip",
                     "bytes=1TB/s,flops=100TFLOP/s", "--html", pages["plan"])
-        cls.program("bench", "kernels", "--shapes", SOURCE / "bench" / "shapes" / "tests.txt", "--op", "conv", "--device",
-                    "cpu", "--html", pages["kernels"])
+        cls.program("bench", "kernels", "--shapes", SOURCE / "bench" / "shapes" / "tests.txt", "--op",
+                    "conv,conv_backward_filter", "--device", "cpu", "--html", pages["kernels"])
+        results = folder / "results"
+        results.mkdir()
+        shutil.copy(SOURCE / "bench" / "results" / "cpu_step.json", results)
+        pages["results"] = folder / "results.html"
+        cls.program("bench", "report", results, "--html", pages["results"])
         return pages
 
     def each_figure(self, examine):
@@ -154,18 +162,19 @@ class ProgramPages(BrowserCase):
 
     def test_figures_have_a_mark_for_each_value(self):
         def examine(look, _, figure):
-            wanted = Wanted(figure)
-            names = {row.split(",")[0].strip('"') for row in figure["csv"].splitlines()} | {"series"}
-            legend = max((t["y"] + t["height"] for t in figure["texts"] if t["text"] in names and t["y"] < figure["place"]["y"] + 100
-                          and wanted.kind in ("points", "bins")), default=figure["place"]["y"] + 24)
-            own = [s for s in figure["shapes"] if {s["fill"], s["stroke"]} & set(COLOURS[look]) and s["y"] > legend - 2]
+            wanted, place = Wanted(figure), figure["place"]
+            # Marks lie below the legend, whose names those of the series are.
+            names = {row.split(",")[0].strip('"') for row in figure["csv"].splitlines()[1:]}
+            legend = [t["y"] + t["height"] for t in figure["texts"] if t["text"] in names and t["y"] < place["y"] + 100]
+            top = max(legend, default=place["y"] + 24) if wanted.kind in ("points", "bins") else place["y"] + 24
+            own = [s for s in figure["shapes"] if {s["fill"], s["stroke"]} & set(COLOURS[look]) and s["y"] > top - 2]
             if wanted.kind == "points":
                 marks = [s for s in own if max(s["width"], s["height"]) <= 14 and min(s["width"], s["height"]) > 2]
                 self.assertEqual(len(marks), wanted.marks)
                 curves = [s for s in own if s["stroke"] != "none" and s["width"] > 100]
                 self.assertGreaterEqual(len(curves), wanted.curves)
             elif wanted.kind == "cells":
-                cells = [s for s in figure["shapes"] if s["width"] > 20 and 8 < s["height"] < 40 and s["fill"].startswith(("rgb", "#"))]
+                cells = [s for s in figure["shapes"] if s["width"] > 20 and 8 < s["height"] < 40 and s["fill"] != "none"]
                 self.assertGreaterEqual(len(cells), wanted.marks)
             else:
                 self.assertEqual(len([s for s in own if s["width"] > 0.5 and s["height"] > 0]), wanted.marks)
@@ -204,7 +213,7 @@ class ProgramPages(BrowserCase):
                 self.assertIn(word, tables, name)
 
     def test_recipe_environment_and_command_are_told(self):
-        for name in set(FIGURES) - {"train", "report", "plan", "kernels"}:
+        for name in set(FIGURES) - {"train", "report", "plan", "kernels", "results"}:
             text = self.pages[name].read_text()
             for word in ("<summary>Recipe", "[optimizer]", "<summary>Command line", f"lab {name}".replace("count", "paths"),
                          "residuum 0.", "commit ", " UTC"):

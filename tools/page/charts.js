@@ -82,7 +82,8 @@ const charts = (() => {
     const whole = finite.length > 0 && finite.every(Number.isInteger);
     let ends = {min: axis.low, max: axis.high}, showMaxLabel;
     if (axis.logarithmic) {
-      ends = {min: axis.low ?? (v => roundLogarithm(v.min, 'below')), max: axis.high ?? (v => roundLogarithm(v.max, 'above'))};
+      ends = {min: axis.low ?? (v => roundLogarithm(v.min, 'below')),
+              max: axis.high ?? (v => roundLogarithm(v.max, 'above'))};
     } else if (tight && finite.length > 0) {
       ends = {min: axis.low ?? (whole && low === 1 && high > 1 ? 1 : undefined), max: axis.high ?? 'dataMax'};
       // The number at the end would stand close to that of the tick before it.
@@ -379,8 +380,8 @@ const charts = (() => {
           numberText(values[item.dataIndex])}</b>`,
       },
       visualMap: {
-        min: low, max: high, calculable: true, orient: 'vertical', left: width - scaleWidth - 4, top: 34, itemHeight: 180, precision: 6,
-        align: 'left', inRange: {color: chart.diverging ? DIVERGING : RISING}, textStyle: {color: look.soft},
+        min: low, max: high, calculable: true, orient: 'vertical', left: width - scaleWidth - 4, top: 34, itemHeight: 180,
+        precision: 6, align: 'left', inRange: {color: chart.diverging ? DIVERGING : RISING}, textStyle: {color: look.soft},
         formatter: unscaled,
       },
       xAxis: categoryAxis(chart.columnName, columns, look, {...below, splitArea: {show: false}}),

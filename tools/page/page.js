@@ -20,7 +20,8 @@
   /** A figure as a picture of its own, with its title, in the page's light look. */
   function pictureOf(chart, renderer) {
     const holder = document.createElement('div'), width = 960, title = 30;
-    const instance = echarts.init(holder, null, {renderer, width, height: Math.max(charts.heightOf(chart, width) + title, 480)});
+    const height = Math.max(charts.heightOf(chart, width) + title, 480);
+    const instance = echarts.init(holder, null, {renderer, width, height});
     const option = charts.option(chart, 'light', width);
     const lowered = part => part && {...part, top: part.top + title};
     instance.setOption({
