@@ -120,7 +120,7 @@ std::vector<Cell> cells_of(const Json& row) {
                          ? Cell("-")
                          : Cell(fixed_text(number(row, "speed_up"), 2), "over " + text(row, "peer")));
   cells.emplace_back(fmt::format("{:.1e}", number(row, "max_relative_error")),
-                     fmt::format("allowed {:.1e}", number(row, "allowed_error")), Mark::kGood);
+                     fmt::format("≤ {:.1e}", number(row, "allowed_error")), Mark::kGood);
   return cells;
 }
 

@@ -130,7 +130,7 @@ const charts = (() => {
     let rows = names.length > 0 ? 1 : 0, used = 0;
     for (const name of names) {
       const needed = LEGEND_SYMBOL + 5 + widthOf([name]) + LEGEND_GAP;
-      if (used > 0 && used + needed > width - LEFT_FOR_BUTTONS) [rows, used] = [rows + 1, 0];
+      if (used > 0 && used + needed - LEGEND_GAP > width - LEFT_FOR_BUTTONS) [rows, used] = [rows + 1, 0];
       used += needed;
     }
     return rows;
