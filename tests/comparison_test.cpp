@@ -107,20 +107,8 @@ TEST_F(ComparisonTest, ADivergedRunIsAResult) {
   EXPECT_GE(result.cases[0].runs[0].test_error, 50);
 }
 
-/// 32 images of noise, 8 x 8, of ten classes: nothing but memory relates image and label.
-std::shared_ptr<const Dataset> noise() {
-  MemoryDataset::Contents contents;
-  contents.shape = {8, 8, 1};
-  contents.classes = numbered_classes(10);
-  RandomStream random(1, RandomPurpose::kAnalysis, 0, 0);
-  for (int i = 0; i < 32 * 64; ++i)
-    contents.pixels.push_back(static_cast<uint8_t>(random.uniform_below(256)));
-  contents.labels.assign(32, 0);
-  return random_labels(std::make_shared<MemoryDataset>(std::move(contents)), 7);
-}
-
 TEST_F(ComparisonTest, DeepResidualNetsMemoriseRandomLabelsAndADeepPlainNetDoesNot) {
-  const std::shared_ptr<const Dataset> data = noise();
+  const std::unique_ptr<Dataset> data = noise_data(8);  // nothing but memory relates image and label
   const auto recipe = [](const ComparisonCase& c, int64_t seed) {
     return parse_recipe(
         "[train]\nsteps = 70\nbatch = 32\nlog_every = 4\neval_every = 0\n[data]\nthreads = 0\n", "test",

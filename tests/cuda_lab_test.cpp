@@ -4,7 +4,10 @@
 
 #include <cmath>
 
+#include "engine/lab/layer_stats.h"
 #include "engine/lab/path_gradients.h"
+#include "engine/lab/responses.h"
+#include "engine/lab/shortcut_scale.h"
 #include "engine/lab/surgery.h"
 #include "engine/lab/tied_units.h"
 #include "tests/lab_net.h"
@@ -22,7 +25,8 @@ double relative_difference(const std::vector<float>& found, const std::vector<fl
 }
 
 TEST(CudaLab, PathsAndLesionsAgreeWithTheCpu) {
-  LabNet cpu("cifar_resnet8", {}, cpu_backend(1)), cuda("cifar_resnet8", {}, test_backend());
+  const std::vector<std::string> as_is;
+  LabNet cpu("cifar_resnet8", as_is, cpu_backend(1)), cuda("cifar_resnet8", as_is, test_backend());
   const SampleBatches samples = sample_batches(cpu.subject(), 4, 1, 1);
   PathProbe expected(cpu.subject(), samples, 1), found(cuda.subject(), samples, 1);
   expected.write(samples.batches[0]);
@@ -36,6 +40,63 @@ TEST(CudaLab, PathsAndLesionsAgreeWithTheCpu) {
                                   cpu.logits(delete_block(cpu.graph(), block))),
               1e-4);
   }
+}
+
+/// Two blocks x -> 0.5 x + conv(relu(x)).
+LabNet two_blocks(Backend& backend) {
+  return LabNet("two blocks",
+                net_of_blocks(8,
+                              [](GraphBuilder& b, ValueId x) {
+                                for (const char* name : {"a", "b"}) {
+                                  b.begin_block(name, x);
+                                  x = b.add(b.conv(name, b.relu(x), 8, 3, {.pad = 1}), b.scale(x, 0.5f));
+                                  b.end_block(x);
+                                }
+                                return x;
+                              }),
+                backend);
+}
+
+void expect_close(double found, double expected, const std::string& what) {
+  EXPECT_NEAR(found, expected, 1e-4 * std::abs(expected) + 1e-7) << what;
+}
+
+TEST(CudaLab, StatisticsOfLayersAndBlocksAgreeWithTheCpu) {
+  const LabNet cpu = two_blocks(cpu_backend(1)), cuda = two_blocks(test_backend());
+  const auto look = [](const LabNet& net) {
+    return LayerProbe(net.subject(), sample_batches(net.subject(), 4, 1, 1), 1).look(0);
+  };
+  const NetStats expected = look(cpu), found = look(cuda);
+  ASSERT_EQ(found.layers.size(), 4u);
+  ASSERT_EQ(found.blocks.size(), 2u);
+  expect_close(found.loss, expected.loss, "loss");
+  expect_close(found.first_over_last, expected.first_over_last, "first over last");
+  for (size_t i = 0; i < found.layers.size(); ++i) {
+    const std::string& name = found.layers[i].name;
+    expect_close(found.layers[i].weight, expected.layers[i].weight, name);
+    expect_close(found.layers[i].weight_gradient, expected.layers[i].weight_gradient, name);
+    expect_close(found.layers[i].output_gradient, expected.layers[i].output_gradient, name);
+    expect_close(found.layers[i].output_std, expected.layers[i].output_std, name);
+  }
+  for (size_t i = 0; i < found.blocks.size(); ++i) {
+    expect_close(found.blocks[i].branch_over_skip, expected.blocks[i].branch_over_skip, found.blocks[i].name);
+    expect_close(found.blocks[i].stream_std, expected.blocks[i].stream_std, found.blocks[i].name);
+  }
+  const std::vector<Response> responses = layer_responses(cuda.subject(), {.batch = 4}),
+                              same = layer_responses(cpu.subject(), {.batch = 4});
+  ASSERT_EQ(responses.size(), 3u);
+  for (size_t i = 0; i < responses.size(); ++i)
+    expect_close(responses[i].std, same[i].std, responses[i].layer);
+  const std::vector<Estimate> estimates = stage_estimates(cuda.subject(), {.batch = 4}),
+                              also = stage_estimates(cpu.subject(), {.batch = 4});
+  ASSERT_EQ(estimates.size(), also.size());
+  for (size_t i = 0; i < also.size(); ++i) {
+    expect_close(estimates[i].error_std, also[i].error_std, also[i].block);
+  }
+  const ShortcutScales scales = shortcut_scales(cuda.subject(), {.batch = 4});
+  EXPECT_EQ(scales.product, 0.25);
+  EXPECT_EQ(scales.forward, 0.25);
+  EXPECT_EQ(scales.backward, 0.25);
 }
 
 TEST(CudaLab, TiedUnitsPartOnlyWithAShortcut) {

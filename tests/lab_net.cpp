@@ -12,15 +12,23 @@ LabNet::LabNet(const std::string& model, std::vector<std::string> keys, Backend&
   start(model, model_builder(recipe_), backend);
 }
 
-LabNet::LabNet(const std::string& name, ModelBuilder build) : recipe_(small_recipe({})) {
-  start(name, std::move(build), test_backend());
+LabNet::LabNet(const std::string& model, std::vector<std::string> keys, std::unique_ptr<Dataset> data,
+               uint64_t seed)
+    : data_(std::move(data)) {
+  keys.insert(keys.begin(), "model.name=" + model);
+  recipe_ = small_recipe(keys);
+  start(model, model_builder(recipe_), test_backend(), seed);
 }
 
-void LabNet::start(const std::string& name, ModelBuilder build, Backend& backend) {
-  data_ = brightness_data();
+LabNet::LabNet(const std::string& name, ModelBuilder build, Backend& backend) : recipe_(small_recipe({})) {
+  start(name, std::move(build), backend);
+}
+
+void LabNet::start(const std::string& name, ModelBuilder build, Backend& backend, uint64_t seed) {
+  if (data_ == nullptr) data_ = brightness_data();
   state_ = std::make_unique<State>(backend);
   subject_ = std::make_unique<Subject>(Subject{name, std::move(build), recipe_, *data_, backend, *state_});
-  state_->add(graph(Mode::kTrain), 7);
+  state_->add(graph(Mode::kTrain), seed);
 }
 
 Graph LabNet::graph(Mode mode, int64_t batch) const {

@@ -17,8 +17,11 @@ class LabNet {
   /// A model of the zoo, changed by recipe keys.
   explicit LabNet(const std::string& model, std::vector<std::string> keys = {},
                   Backend& backend = test_backend());
+  /// The same at the seed `seed` with other images than those.
+  LabNet(const std::string& model, std::vector<std::string> keys, std::unique_ptr<Dataset> data,
+         uint64_t seed);
   /// The net that `build` writes.
-  LabNet(const std::string& name, ModelBuilder build);
+  LabNet(const std::string& name, ModelBuilder build, Backend& backend = test_backend());
 
   const Subject& subject() const { return *subject_; }
   State& state() { return *state_; }
@@ -31,7 +34,7 @@ class LabNet {
   void fill(const std::string& name, float value);
 
  private:
-  void start(const std::string& name, ModelBuilder build, Backend& backend);
+  void start(const std::string& name, ModelBuilder build, Backend& backend, uint64_t seed = 7);
 
   Recipe recipe_;
   std::unique_ptr<Dataset> data_;

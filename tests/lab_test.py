@@ -1,5 +1,6 @@
 """The laboratory from the command line: what it counts, what it writes, what it refuses."""
 import json
+import os
 import re
 
 from cli_program import SMALL_RECIPE, ProgramTest, run, write_idx
@@ -85,6 +86,19 @@ class Analyses(ProgramTest):
         residual = self.json_of(self.lab("singularities", "--json", "--tie-steps", 1))["tied"]
         self.assertEqual([moment["equal"] for moment in residual["moments"]], [True, False])
 
+    def test_png_wants_a_browser(self):
+        def refused(environment, *words):
+            process = run("lab", "pairing", "--run", self.trained, "--out", self.folder / "png", "--png",
+                          env={**os.environ, **environment})
+            self.assertEqual(process.returncode, CONFIG, process.stderr)
+            if "no chart library" not in process.stderr:
+                for word in words:
+                    self.assertIn(word, process.stderr)
+            self.assertFalse((self.folder / "png").exists(), "refused before the work")
+        refused({"RESIDUUM_CHROMIUM": "/nowhere/chromium"}, "RESIDUUM_CHROMIUM is '/nowhere/chromium'")
+        refused({"RESIDUUM_CHROMIUM": "", "PATH": str(self.folder)}, "not found on PATH", "RESIDUUM_CHROMIUM")
+        self.assert_refused(run("lab", "pairing", "--run", self.trained, "--png"), USAGE, "--out")
+
     def test_refusals_name_model_and_reason(self):
         plain = ("--model", "cifar_plain14", "--data", self.data)
         self.assert_refused(run("lab", "paths", *plain), CONFIG, "cifar_plain14", "no shortcut", "layer1.0")
@@ -96,3 +110,58 @@ class Analyses(ProgramTest):
         self.assert_refused(run("lab", "shuffle", "--model", "cifar_resnet14", "--data", self.data), USAGE, "--weights")
         self.assert_refused(run("lab", "gradients", "--data", self.data), USAGE, "--model")
         self.assert_refused(run("lab"), USAGE, "lab --help")
+
+
+class EveryFamily(ProgramTest):
+    """Each verb on a net of each family: a result without holes, or one line that says what the net lacks."""
+
+    # What a family lacks: verb -> words of the refusal. Everything else works.
+    NO_SHORTCUTS = {"paths": "no shortcut that is added", "lambda": "no shortcut that is added"}
+    NO_EQUALS = {"shuffle": "no two blocks of equal shape"}
+    NO_CONVOLUTIONS = {"response": "no convolution with a kernel", "pairing": "no convolution with two filters"}
+    FAMILIES = (
+        ("cifar_resnet14", (), {}),
+        ("cifar_resnet29", (), {}),  # bottlenecks
+        ("cifar_preresnet20", (), {}),
+        ("cifar_plain14", (), NO_SHORTCUTS),
+        ("cifar_highway11", (), {}),
+        ("mnist_highway5_8", (), NO_CONVOLUTIONS),
+        ("mnist_plain5_8", (), {**NO_SHORTCUTS, **NO_CONVOLUTIONS}),
+        ("cifar_densenet13_4", (), {**NO_SHORTCUTS, **NO_EQUALS, "iteration": "no two successive blocks"}),
+        ("cifar_wrn16_1", (), NO_EQUALS),
+        ("cifar_resnet14", ("model.activation=crelu",), {}),
+        ("cifar_resnet14", ("model.gate=exclusive",), {}),
+        ("cifar_resnet14", ("model.survival=0.5",), {}),
+        ("cifar_resnet14", ("model.sampled_blocks=3",), {}),
+        ("cifar_resnet14", ("model.placement=relu_before_addition", "model.shortcut=C"), {}),
+    )
+    OPTIONS = {"lesion": (), "shuffle": ("--swaps", 1, "--draws", 1), "paths": ("--batch", 4, "--samples", 1),
+               "gradients": ("--batch", 4), "response": ("--batch", 4), "iteration": ("--batch", 4),
+               "lambda": ("--batch", 4), "singularities": ("--tie-steps", 1), "pairing": ()}
+    MAY_LACK = {"lambda": ("product", "lambda")}  # of shortcuts that are no constant
+
+    def holes(self, value, place=""):
+        """Where a result has no number."""
+        if isinstance(value, dict):
+            return [hole for key, item in value.items() for hole in self.holes(item, key)]
+        if isinstance(value, list):
+            return [hole for item in value for hole in self.holes(item, place)]
+        return [place] if value is None else []
+
+    def test_sound_results_or_clear_refusals(self):
+        data = write_idx(self.folder / "data", train=16, test=16)
+        recipe = self.folder / "small.toml"
+        recipe.write_text(SMALL_RECIPE.replace("epochs = 2", "steps = 1"))
+        for number, (model, keys, lacks) in enumerate(self.FAMILIES):
+            trained = self.folder / str(number)
+            settings = [word for key in keys for word in ("--set", key)]
+            self.assert_ok(run("train", recipe, "--model", model, "--data", data, "--out", trained, "--set",
+                               "train.eval_every=0", *settings))
+            for verb, options in self.OPTIONS.items():
+                with self.subTest(model=model, keys=keys, verb=verb):
+                    process = run("lab", verb, "--run", trained, "--json", *options)
+                    if verb in lacks:
+                        self.assert_refused(process, CONFIG, model, lacks[verb])
+                        continue
+                    holes = set(self.holes(self.json_of(process))) - set(self.MAY_LACK.get(verb, ()))
+                    self.assertEqual(holes, set())

@@ -10,6 +10,7 @@
 
 #include "engine/core/check.h"
 #include "engine/graph/autodiff.h"
+#include "models/published.h"
 #include "models/recipe_model.h"
 #include "models/summary.h"
 #include "models/zoo.h"
@@ -98,6 +99,21 @@ TEST(Variants, WithoutBatchNormEveryConvolutionHasABias) {
   // A BN has two parameters a channel, a bias one.
   const int64_t channels = 16 + 6 * 16 + 6 * 32 + 6 * 64;
   EXPECT_EQ(parameters({"cifar_plain20", 0, {"model.batch_norm=false"}}), 269'722 - channels);
+}
+
+TEST(Variants, PublishedErrorsAreThoseOfThePapers) {
+  const auto percent = [](const std::string& model) {
+    const auto found = published_error(model);
+    return found ? found->percent : -1;
+  };
+  EXPECT_EQ(percent("cifar_resnet110"), 6.43);
+  EXPECT_EQ(percent("cifar_preresnet1001"), 4.92);
+  EXPECT_NEAR(percent("cifar_highway19"), 100 - 92.46, 1e-9);
+  EXPECT_NEAR(percent("cifar_highway32"), 100 - 91.20, 1e-9);
+  EXPECT_EQ(percent("cifar_densenet_bc190_40"), 3.46);
+  EXPECT_EQ(percent("resnet34"), 24.52) << "option B, the default";
+  EXPECT_EQ(percent("cifar_plain20"), -1) << "the paper shows curves only";
+  EXPECT_EQ(percent("cifar_resnet26"), -1);
 }
 
 // ---- values ----

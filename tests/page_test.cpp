@@ -65,6 +65,16 @@ TEST(FigureData, LinesWithAndWithoutABand) {
             (Rows{{"a", "1", "0.5", "0.25", "1"}, {"a", "2", "", "0", "2"}, {"b", "3", "4", "", ""}}));
 }
 
+TEST(FigureData, NumberedPointsBeginAtOneAndKeepTheirLabels) {
+  Line line{"norm", {}, {}};
+  add_numbered(line, "conv1", 0.5);
+  add_numbered(line, "fc", 2);
+  const Table table = data_of(Figure{"Norms", LineChart{{"layer"}, {"norm"}, {line, {"bare", {1}, {3}}}}});
+  EXPECT_EQ(table.columns, (std::vector<std::string>{"series", "layer", "norm", "label"}));
+  EXPECT_EQ(texts_of(table),
+            (Rows{{"norm", "1", "0.5", "conv1"}, {"norm", "2", "2", "fc"}, {"bare", "1", "3", ""}}));
+}
+
 TEST(FigureData, HeatMapRowAfterRow) {
   const HeatMap map{"layer", "step", {"r0", "r1"}, {"c0", "c1", "c2"}, {1, 2, 3, 4, 5, 6}, "norm"};
   const Table table = data_of(Figure{"Norms", map});

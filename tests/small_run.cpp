@@ -3,6 +3,7 @@
 #include "engine/core/file.h"
 #include "engine/core/random.h"
 #include "engine/data/memory_dataset.h"
+#include "engine/lab/random_labels.h"
 #include "models/recipe_model.h"
 
 namespace residuum {
@@ -31,6 +32,19 @@ std::unique_ptr<Dataset> brightness_data() {
     }
   }
   return std::make_unique<MemoryDataset>(std::move(contents));
+}
+
+std::unique_ptr<Dataset> noise_data(int size) {
+  constexpr int kImages = 32;
+  MemoryDataset::Contents contents;
+  contents.shape = {size, size, 1};
+  contents.classes = numbered_classes(10);
+  RandomStream random(1, RandomPurpose::kAnalysis, 0, 0);
+  for (int i = 0; i < kImages * size * size; ++i) {
+    contents.pixels.push_back(static_cast<uint8_t>(random.uniform_below(256)));
+  }
+  contents.labels.assign(kImages, 0);
+  return random_labels(std::make_shared<MemoryDataset>(std::move(contents)), 7);
 }
 
 Recipe small_recipe(const std::vector<std::string>& overrides) {

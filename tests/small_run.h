@@ -15,6 +15,9 @@ namespace residuum {
 /// 48 images of noise around a brightness that is the label's.
 std::unique_ptr<Dataset> brightness_data();
 
+/// 32 images of noise, `size` x `size`, with labels of ten classes drawn at random.
+std::unique_ptr<Dataset> noise_data(int size);
+
 /// The recipe of these runs, changed by `overrides` ("train.batch=8").
 Recipe small_recipe(const std::vector<std::string>& overrides);
 

@@ -5,7 +5,7 @@ set(python_tests cli_test.Help cli_test.Usage cli_test.Refusals cli_test.Summary
   bench_cli_test.GpuReport end_to_end_test.Train end_to_end_test.Report end_to_end_test.EvalAndPredict
   end_to_end_test.Interruptions fashion_mnist_test.FashionMnist ranks_test.Training ranks_test.Faults ranks_test.Start
   ranks_test.Launcher ranks_test.AllReduceBench ranks_test.Mpi cluster_test.Slurm cluster_test.RealSlurm
-  cluster_test.Kubernetes cluster_test.Syntax lab_test.Counts lab_test.Analyses comparison_cli_test.Comparison)
+  cluster_test.Kubernetes cluster_test.Syntax lab_test.Counts lab_test.Analyses lab_test.EveryFamily comparison_cli_test.Comparison)
 foreach(test ${python_tests})
   if(NOT Python3_FOUND)
     add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "skipped: python3 is not installed")

@@ -1,6 +1,5 @@
 // residuum bench data: images per second that the loader reads, decodes and augments, by format and threads.
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <chrono>
 #include <filesystem>
@@ -10,6 +9,7 @@
 #include "bench/image_files.h"
 #include "bench/loading.h"
 #include "engine/core/check.h"
+#include "engine/core/temporary_folder.h"
 #include "engine/train/units.h"
 #include "tools/bench_verbs.h"
 #include "tools/environment.h"
@@ -28,24 +28,6 @@ struct DataArguments {
   int64_t batch = 64;
   int batches = 40;
   std::string json;
-};
-
-/// A folder that lives as long as the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_((fs::temp_directory_path() / "residuum-bench-XXXXXX").string()) {
-    check(mkdtemp(path_.data()) != nullptr, ErrorKind::kIo, "cannot make the folder {}", path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  fs::path path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 double clock_seconds() {

@@ -1,6 +1,7 @@
 #include "tools/bench_page.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <limits>
@@ -24,6 +25,12 @@ std::string text(const Json& json, const char* key) {
 }
 bool is_measured(const Json& row) {
   return text(row, "status") == "measured";
+}
+
+/// "command line" for "command_line".
+std::string words_of(std::string key) {
+  std::ranges::replace(key, '_', ' ');
+  return key;
 }
 
 Figure roofline_figure(const Json& report) {
@@ -82,16 +89,22 @@ Figure bars_figure(const Json& report, const std::string& operation) {
   return {operation, chart, "Median in replay, p20 to p80."};
 }
 
+/// "n=128 h=32 ..." of "conv layer1.0.conv1 n=128 h=32 ...": what a row has no column for.
+std::string sizes_of(const std::string& problem) {
+  const size_t name = problem.find(' '), sizes = problem.find(' ', std::min(name, problem.size() - 1) + 1);
+  return sizes == std::string::npos ? problem : problem.substr(sizes + 1);
+}
+
 std::vector<Cell> cells_of(const Json& row) {
-  const std::string problem = text(row, "problem");
-  std::vector<Cell> cells = {text(row, "layer"), text(row, "operation"), text(row, "implementation")};
+  std::vector<Cell> cells = {Cell(text(row, "layer"), sizes_of(text(row, "problem"))),
+                             words_of(text(row, "operation")), text(row, "implementation")};
   if (!is_measured(row)) {
     const bool wrong = text(row, "status") == "wrong" || text(row, "status") == "error";
     cells.emplace_back(text(row, "status"), text(row, "reason"), wrong ? Mark::kBad : Mark::kPlain);
-    cells.resize(12, Cell("-"));
-    cells.emplace_back(problem);
+    cells.resize(10, Cell("-"));
     return cells;
   }
+  if (!row.at("peer").is_null()) cells.back().note = "rank " + text(row, "rank");
   const Json &replay = row.at("replay_us"), &cold = row.at("cold_us");
   const auto spread = [](const Json& s) {
     return Cell(fixed_text(number(s, "median"), 1),
@@ -100,17 +113,14 @@ std::vector<Cell> cells_of(const Json& row) {
   const auto percent = [&](const char* key) { return fmt::format("{:.0f} %", 100 * number(row, key)); };
   cells.push_back(spread(replay));
   cells.push_back(spread(cold));
-  cells.emplace_back(fixed_text(number(row, "tflops"), 3), percent("peak_share") + " of the product");
-  cells.emplace_back(fixed_text(number(row, "gbytes_per_second"), 1), percent("copy_share") + " of the copy");
-  cells.emplace_back(percent("roofline_share"));
-  cells.emplace_back(text(row, "bound"));
+  cells.emplace_back(fixed_text(number(row, "tflops"), 3), percent("peak_share") + " of product");
+  cells.emplace_back(fixed_text(number(row, "gbytes_per_second"), 1), percent("copy_share") + " of copy");
+  cells.emplace_back(percent("roofline_share"), text(row, "bound"));
   cells.emplace_back(row.at("peer").is_null()
                          ? Cell("-")
                          : Cell(fixed_text(number(row, "speed_up"), 2), "over " + text(row, "peer")));
   cells.emplace_back(fmt::format("{:.1e}", number(row, "max_relative_error")),
-                     fmt::format("allowed {:.1e}", number(row, "allowed_error")), Mark::kGood);
-  cells.emplace_back(text(row, "rank"));
-  cells.emplace_back(problem);
+                     fmt::format("≤ {:.1e}", number(row, "allowed_error")), Mark::kGood);
   return cells;
 }
 
@@ -181,6 +191,30 @@ Table table_of(const Json& report, const std::string& file) {
   return table;
 }
 
+std::vector<std::pair<std::string, std::string>> environment_facts(const Json& environment) {
+  std::vector<std::pair<std::string, std::string>> facts;
+  for (const char* key :
+       {"device", "commit", "version", "date", "system", "compiler", "command_line", "gpu"}) {
+    const Json& value = environment.at(key);
+    if (value.is_null()) continue;
+    facts.emplace_back(words_of(key),
+                       value.is_array()
+                           ? fmt::format("{}", fmt::join(value.get<std::vector<std::string>>(), " "))
+                           : text(environment, key));
+  }
+  return facts;
+}
+
+std::vector<std::pair<std::string, std::string>> ceiling_facts(const Json& ceilings) {
+  std::vector<std::pair<std::string, std::string>> facts;
+  for (const auto& [key, value] : ceilings.items()) {
+    facts.emplace_back("ceiling: " + words_of(key), value.is_number()
+                                                        ? fmt::format("{:.4g}", value.get<double>())
+                                                        : text(ceilings, key.c_str()));
+  }
+  return facts;
+}
+
 }  // namespace
 
 void write_results_page(const std::filesystem::path& directory, const std::filesystem::path& file) {
@@ -208,14 +242,8 @@ void write_results_page(const std::filesystem::path& directory, const std::files
 void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");
   Page page("Kernel throughput", text(environment, "device") + ", " + text(environment, "date"));
-  std::vector<std::pair<std::string, std::string>> facts;
-  for (const char* key :
-       {"device", "commit", "version", "date", "system", "compiler", "command_line", "gpu"}) {
-    facts.emplace_back(key, text(environment, key));
-  }
-  for (const auto& [key, value] : ceilings.items())
-    facts.emplace_back("ceiling " + key, text(ceilings, key.c_str()));
-  page.facts(std::move(facts));
+  page.facts(environment_facts(environment));
+  page.facts(ceiling_facts(ceilings));
   page.section("Roofline");
   page.figure(roofline_figure(report));
   page.section("Layers");
@@ -229,8 +257,8 @@ void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   page.section("Rows");
   Table table{
       "Rows",
-      {"layer", "operation", "by", "replay (us)", "cold (us)", "TFLOP/s", "GB/s", "of roofline", "bound",
-       "speed-up", "error", "rank", "problem"},
+      {"layer", "operation", "by", "replay (us)", "cold (us)", "TFLOP/s", "GB/s", "of roofline", "speed-up",
+       "error"},
       {},
       "Times are medians. The error is that of a sample of elements against the definition in double."};
   for (const Json& row : report.at("rows")) table.rows.push_back(cells_of(row));

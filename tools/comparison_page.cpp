@@ -7,6 +7,8 @@
 #include <map>
 
 #include "engine/core/file.h"
+#include "engine/train/units.h"
+#include "tools/environment.h"
 #include "tools/page/page.h"
 
 namespace residuum {
@@ -148,13 +150,16 @@ Figure error_bars(const ComparisonReport& report) {
               ("Printed: " + report.source + ".")};
 }
 
-void write_page(const ComparisonReport& report, const std::filesystem::path& file) {
+Page page_of(const ComparisonReport& report) {
+  std::vector<std::pair<std::string, std::string>> facts = {
+      {"images", report.data},
+      {"steps", count_text(report.steps)},
+      {"batch", std::to_string(report.batch)},
+      {"seeds", std::to_string(report.cases.front().runs.size())},
+      {"device", report.device}};
+  std::ranges::copy(program_facts(), std::back_inserter(facts));
   Page page(report.title, "residuum lab " + report.analysis);
-  page.facts({{"images", report.data},
-              {"steps", std::to_string(report.steps)},
-              {"batch", std::to_string(report.batch)},
-              {"seeds", std::to_string(report.cases.front().runs.size())},
-              {"device", report.device}});
+  page.facts(std::move(facts));
   page.table(result_table(report));
   page.figure(curve_figure(report, "Training error", "training error %", &CurvePoint::train_error));
   page.figure(curve_figure(report, "Test error", "test error %", &CurvePoint::test_error));
@@ -162,7 +167,7 @@ void write_page(const ComparisonReport& report, const std::filesystem::path& fil
   page.figure(error_bars(report));
   page.listing("Recipe of the first net", report.recipe);
   page.listing("Command line", report.command + "\n");
-  page.write(file);
+  return page;
 }
 
 }  // namespace
@@ -206,12 +211,16 @@ Json to_json(const ComparisonReport& report) {
   return json;
 }
 
-void write_report(const ComparisonReport& report, const std::filesystem::path& out) {
+void write_report(const ComparisonReport& report, const std::filesystem::path& out, bool png) {
   make_directories(out);
   write_file_atomically(out / (report.analysis + ".json"), to_json(report).dump(2) + "\n");
   write_file_atomically(out / (report.analysis + ".csv"), to_csv(result_table(report)));
   write_file_atomically(out / "curves.csv", to_csv(curve_table(report)));
-  if (can_write_pages()) write_page(report, out / (report.analysis + ".html"));
+  const Page page = page_of(report);
+  page.write_csv(out / (report.analysis + "-csv"));
+  if (!can_write_pages()) return;
+  page.write(out / (report.analysis + ".html"));
+  if (png) page.write_png(out / (report.analysis + "-png"));
 }
 
 }  // namespace residuum

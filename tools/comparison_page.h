@@ -30,7 +30,8 @@ std::string to_text(const ComparisonReport& report);
 /// percent.
 nlohmann::ordered_json to_json(const ComparisonReport& report);
 
-/// Writes OUT/ANALYSIS.json, ANALYSIS.csv, curves.csv and, where this build can, ANALYSIS.html.
-void write_report(const ComparisonReport& report, const std::filesystem::path& out);
+/// Writes OUT/ANALYSIS.json, ANALYSIS.csv, curves.csv, each table and figure in ANALYSIS-csv, where this
+/// build can ANALYSIS.html, and with `png` the figures in ANALYSIS-png.
+void write_report(const ComparisonReport& report, const std::filesystem::path& out, bool png);
 
 }  // namespace residuum

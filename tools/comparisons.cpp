@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "models/published.h"
+
 namespace residuum {
 namespace {
 
@@ -11,26 +13,6 @@ ComparisonCase make_case(std::string name, int64_t depth, std::vector<std::strin
                          std::optional<double> published, bool published_failure = false) {
   overrides.insert(overrides.begin(), fmt::format("model.name=cifar_resnet{}", depth));
   return {std::move(name), std::move(overrides), published, published_failure};
-}
-
-/// What He 2015 prints for ResNets (table 6); of plain nets it shows curves only.
-std::optional<double> published_residual(int64_t depth) {
-  switch (depth) {
-    case 20:
-      return 8.75;
-    case 32:
-      return 7.51;
-    case 44:
-      return 7.17;
-    case 56:
-      return 6.97;
-    case 110:
-      return 6.43;
-    case 1202:
-      return 7.93;
-    default:
-      return std::nullopt;
-  }
 }
 
 }  // namespace
@@ -53,7 +35,10 @@ std::vector<ComparisonCase> degradation_cases(const std::vector<int64_t>& depths
                      false});
   }
   for (const int64_t depth : depths) {
-    cases.push_back(make_case(fmt::format("resnet-{}", depth), depth, {}, published_residual(depth)));
+    // Of plain nets He 2015 shows curves only.
+    const auto published = published_error(fmt::format("cifar_resnet{}", depth));
+    cases.push_back(make_case(fmt::format("resnet-{}", depth), depth, {},
+                              published ? std::optional(published->percent) : std::nullopt));
   }
   return cases;
 }

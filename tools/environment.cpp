@@ -1,5 +1,6 @@
 #include "tools/environment.h"
 
+#include <fmt/format.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -27,6 +28,12 @@ nlohmann::ordered_json environment_of(const std::string& device) {
       {"compiler", compiler_text()},
       {"libraries", library_versions()},
   };
+}
+
+std::vector<std::pair<std::string, std::string>> program_facts() {
+  return {
+      {"program", fmt::format("residuum {}, commit {}", kVersion, std::string_view(kCommit).substr(0, 12))},
+      {"date", utc_time("%Y-%m-%d %H:%M UTC")}};
 }
 
 std::string environment_text(const nlohmann::ordered_json& json) {

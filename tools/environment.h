@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/train/trainer.h"
@@ -18,6 +19,9 @@ class EnvironmentObserver final : public TrainObserver {
 
 /// Version, commit, date, command line, host, system, process, `device`, compiler and libraries.
 nlohmann::ordered_json environment_of(const std::string& device);
+
+/// The program with its commit, and now: what every page says.
+std::vector<std::pair<std::string, std::string>> program_facts();
 
 /// As text; what is not UTF-8 in it, such as a command line, is replaced.
 std::string environment_text(const nlohmann::ordered_json& json);

@@ -49,7 +49,7 @@ inline constexpr const char* kExitCodeHelp =
     "Exit codes:\n"
     "   0  done\n"
     "   2  impossible command line\n"
-    "   3  recipe key, model or option unknown or out of range\n"
+    "   3  recipe key, model or option unknown or out of range; chart library or browser absent\n"
     "   4  data set or image missing or damaged\n"
     "   5  weights or training state missing, damaged or not fitting the model\n"
     "   6  the operating system refused to read or write, or the directory is in use\n"

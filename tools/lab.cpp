@@ -2,6 +2,7 @@
 #include "tools/lab.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -14,7 +15,6 @@
 #include "engine/train/units.h"
 #include "engine/train/weights.h"
 #include "models/recipe_model.h"
-#include "tools/build_info.h"
 #include "tools/data_source.h"
 #include "tools/environment.h"
 #include "tools/exit_codes.h"
@@ -47,8 +47,14 @@ void add_lab_options(CLI::App& command, LabArguments& arguments) {
       ->capture_default_str();
   command.add_option("--seed", arguments.seed, "Of random choices")->capture_default_str();
   add_device_options(command, arguments.device);
-  command.add_option("--out", arguments.out, "Where the results go: JSON, CSV and a page")->type_name("DIR");
+  CLI::Option* out = command.add_option("--out", arguments.out, "Where the results go: JSON, CSV and a page")
+                         ->type_name("DIR");
+  add_png_option(command, out, arguments.png);
   command.add_flag("--json", arguments.json, "For programs");
+}
+
+void add_png_option(CLI::App& command, CLI::Option* out, bool& png) {
+  command.add_flag("--png", png, "Also write each figure as PNG; needs Chromium")->needs(out);
 }
 
 void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches) {
@@ -62,6 +68,7 @@ void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches) {
 
 LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
     : source_(find_model_source(arguments.source, need)), split_(arguments.split) {
+  if (arguments.png) check_can_draw();
   Recipe& recipe = source_.recipe;
   data_ = open_data(arguments, recipe);
   check_combinations(recipe);
@@ -89,15 +96,14 @@ nlohmann::ordered_json LabSession::head(const std::string& analysis) const {
 
 Page LabSession::page(const std::string& title) const {
   const Recipe& recipe = source_.recipe;
+  std::vector<std::pair<std::string, std::string>> facts = {
+      {"model", recipe.model.name},
+      {"weights", has_weights() ? source_.weights.string() : "as initialised"},
+      {"data", fmt::format("{} split of {}, {} images", split_, recipe.data.path, count_text(data_->size()))},
+      {"device", device_}};
+  std::ranges::copy(program_facts(), std::back_inserter(facts));
   Page page(title, recipe.model.name);
-  page.facts(
-      {{"model", recipe.model.name},
-       {"weights", has_weights() ? source_.weights.string() : "as initialised"},
-       {"data",
-        fmt::format("{} split of {}, {} images", split_, recipe.data.path, count_text(data_->size()))},
-       {"device", device_},
-       {"program", fmt::format("residuum {}, commit {}", kVersion, std::string_view(kCommit).substr(0, 12))},
-       {"date", utc_time("%Y-%m-%d %H:%M UTC")}});
+  page.facts(std::move(facts));
   return page;
 }
 
@@ -135,10 +141,9 @@ void finish_analysis(const LabArguments& arguments, Analysis analysis) {
     write_file_atomically(out / (analysis.name + ".json"), analysis.json.dump(2) + "\n");
     analysis.page.write_csv(out / (analysis.name + "-csv"));
     if (can_write_pages()) {
-      std::string command;
-      for (const std::string& word : process_command_line()) command += (command.empty() ? "" : " ") + word;
-      analysis.page.listing("Command line", command + "\n");
+      analysis.page.listing("Command line", fmt::format("{}\n", fmt::join(process_command_line(), " ")));
       analysis.page.write(out / (analysis.name + ".html"));
+      if (arguments.png) analysis.page.write_png(out / (analysis.name + "-png"));
     } else {
       lab_progress("this build has no chart library: no page was written");
     }

@@ -34,11 +34,14 @@ struct LabArguments {
   std::string split = "test", out;
   int64_t limit = 0;  ///< images used; 0: all
   uint64_t seed = 1;  ///< of random choices
-  bool json = false;
+  bool json = false, png = false;
 };
 
 /// Model, weights, data, device and output options.
 void add_lab_options(CLI::App& command, LabArguments& arguments);
+
+/// --png, which needs `out`.
+void add_png_option(CLI::App& command, CLI::Option* out, bool& png);
 
 /// How a command line's analysis looks at images: --batch and --batches.
 void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches);
@@ -81,8 +84,9 @@ struct Analysis {
   Page page;
 };
 
-/// Where --out was given, writes OUT/NAME.json, OUT/NAME-csv/*.csv and, when this build can, OUT/NAME.html;
-/// prints the JSON with --json, else the text.
+/// Where --out was given, writes OUT/NAME.json, OUT/NAME-csv/*.csv, when this build can, OUT/NAME.html, and
+/// with
+/// --png OUT/NAME-png/*.png; prints the JSON with --json, else the text.
 void finish_analysis(const LabArguments& arguments, Analysis analysis);
 
 }  // namespace residuum

@@ -58,7 +58,7 @@ struct CompareArguments {
   std::vector<int64_t> depths;
   int64_t steps = 0, batch = 0, seeds = 0;
   int64_t train_images = -1, test_images = -1;  ///< -1: the budget's; 0: all
-  bool random_labels = false, json = false;
+  bool random_labels = false, json = false, png = false;
 };
 
 /// The budget with the command line's changes.
@@ -96,6 +96,7 @@ std::shared_ptr<const Dataset> limited(std::unique_ptr<Dataset> data, int64_t li
 }
 
 int run_comparison_verb(const ComparisonKind& kind, const CompareArguments& arguments) {
+  if (arguments.png) check_can_draw();
   const ComparisonBudget budget = chosen_budget(kind, arguments);
   const std::vector<ComparisonCase> cases = kind.cases(budget.degradation_depths);
   Recipe first = case_recipe(arguments, budget, cases.front(), 1);
@@ -134,7 +135,7 @@ int run_comparison_verb(const ComparisonKind& kind, const CompareArguments& argu
       budget.batch,        arguments.random_labels,
       to_toml(first),      fmt::format("{}", fmt::join(process_command_line(), " ")),
       result.cases};
-  write_report(report, arguments.out);
+  write_report(report, arguments.out, arguments.png);
   if (!can_write_pages()) lab_progress("this build has no chart library: no page was written");
   if (arguments.json) {
     print_json(to_json(report));
@@ -172,9 +173,11 @@ Verb comparison_verb(CLI::App& lab, const ComparisonKind& kind) {
   command->add_flag("--random-labels", arguments->random_labels,
                     "Training labels drawn at random: what a net can memorise");
   add_device_options(*command, arguments->device);
-  command->add_option("--out", arguments->out, "Runs and results; the same command there goes on")
-      ->required()
-      ->type_name("DIR");
+  CLI::Option* out =
+      command->add_option("--out", arguments->out, "Runs and results; the same command there goes on")
+          ->required()
+          ->type_name("DIR");
+  add_png_option(*command, out, arguments->png);
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
       fmt::format("A finished training is never repeated, one cut off goes on. DIR gets {0}.json, {0}.csv, "

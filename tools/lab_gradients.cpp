@@ -63,21 +63,26 @@ Table block_table(const NetStats& look) {
   return table;
 }
 
-/// One line per look, over the layers or blocks.
+/// How one number of each layer or block is shown.
+struct Quantity {
+  std::string title, axis;
+  bool logarithmic = false;
+  std::string caption;
+};
+
+/// One line for the first look and one for the last, over the layers or blocks.
 template <typename Item, typename Read>
-Figure lines(const std::string& title, const std::vector<NetStats>& looks, std::vector<Item> NetStats::*items,
-             bool logarithmic, const std::string& caption, const Read& read) {
-  LineChart chart{{"number, from the input"}, {title, logarithmic}, {}};
+Figure lines(const Quantity& quantity, const std::vector<NetStats>& looks, std::vector<Item> NetStats::*items,
+             const Read& read) {
+  const char* of = std::is_same_v<Item, LayerStats> ? "layer, from the input" : "block, from the input";
+  LineChart chart{{of}, {quantity.axis, quantity.logarithmic}, {}};
   for (const NetStats* look : {&looks.front(), &looks.back()}) {
     Line line{fmt::format("step {}", look->step), {}, {}};
-    for (const Item& item : look->*items) {
-      line.x.push_back(static_cast<double>(line.x.size()));
-      line.y.push_back(read(item));
-    }
+    for (const Item& item : look->*items) add_numbered(line, item.name, read(item));
     chart.lines.push_back(std::move(line));
     if (looks.size() == 1) break;
   }
-  return {title, chart, caption};
+  return {quantity.title, chart, quantity.caption};
 }
 
 Figure over_training(const std::vector<NetStats>& looks) {
@@ -90,27 +95,37 @@ Figure over_training(const std::vector<NetStats>& looks) {
   return {"Weight gradients over training", map};
 }
 
+std::string first_over_last_text(const std::vector<NetStats>& looks) {
+  std::string text = "Weight gradient of the first layer over that of the last hidden one:";
+  for (const NetStats* look : {&looks.front(), &looks.back()}) {
+    text += fmt::format("{} {:.3e} at step {}", look == &looks.front() ? "" : ",", look->first_over_last,
+                        look->step);
+    if (looks.size() == 1) break;
+  }
+  return text +
+         ". With batch norm a plain net's gradient grows towards the input (1.17 to 1.21 a layer with He's "
+         "initialisation); sigmoids without batch norm shrink it by at least 4 a layer.";
+}
+
 Page page_of(const LabSession& session, const std::vector<NetStats>& looks) {
   Page page = session.page("Gradients and activations, layer by layer");
-  page.text(fmt::format(
-      "Weight gradient of the first layer over that of the last convolution: {:.3e} at step {}, "
-      "{:.3e} at step {}. With batch norm a plain net's gradient grows towards the input (1.17 to "
-      "1.21 a layer with He's initialisation); sigmoids without batch norm shrink it by at least 4 a "
-      "layer.",
-      looks.front().first_over_last, looks.front().step, looks.back().first_over_last, looks.back().step));
-  page.figure(lines("Weight gradient", looks, &NetStats::layers, true, "Euclidean norm of each layer.",
-                    [](const LayerStats& layer) { return layer.weight_gradient; }));
-  page.figure(lines("Output gradient", looks, &NetStats::layers, true,
-                    "Of the mean loss, at each layer's output.",
-                    [](const LayerStats& layer) { return layer.output_gradient; }));
-  page.figure(lines("Output std", looks, &NetStats::layers, true, "Over all elements of a layer's output.",
-                    [](const LayerStats& layer) { return layer.output_std; }));
+  page.text(first_over_last_text(looks));
+  page.figure(
+      lines({"Weight gradients", "norm of the weight gradient", true, "Euclidean norm of each layer."}, looks,
+            &NetStats::layers, [](const LayerStats& layer) { return layer.weight_gradient; }));
+  page.figure(lines({"Output gradients", "norm of the output gradient", true,
+                     "Gradient of the mean loss at each layer's output."},
+                    looks, &NetStats::layers, [](const LayerStats& layer) { return layer.output_gradient; }));
+  page.figure(lines({"Weights", "norm of the weights", true, "Euclidean norm of each layer."}, looks,
+                    &NetStats::layers, [](const LayerStats& layer) { return layer.weight; }));
+  page.figure(lines({"Outputs", "std of the output", true, "Over all elements of a layer's output."}, looks,
+                    &NetStats::layers, [](const LayerStats& layer) { return layer.output_std; }));
   if (!looks.front().blocks.empty()) {
-    page.figure(lines("Stream std", looks, &NetStats::blocks, false,
-                      "Of each block's output: it grows with depth.",
-                      [](const BlockStats& block) { return block.stream_std; }));
-    page.figure(lines("|F| / |x|", looks, &NetStats::blocks, false,
-                      "Branch over shortcut at the join of each block.",
+    page.figure(lines({"Residual stream", "std of the block's output", false,
+                       "Without scaling it grows with depth; where the shape changes it starts anew."},
+                      looks, &NetStats::blocks, [](const BlockStats& block) { return block.stream_std; }));
+    page.figure(lines({"Branch over shortcut", "|F(x)| / |x|", false, "Norms at the join of each block."},
+                      looks, &NetStats::blocks,
                       [](const BlockStats& block) { return block.branch_over_skip; }));
   }
   if (looks.size() > 1) page.figure(over_training(looks));
@@ -130,7 +145,7 @@ int run_gradients(GradientsArguments& arguments) {
   for (const NetStats& look : looks) json["looks"].push_back(to_json(look));
   std::string text = to_text(layer_table(looks.back()));
   if (!looks.back().blocks.empty()) text += to_text(block_table(looks.back()));
-  text += fmt::format("weight gradient of the first layer over the last convolution's: {:.3e}\n",
+  text += fmt::format("weight gradient of the first layer over that of the last hidden one: {:.3e}\n",
                       looks.back().first_over_last);
   finish_analysis(arguments.lab, {"gradients", std::move(json), std::move(text), page_of(session, looks)});
   return kExitOk;

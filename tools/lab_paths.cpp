@@ -10,6 +10,7 @@
 #include "engine/lab/path_gradients.h"
 #include "models/recipe_model.h"
 #include "models/zoo.h"
+#include "tools/environment.h"
 #include "tools/exit_codes.h"
 #include "tools/lab.h"
 
@@ -111,7 +112,7 @@ Table published_table(const PathReport& report) {
 
 /// The length distribution: shares of all paths.
 Figure count_figure(const PathCount& count) {
-  Line line{"share of paths", {}, {}};
+  Line line{"share of the paths", {}, {}};
   for (size_t k = 0; k < count.by_modules.size(); ++k) {
     line.x.push_back(static_cast<double>(k));
     line.y.push_back(std::exp(count.by_modules[k].log() - count.paths.log()));
@@ -125,7 +126,7 @@ Page report_page(const LabSession& session, const PathReport& report) {
   page.facts(count_facts(report.count));
   page.facts(gradient_facts(report));
   page.figure(count_figure(report.count));
-  Line norm{"mean of random paths", {}, {}}, share{"share", {}, {}};
+  Line norm{"mean of random paths", {}, {}}, share{"share of the gradient", {}, {}};
   for (const PathReport::Length& length : report.lengths) {
     norm.x.push_back(length.modules);
     norm.y.push_back(length.mean_norm);
@@ -134,12 +135,12 @@ Page report_page(const LabSession& session, const PathReport& report) {
   }
   page.figure({"Gradient of a path",
                LineChart{{"modules on the path"}, {"gradient at the images", true}, {norm}},
-               "Veit 2016: it falls exponentially with the length."});
+               "Norm of the loss's gradient at the normalised images. Veit 2016: it falls exponentially with "
+               "the length."});
   page.figure({"Share of all gradient",
                LineChart{{"modules on the path"}, {"share of the gradient"}, {share}},
                "Number of paths times gradient of a path. Veit 2016, trained ResNet-110: most comes from 5 "
-               "to 17 of 54 "
-               "modules, 0.45 % of the paths."});
+               "to 17 of 54 modules, 0.45 % of the paths."});
   page.table(published_table(report));
   page.table(table_of(report));
   page.listing("Recipe", session.recipe_text());
@@ -148,6 +149,7 @@ Page report_page(const LabSession& session, const PathReport& report) {
 
 /// Needs neither data nor weights: the graph of the model at the size it was published for.
 int run_count(const PathsArguments& arguments) {
+  if (arguments.lab.png) check_can_draw();
   const Recipe recipe = find_model_source(arguments.lab.source, WeightsNeed::kOptional).recipe;
   const ModelDefaults defaults = model_defaults(recipe.model.name);
   const int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : defaults.classes;
@@ -159,7 +161,9 @@ int run_count(const PathsArguments& arguments) {
       {"analysis", "paths"}, {"model", recipe.model.name}, {"count", to_json(count)}};
   Page page("Paths", recipe.model.name);
   page.facts(count_facts(count));
+  page.facts(program_facts());
   page.figure(count_figure(count));
+  page.listing("Recipe", to_toml(recipe));
   finish_analysis(arguments.lab, {"paths", std::move(json),
                                   recipe.model.name + "\n" + to_text(count_facts(count)), std::move(page)});
   return kExitOk;

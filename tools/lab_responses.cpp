@@ -2,6 +2,8 @@
 // estimate, and how much the shortcuts alone carry.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 
 #include "engine/lab/responses.h"
@@ -35,18 +37,16 @@ int run_response(const SampleArguments& arguments) {
   for (const Response& response : responses) {
     json["layers"].push_back({{"name", response.layer}, {"mean", response.mean}, {"std", response.std}});
     table.rows.push_back({response.layer, fixed_text(response.mean, 4), fixed_text(response.std, 4)});
-    in_order.x.push_back(static_cast<double>(in_order.x.size() + 1));
-    in_order.y.push_back(response.std);
+    add_numbered(in_order, response.layer, response.std);
   }
-  sorted.x = in_order.x;
-  sorted.y = in_order.y;
-  std::sort(sorted.y.rbegin(), sorted.y.rend());
+  std::vector<Response> falling = responses;
+  std::ranges::sort(falling, std::greater(), &Response::std);
+  for (const Response& response : falling) add_numbered(sorted, response.layer, response.std);
   Page page = session.page("Responses of the layers");
   page.figure({"Standard deviation of layer responses",
-               LineChart{{"layer, from the input"}, {"std"}, {in_order, sorted}},
+               LineChart{{"layer, from the input"}, {"std of the response"}, {in_order, sorted}},
                "After batch norm, before nonlinearity and addition (He 2015, figure 7: smaller in residual "
-               "nets than in "
-               "plain ones, and the smaller the deeper: 20 above 56 above 110)."});
+               "nets than in plain ones, and the smaller the deeper: 20 above 56 above 110)."});
   page.table(table);
   page.listing("Recipe", session.recipe_text());
   finish_analysis(arguments.lab, {"response", std::move(json), to_text(table), std::move(page)});
@@ -60,7 +60,8 @@ int run_iteration(const SampleArguments& arguments) {
   json["blocks"] = nlohmann::ordered_json::array();
   Table table{
       "Estimation errors", {"block", "stage", "mean error", "std of error", "std of the stage's output"}, {}};
-  LineChart chart{{"block of the stage"}, {"estimation error"}, {}};
+  LineChart chart{{"block, from the input"}, {"estimation error"}, {}};
+  double number = 0;
   for (const Estimate& estimate : estimates) {
     json["blocks"].push_back({{"name", estimate.block},
                               {"stage", estimate.stage},
@@ -73,8 +74,9 @@ int run_iteration(const SampleArguments& arguments) {
       chart.lines.push_back({fmt::format("stage {}", estimate.stage), {}, {}});
     }
     Line& line = chart.lines.back();
-    line.x.push_back(static_cast<double>(line.x.size() + 1));
+    line.x.push_back(++number);
     line.y.push_back(estimate.error_mean);
+    line.labels.push_back(estimate.block);
     line.low.push_back(estimate.error_mean - estimate.error_std);
     line.high.push_back(estimate.error_mean + estimate.error_std);
   }
@@ -82,7 +84,7 @@ int run_iteration(const SampleArguments& arguments) {
   page.figure(
       {"Estimation error", chart,
        "Output of each block minus that of the stage's last: mean, and one standard deviation to both sides. "
-       "Greff 2017: the mean stays near 0, the deviation shrinks."});
+       "Greff 2017: in a trained net the mean stays near 0, and the deviation shrinks along a stage."});
   page.table(table);
   page.listing("Recipe", session.recipe_text());
   finish_analysis(arguments.lab, {"iteration", std::move(json), to_text(table), std::move(page)});
@@ -104,7 +106,10 @@ int run_lambda(const SampleArguments& arguments) {
   const auto text = [](const std::optional<double>& value) {
     return value ? fmt::format("{:.6g}", *value) : std::string("not constant");
   };
-  Table table{"Scales of the shortcuts", {"block", "lambda", "forward", "backward"}, {}};
+  Table table{"Scales of the shortcuts",
+              {"block", "lambda", "forward", "backward"},
+              {},
+              "lambda is predicted: the constant factor of the shortcut. Forward and backward are measured."};
   Line forward{"forward", {}, {}}, backward{"backward", {}, {}, {}, {}, true};
   for (const ShortcutScale& scale : scales.blocks) {
     json["blocks"].push_back({{"name", scale.block},
@@ -112,19 +117,17 @@ int run_lambda(const SampleArguments& arguments) {
                               {"forward", scale.forward},
                               {"backward", scale.backward}});
     table.rows.push_back({scale.block, text(scale.lambda), text(scale.forward), text(scale.backward)});
-    forward.x.push_back(static_cast<double>(forward.x.size() + 1));
-    forward.y.push_back(scale.forward);
-    backward.y.push_back(scale.backward);
+    add_numbered(forward, scale.block, scale.forward);
+    add_numbered(backward, scale.block, scale.backward);
   }
-  backward.x = forward.x;
   table.rows.push_back({"all", text(scales.product), text(scales.forward), text(scales.backward)});
   Page page = session.page("What the shortcuts alone carry");
   page.figure(
       {"Scale of each block's shortcut",
-       LineChart{{"block"}, {"norm, output over input"}, {forward, backward}},
+       LineChart{{"block, from the input"}, {"norm, output over input"}, {forward, backward}},
        "Branches are taken off forward, and given no gradient backward. He 2016: with h(x) = lambda x both "
-       "are "
-       "products of lambda along the identity path; a ReLU after the addition stops part of the gradient."});
+       "are products of lambda along the identity path; a ReLU after the addition stops part of the "
+       "gradient."});
   page.table(table);
   page.listing("Recipe", session.recipe_text());
   finish_analysis(arguments.lab, {"lambda", std::move(json), to_text(table), std::move(page)});

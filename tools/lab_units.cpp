@@ -1,6 +1,8 @@
 // residuum lab singularities and pairing: the weights of a net, unit by unit.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 
 #include "engine/lab/tied_units.h"
@@ -37,16 +39,32 @@ Table unit_table(const std::vector<UnitStats>& layers) {
   return table;
 }
 
-Figure unit_figure(const std::vector<UnitStats>& layers) {
-  Line overlap{"largest overlap", {}, {}}, random{"of random weights", {}, {}, {}, {}, true};
-  for (const UnitStats& layer : layers) {
-    overlap.x.push_back(static_cast<double>(overlap.x.size()));
-    overlap.y.push_back(layer.largest_overlap);
-    random.y.push_back(layer.random_overlap);
+/// A number of each layer, and what random weights of its shape give.
+template <typename Item, typename Found, typename Random>
+Figure beside_random(const std::string& title, const std::string& axis, const std::vector<Item>& layers,
+                     const Found& found, const Random& random, const std::string& caption) {
+  Line line{"this net", {}, {}}, chance{"random weights", {}, {}, {}, {}, true};
+  for (const Item& layer : layers) {
+    add_numbered(line, layer.layer, std::invoke(found, layer));
+    add_numbered(chance, layer.layer, std::invoke(random, layer));
   }
-  random.x = overlap.x;
-  return {"Overlap of units", LineChart{{"layer, from the input"}, {"cosine"}, {overlap, random}},
-          "The largest cosine between the incoming weights of two units: 1 is an overlap singularity."};
+  return {title, LineChart{{"layer, from the input"}, {axis}, {line, chance}}, caption};
+}
+
+void add_unit_figures(const std::vector<UnitStats>& layers, Page& page) {
+  page.figure(beside_random(
+      "Overlap of units", "largest cosine", layers, &UnitStats::largest_overlap, &UnitStats::random_overlap,
+      "Between the incoming weights of two units of a layer: 1 is an overlap singularity."));
+  const auto largest = [](const UnitStats& layer) {
+    return static_cast<double>(std::min(layer.units, layer.inputs));
+  };
+  page.figure(beside_random(
+      "Effective rank", "share of the largest rank", layers,
+      [&](const UnitStats& layer) { return layer.effective_rank / largest(layer); },
+      [&](const UnitStats& layer) { return layer.random_rank / largest(layer); },
+      "exp of the entropy of the squared singular values' shares, over the number of units or inputs, the "
+      "smaller: "
+      "small where units depend on each other."));
 }
 
 nlohmann::ordered_json to_json(const std::vector<UnitStats>& layers) {
@@ -70,7 +88,7 @@ nlohmann::ordered_json to_json(const std::vector<UnitStats>& layers) {
 void add_tied_units(const TiedUnits& tied, Analysis& analysis) {
   nlohmann::ordered_json moments = nlohmann::ordered_json::array();
   Table table{"Tied units", {"step", "equal", "largest difference", "cosine"}, {}};
-  Line line{tied.layer, {}, {}};
+  Line line{fmt::format("units 0 and 1 of {}", tied.layer), {}, {}};
   for (const TiedUnits::Moment& moment : tied.moments) {
     moments.push_back({{"step", moment.step},
                        {"equal", moment.equal},
@@ -100,7 +118,7 @@ int run_singularities(const UnitsArguments& arguments) {
   Analysis analysis{"singularities", session.head("singularities"), to_text(unit_table(layers)),
                     session.page("Singularities of the weights")};
   analysis.json["layers"] = to_json(layers);
-  analysis.page.figure(unit_figure(layers));
+  add_unit_figures(layers, analysis.page);
   analysis.page.table(unit_table(layers));
   if (arguments.tie_steps > 0) {
     add_tied_units(tied_units(session.subject(), arguments.block, arguments.tie_steps), analysis);
@@ -127,15 +145,17 @@ int run_pairing(const UnitsArguments& arguments) {
                                        {"mean", layer.mean},
                                        {"random_mean", layer.random_mean}});
   }
+  analysis.page.figure(beside_random("Pairing of each layer", "mean cosine with the most opposite filter",
+                                     layers, &PairingStats::mean, &PairingStats::random_mean,
+                                     "Shang 2016: in trained nets the filters of the first layers come in "
+                                     "pairs, near -1; random ones do not."));
   Histogram histogram{{"cosine with the most opposite filter"}, {"filters"}, {}};
   histogram.distributions.push_back(
       distribution_of(layers.front().layer, layers.front().cosines, 20, -1.0, 0.0));
   histogram.distributions.push_back(
       distribution_of(layers.back().layer, layers.back().cosines, 20, -1.0, 0.0));
   analysis.page.figure(
-      {"First and last convolution", histogram,
-       "Shang 2016: in trained nets filters of the first layers come in pairs, near -1; random "
-       "filters do not."});
+      {"First and last convolution", histogram, "Each filter's cosine with the most opposite one."});
   analysis.page.table(table);
   analysis.page.listing("Recipe", session.recipe_text());
   analysis.text = to_text(table);

@@ -15,7 +15,7 @@ namespace {
 
 struct ReportArguments {
   std::vector<std::string> runs;
-  std::string out, csv;
+  std::string out, csv, png;
   bool json = false;
 };
 
@@ -25,10 +25,12 @@ int write_report(const ReportArguments& arguments) {
   const std::filesystem::path out = arguments.out.empty()
                                         ? std::filesystem::path(arguments.runs.front()) / "report.html"
                                         : std::filesystem::path(arguments.out);
+  if (!arguments.png.empty()) check_can_draw();
   const std::vector<RunRecord> runs = read_runs(arguments.runs);
   const Page page = run_page(runs);
   if (!arguments.csv.empty()) page.write_csv(arguments.csv);
   page.write(out);
+  if (!arguments.png.empty()) page.write_png(arguments.png);
   if (arguments.json) {
     print_json({{"page", out.string()}, {"runs", run_results(runs)}});
   } else {
@@ -46,11 +48,14 @@ Verb report_verb(CLI::App& program) {
   command->add_option("--out", arguments->out, "The page; default RUN/report.html")->type_name("FILE");
   command->add_option("--csv", arguments->csv, "Also write each figure and table here as CSV")
       ->type_name("DIR");
+  command->add_option("--png", arguments->png, "Also write each figure here as PNG; needs Chromium")
+      ->type_name("DIR");
   command->add_flag("--json", arguments->json, "Print the results for programs");
   command->footer(
       "The page holds everything it needs and opens from a file, without a network. Its figures can be saved "
       "as\n"
-      "CSV, PNG and SVG. train writes it at the end of a run.\n\n"
+      "CSV, PNG and SVG. train writes it at the end of a run. --png wants Chromium on PATH, or its name in\n"
+      "RESIDUUM_CHROMIUM.\n\n"
       "Examples:\n"
       "  residuum report runs/a\n"
       "  residuum report runs/a runs/b --out comparison.html --csv comparison");

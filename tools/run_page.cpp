@@ -6,6 +6,7 @@
 
 #include "engine/train/recipe_keys.h"
 #include "engine/train/units.h"
+#include "models/published.h"
 
 namespace residuum {
 namespace {
@@ -92,8 +93,7 @@ void add_all_curves(Page& page, const Runs& runs) {
   page.section("Curves");
   page.text(
       "Figures of training are means over the steps since the line before in `metrics.jsonl`; those of the "
-      "test set "
-      "are exact counts over all of its images.");
+      "test set are exact counts over all of its images.");
   for (const CurveFigure& figure : curve_figures()) {
     if (runs.size() == 1)
       add_figure(page, runs.front(), figure);
@@ -111,14 +111,35 @@ std::string percent(const std::optional<double>& share) {
   return share ? fixed_text(*share * 100, 2) : "-";
 }
 
+/// What is printed of a run's model, when the run trained it as published.
+std::optional<PublishedError> published_of(const RunRecord& run) {
+  Recipe published;
+  published.model.name = run.recipe.model.name;
+  published.model.classes = run.recipe.model.classes;
+  for (const RecipeKey& key : recipe_keys()) {
+    const bool of_model = std::string_view(key.path).starts_with("model.");
+    if (of_model && value_text(key.field, run.recipe) != value_text(key.field, published))
+      return std::nullopt;
+  }
+  return published_error(run.recipe.model.name);
+}
+
+Cell published_cell(const RunRecord& run) {
+  const auto published = published_of(run);
+  if (!published) return Cell("-");
+  return Cell(fixed_text(100 - published->percent, 2),
+              fmt::format("{}: {}", published->source, published->data));
+}
+
 Table results_table(const Runs& runs) {
   Table table{"Runs",
-              {"run", "model", "steps", "last top-1 (%)", "best top-1 (%)", "last test loss",
+              {"run", "model", "steps", "last top-1 (%)", "best top-1 (%)", "published (%)", "last test loss",
                "last training loss", "images/s"},
               {}};
   table.caption =
-      "The best accuracy is chosen on the test set: report the last beside it. Images per second: of the "
-      "last line.";
+      "The best accuracy is chosen on the test set: report the last beside it. Published: of the model as "
+      "its "
+      "paper trains it, on the data named there. Images per second: of the last line.";
   for (const RunRecord& run : runs) {
     const std::string prefix = judged(run);
     const std::optional<BestValue> best = run.best(prefix + "/top1");
@@ -131,7 +152,8 @@ Table results_table(const Runs& runs) {
         {run.name, run.recipe.model.name, run.metrics.empty() ? "0" : run.metrics.back()["step"].dump(),
          Cell(percent(run.last(prefix + "/top1")), note),
          Cell(best ? fixed_text(best->value * 100, 2) : "-", best ? fmt::format("step {}", best->step) : ""),
-         number(prefix + "/loss", 4), number("train/loss", 4), number("train/images_per_second", 0)});
+         published_cell(run), number(prefix + "/loss", 4), number("train/loss", 4),
+         number("train/images_per_second", 0)});
   }
   return table;
 }
@@ -179,6 +201,7 @@ void add_environments(Page& page, const Runs& runs) {
     std::vector<std::pair<std::string, std::string>> facts;
     if (runs.size() > 1) facts.emplace_back("run", run.name);
     for (const auto& item : run.environment.items()) {
+      if (item.key() == "resumed_step" && item.value() == -1) continue;  // it began at step 0
       std::string name = item.key();
       std::replace(name.begin(), name.end(), '_', ' ');
       facts.emplace_back(std::move(name), fact_text(item.value()));

@@ -121,10 +121,9 @@ NetStats LayerProbe::look(int64_t step) {
   for (const Batch& batch : samples_.batches) {
     add(stats, batch, 1 / static_cast<double>(samples_.batches.size()));
   }
-  const Graph& graph = probe_.graph();
-  for (size_t i = layers_.size(); i-- > 0;) {
-    if (graph.desc(*graph.find(weights_[i])).shape.rank() != 4 && layers_.size() > 1)
-      continue;  // the classifier
+  // The last layer is the classifier; a gradient of 0 is of a block closed for this step.
+  for (size_t i = std::max<size_t>(layers_.size(), 2) - 1; i-- > 0;) {
+    if (stats.layers[i].weight_gradient == 0) continue;
     stats.first_over_last = stats.layers.front().weight_gradient / stats.layers[i].weight_gradient;
     break;
   }

@@ -34,8 +34,8 @@ struct NetStats {
   double loss = 0;
   std::vector<LayerStats> layers;
   std::vector<BlockStats> blocks;
-  /// Norm of the first layer's weight gradient over that of the last convolution's: above 1, gradients grow
-  /// towards the input.
+  /// Norm of the first layer's weight gradient over that of the last one before the classifier that has any:
+  /// above 1, gradients grow towards the input.
   double first_over_last = 0;
 };
 

@@ -22,8 +22,9 @@ struct TiedUnits {
   std::vector<Moment> moments;  ///< before training and after each step
 };
 
-/// Ties units 0 and 1 of the last convolution of block `block` (empty: the middle one), then trains. Changes
-/// the state of `subject`. Throws Error(kConfig) for a model without blocks, or a layer of one unit.
+/// Ties units 0 and 1 of the last layer of block `block` (empty: the middle one), with their gates where it
+/// has any, then trains. Changes the state of `subject`. Throws Error(kConfig) for a model without blocks, or
+/// a layer of one unit.
 TiedUnits tied_units(const Subject& subject, const std::string& block, int64_t steps);
 
 }  // namespace residuum

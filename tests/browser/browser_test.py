@@ -4,72 +4,22 @@ nothing is fetched, light and dark can be read, the buttons save, and it prints.
 Invariant: what is expected follows from the formulas of sample_page.cpp, not from what the pages themselves say.
 """
 import csv
-import json
 import os
-import pathlib
 import re
-import shutil
 import subprocess
-import sys
-import tempfile
 import unittest
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent))
-from cli_program import SMALL_RECIPE, run, write_idx  # noqa: E402: of the tests of the program
+from browser import BLUE, DARK, LIGHT, ORANGE, BrowserCase, chromium, contrast, crowded, luminance, probe
 
 SAMPLE_PAGE = os.environ["RESIDUUM_SAMPLE_PAGE"]
-PROBE = (pathlib.Path(__file__).parent / "probe.js").read_text()
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DARK = ("--blink-settings=preferredColorScheme=0",)
-LIGHT = ("--blink-settings=preferredColorScheme=1",)
-# Series colours of page.js.
-BLUE, ORANGE = {"light": "#0072b2", "dark": "#5db3f0"}, {"light": "#d55e00", "dark": "#f5a35c"}
 
 
-def chromium(folder, *arguments):
-    """Runs Chromium without a network; returns what it printed and the lines of the page's console."""
-    process = subprocess.run(
-        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-         "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", "--window-size=1200,900",
-         "--virtual-time-budget=4000", "--enable-logging=stderr", *arguments],
-        capture_output=True, text=True, timeout=120, check=False)
-    return process.stdout, [line for line in process.stderr.splitlines() if "CONSOLE" in line]
-
-
-def probe(folder, page, *arguments):
-    """What probe.js found on a page, and the console."""
-    html = page.read_text()
-    assert html.rstrip().endswith("</body>\n</html>"), "a page ends with its body"
-    copy = folder / "probed.html"
-    copy.write_text(html.replace("</body>\n</html>", f"<script>{PROBE}</script></body>\n</html>"))
-    dom, console = chromium(folder, *arguments, "--dump-dom", copy.as_uri())
-    found = re.search(r'<script type="application/json" id="probe">(.*?)</script>', dom, re.DOTALL)
-    assert found, f"the probe did not end: {console}"
-    return json.loads(found.group(1)), console
-
-
-def luminance(colour):
-    """WCAG 2's relative luminance of "#rrggbb" or "rgb(r, g, b)"."""
-    parts = ([int(colour[i:i + 2], 16) for i in (1, 3, 5)] if colour.startswith("#")
-             else [int(part) for part in re.findall(r"\d+", colour)[:3]])
-    linear = [c / 255 / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(a, b):
-    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-class BrowserTest(unittest.TestCase):
+class BrowserTest(BrowserCase):
     """One page with everything, made once."""
 
     @classmethod
     def setUpClass(cls):
-        if CHROMIUM is None:
-            raise unittest.SkipTest("Chromium is not installed")
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="residuum-browser-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        super().setUpClass()
         cls.page = cls.folder / "page.html"
         made = subprocess.run([SAMPLE_PAGE, cls.page, cls.folder / "csv"], capture_output=True, text=True, check=False)
         if "no chart library" in made.stderr:
@@ -143,6 +93,11 @@ class BrowserTest(unittest.TestCase):
             for word in words:
                 self.assertIn(word, texts)
 
+    def test_no_text_stands_on_another(self):
+        for look, found in self.looks.items():
+            for figure in found["figures"]:
+                self.assertEqual(crowded(figure), [], (look, figure["title"]))
+
     def test_both_looks_can_be_read(self):
         self.assertGreater(luminance(self.looks["light"]["paper"]), 0.9)
         self.assertLess(luminance(self.looks["dark"]["paper"]), 0.05)
@@ -186,56 +141,6 @@ class BrowserTest(unittest.TestCase):
         _, console = chromium(self.folder, *DARK, f"--print-to-pdf={paper}", self.page.as_uri())
         self.assertEqual(console, [])
         self.assertEqual(paper.read_bytes()[:5], b"%PDF-")
-
-
-class ProgramPages(unittest.TestCase):
-    """What the program itself writes: a run, two runs compared, a computed scaling."""
-
-    @classmethod
-    def setUpClass(cls):
-        if CHROMIUM is None:
-            raise unittest.SkipTest("Chromium is not installed")
-
-    def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="residuum-browser-"))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def program(self, *arguments):
-        process = run(*arguments)
-        if "no chart library" in process.stdout + process.stderr:
-            self.skipTest("this build has no chart library")
-        self.assertEqual(process.returncode, 0, process.stderr)
-
-    def drawn(self, page, look):
-        """The figures of a page by their titles, each with some curve or bar."""
-        found, console = probe(self.folder, page, *look)
-        self.assertEqual(console, [])
-        self.assertEqual(found["charts"], str(len(found["figures"])))
-        self.assertEqual(found["loaded"], [])
-        for figure in found["figures"]:
-            marks = [s for s in figure["shapes"] if s["width"] > 100 or s["height"] > 100]
-            self.assertGreater(len(marks), 5, figure["title"])
-        return {figure["title"]: figure for figure in found["figures"]}
-
-    def test_runs(self):
-        data = write_idx(self.folder / "data")
-        recipe = self.folder / "small.toml"
-        recipe.write_text(SMALL_RECIPE)
-        for name, seed in (("a", 1), ("b", 2)):
-            self.program("train", recipe, "--data", data, "--seed", seed, "--out", self.folder / name)
-        alone = self.drawn(self.folder / "a" / "report.html", LIGHT)
-        self.assertEqual(set(alone), {"Loss", "Top-1 accuracy", "Learning rate", "Gradient norm", "Throughput",
-                                      "Waiting for data"})
-        self.assertLessEqual({"training", "test", "step"}, {text["text"] for text in alone["Loss"]["texts"]})
-        self.program("report", self.folder / "a", self.folder / "b", "--out", self.folder / "both.html")
-        both = self.drawn(self.folder / "both.html", DARK)
-        self.assertLessEqual({"a", "b"}, {text["text"] for text in both["Loss, test"]["texts"]})
-
-    def test_scaling(self):
-        page = self.folder / "scaling.html"
-        self.program("plan", "cifar_resnet8", "--device", "cpu", "--gpus", 64, "--network", "nvlink4+ib400x8", "--chip",
-                     "bytes=1TB/s,flops=100TFLOP/s", "--html", page)
-        self.assertEqual(set(self.drawn(page, LIGHT)), {"Efficiency", "Throughput", "The step"})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-// Added by browser_test.py to a copy of a page: asks what was drawn, presses every button, and leaves the answers as
-// JSON in the element #probe, where --dump-dom shows them.
+// Added by browser.py to a copy of a page: asks what was drawn, presses every button when `pressButtons`, a constant
+// written before this, says so, and leaves the answers as JSON in the element #probe, where --dump-dom shows them.
 (() => {
   'use strict';
   // What a button saves is taken where it is made: reading a blob would outlast --dump-dom's virtual time.
@@ -32,6 +32,16 @@
     });
   }
 
+  /** What a figure's SVG says, where and in which colour. */
+  function textsOf(svg) {
+    return [...svg.querySelectorAll('text')].map(text => {
+      const box = text.getBoundingClientRect();
+      const tilted = /rotate|matrix\((?!1[, ])/.test(text.getAttribute('transform') ?? '');
+      return {text: text.textContent, fill: text.getAttribute('fill'), tilted, x: box.x, y: box.y, width: box.width,
+              height: box.height};
+    });
+  }
+
   /** How many different colours the pixels of a figure's bitmap have. */
   function coloursOf(canvas) {
     const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
@@ -40,12 +50,17 @@
 
   function describe(figure) {
     const plot = figure.querySelector('.plot'), svg = plot.querySelector('svg'), canvas = plot.querySelector('canvas');
+    const place = plot.getBoundingClientRect(), data = JSON.parse(figure.querySelector('script').textContent);
     return {
       title: figure.querySelector('h3').textContent,
+      file: data.file,
+      csv: data.csv,
+      logarithmic: Boolean(data.y?.logarithmic),
+      bare: data.kind === 'scatter' ? data.lines.map(line => line.name) : [],  // lines without symbols
       width: plot.clientWidth,
+      place: {x: place.x, y: place.y, width: place.width, height: place.height},
       shapes: svg ? shapesOf(svg) : [],
-      texts: svg ? [...svg.querySelectorAll('text')].map(text => ({text: text.textContent, fill: text.getAttribute('fill')}))
-                 : [],
+      texts: svg ? textsOf(svg) : [],
       colours: canvas ? coloursOf(canvas) : 0,
     };
   }
@@ -62,7 +77,7 @@
   }
 
   const figures = [...document.querySelectorAll('figure.chart')].map(describe);
-  for (const button of document.querySelectorAll('button[data-save]')) button.click();
+  if (pressButtons) for (const button of document.querySelectorAll('button[data-save]')) button.click();
   const look = (selector, name) => {
     const element = document.querySelector(selector);
     return element ? styleOf(element, name) : null;
@@ -73,6 +88,11 @@
     paper: look('body', 'backgroundColor'),
     inks: Object.fromEntries(['body', 'figcaption', 'a', 'td.good', 'td.bad', 'dt', 'summary']
       .map(selector => [selector, look(selector, 'color')])),
+    tables: [...document.querySelectorAll('figure.table table')].map(table => ({
+      title: table.closest('figure').querySelector('h3')?.textContent ?? '',
+      width: table.offsetWidth,
+      room: table.closest('.scroll').clientWidth,
+    })),
     sorted: sortTwice(),
     figures,
     files: saved,

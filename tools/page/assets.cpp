@@ -13,6 +13,7 @@
 #ifdef RESIDUUM_ECHARTS_FILE
 RESIDUUM_EMBED(residuum_echarts, RESIDUUM_ECHARTS_FILE);
 #endif
+RESIDUUM_EMBED(residuum_chart_script, RESIDUUM_PAGE_FOLDER "/charts.js");
 RESIDUUM_EMBED(residuum_page_script, RESIDUUM_PAGE_FOLDER "/page.js");
 RESIDUUM_EMBED(residuum_page_style, RESIDUUM_PAGE_FOLDER "/page.css");
 
@@ -31,6 +32,10 @@ std::string_view chart_library() {
 #else
   return {};
 #endif
+}
+
+std::string_view chart_script() {
+  return between(residuum_chart_script_begin, residuum_chart_script_end);
 }
 
 std::string_view page_script() {

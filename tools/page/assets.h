@@ -1,4 +1,4 @@
-// The files built into every page: Apache ECharts, and this folder's page.js and page.css.
+// The files built into every page: Apache ECharts, and this folder's charts.js, page.js and page.css.
 #pragma once
 
 #include <string_view>
@@ -7,6 +7,7 @@ namespace residuum {
 
 /// echarts.min.js; empty when CMake did not find it (RESIDUUM_ECHARTS).
 std::string_view chart_library();
+std::string_view chart_script();
 std::string_view page_script();
 std::string_view page_style();
 

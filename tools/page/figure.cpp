@@ -40,6 +40,12 @@ bool has_band(const Line& line) {
   return !line.low.empty();
 }
 
+/// Whether points of a chart have labels.
+template <typename Series>
+bool any_labels(const std::vector<Series>& series) {
+  return std::ranges::any_of(series, [](const Series& one) { return !one.labels.empty(); });
+}
+
 /// Rows (name, x, y[, low, high][, label]) of lines and points.
 class SeriesTable {
  public:
@@ -54,7 +60,7 @@ class SeriesTable {
     for (size_t i = 0; i < line.x.size(); ++i) {
       const bool band = has_band(line);
       add_row(line.name, line.x[i], line.y[i], band ? exact_text(line.low[i]) : "",
-              band ? exact_text(line.high[i]) : "", "");
+              band ? exact_text(line.high[i]) : "", line.labels.empty() ? "" : line.labels[i]);
     }
   }
   void add(const Points& points) {
@@ -81,12 +87,13 @@ void check_lines(const std::vector<Line>& lines, const Lengths& lengths) {
   for (const Line& line : lines) {
     lengths.require("y of " + line.name, line.y.size(), line.x.size());
     lengths.range(line.name, line.low.size(), line.high.size(), line.x.size());
+    lengths.allow("the labels of " + line.name, line.labels.size(), line.x.size());
   }
 }
 
 Table data_of(const LineChart& chart, const Lengths& lengths) {
   check_lines(chart.lines, lengths);
-  SeriesTable table(chart.x, chart.y, std::ranges::any_of(chart.lines, has_band), false);
+  SeriesTable table(chart.x, chart.y, std::ranges::any_of(chart.lines, has_band), any_labels(chart.lines));
   for (const Line& line : chart.lines) table.add(line);
   return table.take();
 }
@@ -97,9 +104,8 @@ Table data_of(const ScatterChart& chart, const Lengths& lengths) {
     lengths.require("y of " + points.name, points.y.size(), points.x.size());
     lengths.allow("the labels of " + points.name, points.labels.size(), points.x.size());
   }
-  const auto has_labels = [](const Points& points) { return !points.labels.empty(); };
   SeriesTable table(chart.x, chart.y, std::ranges::any_of(chart.lines, has_band),
-                    std::ranges::any_of(chart.points, has_labels));
+                    any_labels(chart.points) || any_labels(chart.lines));
   for (const Points& points : chart.points) table.add(points);
   for (const Line& line : chart.lines) table.add(line);
   return table.take();
@@ -161,6 +167,12 @@ int64_t count_not_positive(const std::vector<double>& values) {
 }
 
 }  // namespace
+
+void add_numbered(Line& line, const std::string& label, double y) {
+  line.x.push_back(static_cast<double>(line.x.size() + 1));
+  line.y.push_back(y);
+  line.labels.push_back(label);
+}
 
 Distribution distribution_of(const std::string& name, const std::vector<double>& values, int bins,
                              std::optional<double> low, std::optional<double> high) {

@@ -1,4 +1,4 @@
-// The figures of a page: plain data, drawn by page.js. Invariant: what a figure shows is what its data_of()
+// The figures of a page: plain data, drawn by charts.js. Invariant: what a figure shows is what its data_of()
 // lists, so the table, the CSV file and the picture cannot differ.
 //
 // A value that is not finite is a gap. On a logarithmic axis a value of 0 or less is one too; the caption
@@ -34,7 +34,12 @@ struct Line {
   std::vector<double> x, y;                 ///< of the same length
   std::vector<double> low = {}, high = {};  ///< a band around the line, for example p20 and p80; empty: none
   bool dashed = false;
+  std::vector<std::string> labels = {};  ///< of each point, shown when pointed at: the layer of a number
 };
+
+/// Appends a point after the others of a line over layers or blocks: x is its number, from 1, `label` its
+/// name.
+void add_numbered(Line& line, const std::string& label, double y);
 
 /// Curves, also with a band.
 struct LineChart {
@@ -125,7 +130,7 @@ struct Figure {
 /// Every number of a figure as a table. Throws Error(kInternal), naming the figure, when lengths do not fit.
 Table data_of(const Figure& figure);
 
-/// What page.js draws. Precondition: data_of() accepts the figure.
+/// What charts.js draws. Precondition: data_of() accepts the figure.
 nlohmann::ordered_json chart_json(const Figure& figure);
 
 /// How many finite values of 0 or less cannot be shown because their axis is logarithmic.

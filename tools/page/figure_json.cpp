@@ -1,4 +1,4 @@
-// Figures as page.js reads them: one object each, its "kind" first. Values that are not finite are null.
+// Figures as charts.js reads them: one object each, its "kind" first. Values that are not finite are null.
 #include <cmath>
 
 #include "engine/core/overloaded.h"
@@ -33,7 +33,8 @@ Json lines_json(const std::vector<Line>& lines) {
                     {"y", numbers(line.y)},
                     {"low", numbers(line.low)},
                     {"high", numbers(line.high)},
-                    {"dashed", line.dashed}});
+                    {"dashed", line.dashed},
+                    {"labels", line.labels}});
   }
   return json;
 }

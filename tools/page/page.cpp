@@ -10,6 +10,7 @@
 #include "engine/core/file.h"
 #include "engine/core/overloaded.h"
 #include "tools/page/assets.h"
+#include "tools/page/pictures.h"
 
 namespace residuum {
 namespace {
@@ -174,9 +175,12 @@ std::string figure_html(const Figure& figure, size_t number) {
 }
 
 std::string facts_html(const std::vector<std::pair<std::string, std::string>>& facts) {
+  constexpr size_t kLong = 70;  // letters that would take more than three lines of a column
   std::string html = "<dl>\n";
-  for (const auto& [name, value] : facts)
-    html += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", escaped(name), escaped(value));
+  for (const auto& [name, value] : facts) {
+    html += fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>\n",
+                        value.size() > kLong ? " class=\"long\"" : "", escaped(name), escaped(value));
+  }
   return html + "</dl>\n";
 }
 
@@ -187,10 +191,21 @@ std::string element(const char* name, std::string_view content) {
   return fmt::format("<{0}>{1}</{0}>\n", name, content);
 }
 
+void check_chart_library() {
+  check(can_write_pages(), ErrorKind::kConfig,
+        "this build has no chart library, so it writes no HTML pages: configure it with "
+        "-DRESIDUUM_ECHARTS=FILE of Apache ECharts 5, which tools/setup fetches");
+}
+
 }  // namespace
 
 bool can_write_pages() {
   return !chart_library().empty();
+}
+
+void check_can_draw() {
+  check_chart_library();
+  find_chromium();
 }
 
 std::string chart_library_version() {
@@ -233,9 +248,7 @@ void Page::figure(Figure figure) {
 }
 
 std::string Page::html() const {
-  check(can_write_pages(), ErrorKind::kConfig,
-        "this build has no chart library, so it writes no HTML pages: configure it with "
-        "-DRESIDUUM_ECHARTS=FILE of Apache ECharts 5, which tools/setup fetches");
+  check_chart_library();
   std::string contents, body;
   size_t sections = 0, figures = 0;
   const overloaded to_html{
@@ -262,7 +275,7 @@ std::string Page::html() const {
   page += "</header>\n";
   if (sections >= 3) page += "<nav aria-label=\"Sections\">\n" + contents + "</nav>\n";
   page += "<main>\n" + body + "</main>\n";
-  if (figures > 0) page += element("script", chart_library());
+  if (figures > 0) page += element("script", chart_library()) + element("script", chart_script());
   return page + element("script", page_script()) + "</body>\n</html>\n";
 }
 
@@ -270,17 +283,33 @@ void Page::write(const std::filesystem::path& file) const {
   write_file_atomically(file, html());
 }
 
+template <typename Use>
+void Page::for_each_file(const Use& use) const {
+  int number = 0;
+  const auto name = [&](const std::string& title) { return fmt::format("{:02}-{}", ++number, slug(title)); };
+  for (const Part& part : parts_) {
+    if (const auto* table = std::get_if<Table>(&part)) use(*table, name(table->title));
+    if (const auto* figure = std::get_if<Figure>(&part)) use(*figure, name(figure->title));
+  }
+}
+
 void Page::write_csv(const std::filesystem::path& directory) const {
   make_directories(directory);
-  int number = 0;
-  const auto write = [&](const Table& table) {
-    write_file_atomically(directory / fmt::format("{:02}-{}.csv", ++number, slug(table.title)),
-                          to_csv(table));
+  const auto write = [&](const Table& table, const std::string& name) {
+    write_file_atomically(directory / (name + ".csv"), to_csv(table));
   };
-  for (const Part& part : parts_) {
-    if (const auto* table = std::get_if<Table>(&part)) write(*table);
-    if (const auto* figure = std::get_if<Figure>(&part)) write(data_of(*figure));
-  }
+  for_each_file(overloaded{
+      write, [&](const Figure& figure, const std::string& name) { write(data_of(figure), name); }});
+}
+
+void Page::write_png(const std::filesystem::path& directory) const {
+  std::vector<std::string> names;
+  for_each_file(overloaded{[](const Table&, const std::string&) {},
+                           [&](const Figure&, const std::string& name) { names.push_back(name); }});
+  const std::vector<std::string> pictures = draw_pictures(html(), names.size());
+  make_directories(directory);
+  for (size_t i = 0; i < names.size(); ++i)
+    write_file_atomically(directory / (names[i] + ".png"), pictures[i]);
 }
 
 std::string slug(const std::string& title) {

@@ -23,6 +23,9 @@ namespace residuum {
 
 /// Whether this build has the chart library, so that pages can be written (CMake's RESIDUUM_ECHARTS).
 bool can_write_pages();
+/// Throws what Page::write_png() throws for want of the chart library or of a browser, before work is done
+/// that ends in pictures.
+void check_can_draw();
 /// "5.5.1", or "absent".
 std::string chart_library_version();
 
@@ -52,6 +55,10 @@ class Page {
   /// Writes each figure and each table, in the order of the page, as DIRECTORY/01-title.csv; needs no chart
   /// library. Creates the directory. Throws Error(kIo).
   void write_csv(const std::filesystem::path& directory) const;
+  /// Writes each figure as DIRECTORY/01-title.png, numbered as write_csv() does, by the page's own script in
+  /// Chromium. Creates the directory. Throws as html() and find_chromium() (pictures.h), and Error(kIo) when
+  /// the browser fails.
+  void write_png(const std::filesystem::path& directory) const;
 
  private:
   struct Section {
@@ -67,6 +74,10 @@ class Page {
     std::string title, text;
   };
   using Part = std::variant<Section, Text, Facts, Listing, Table, Figure>;
+
+  /// Calls `use` with each table and figure and the name of its files, "01-title".
+  template <typename Use>
+  void for_each_file(const Use& use) const;
 
   std::string title_, subtitle_;
   std::vector<Part> parts_;

@@ -1,383 +1,13 @@
-// Draws the figures of a page with Apache ECharts (chart_json() of figure_json.cpp says what they are), and serves its
-// buttons. What is drawn is only what the page holds; `data-charts` of the document's element counts what has been drawn.
+// Draws the figures of a page (charts.js says how), serves its buttons and lets it print. What is drawn is only what the
+// page holds; `data-charts` of the document's element counts what has been drawn.
 (() => {
   'use strict';
 
-  // Okabe and Ito's colours, which colour-blind readers tell apart, darkened or lightened to stand out from the paper.
-  const COLOURS = {
-    light: ['#0072b2', '#d55e00', '#00805c', '#b8508f', '#a66f00', '#3a8fc2', '#6b5bb5', '#5a616b'],
-    dark: ['#5db3f0', '#f5a35c', '#3fcf9f', '#f0a0cc', '#f0d64a', '#9fd8ff', '#b9a9f5', '#b8bfc9'],
-  };
-  const RISING = ['#440154', '#482878', '#3e4a89', '#31688e', '#26828e', '#1f9e89', '#35b779', '#6dcd59', '#b4de2c',
-    '#fde725'];  // viridis
-  const DIVERGING = ['#2166ac', '#4393c3', '#92c5de', '#d1e5f0', '#f7f7f7', '#fddbc7', '#f4a582', '#d6604d', '#b2182b'];
-  const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle', 'emptyDiamond'];
-  const DASHES = ['solid', 'dashed', 'dotted', [8, 3, 2, 3]];
   const MOST_VECTORS = 4000;  // above so many marks a bitmap is faster than the SVG's elements
   const PRINT_WIDTH = 636;    // CSS pixels of an A4 page within its margins and a figure's frame
   const MOST_PRINT_HEIGHT = 800;
 
   const prefersDark = matchMedia('(prefers-color-scheme: dark)');
-
-  function theme(name) {
-    const isDark = name === 'dark';
-    return {
-      colours: COLOURS[name],
-      ink: isDark ? '#e8eaee' : '#1a1c20',
-      soft: isDark ? '#a6adb8' : '#5a616b',
-      rule: isDark ? '#363b44' : '#d9dde3',
-      paper: isDark ? '#15171b' : '#ffffff',
-    };
-  }
-
-  const SUPERSCRIPTS = {'-': '⁻', 0: '⁰', 1: '¹', 2: '²', 3: '³', 4: '⁴', 5: '⁵', 6: '⁶', 7: '⁷', 8: '⁸', 9: '⁹'};
-  const powerOfTen = exponent => '10' + String(exponent).replace(/./g, c => SUPERSCRIPTS[c] ?? c);
-
-  /** At most `digits` significant digits: "0.1235", "64,000", "1.5·10⁻⁷". */
-  function numberText(value, digits = 4) {
-    if (value === null || value === undefined || Number.isNaN(value)) return '–';
-    if (typeof value !== 'number') return String(value);
-    if (value === 0) return '0';
-    const size = Math.abs(value);
-    if (size >= 1e-4 && size < 1e7) return value.toLocaleString('en', {maximumSignificantDigits: Math.max(digits,
-      size >= 1 ? Math.floor(Math.log10(size)) + 1 : 0)});
-    const exponent = Math.floor(Math.log10(size) + 1e-12);
-    const mantissa = Number((value / 10 ** exponent).toPrecision(digits));
-    return mantissa === 1 ? powerOfTen(exponent) : `${mantissa}·${powerOfTen(exponent)}`;
-  }
-
-  /** A logarithmic axis that does not begin or end at a power of ten has no number there. */
-  const isPower = value => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
-  const isSame = (a, b) => b !== undefined && Math.abs(a / b - 1) < 1e-9;
-  const tickText = (value, axis) => axis.logarithmic && (isSame(value, axis.low) || isSame(value, axis.high)) &&
-    !isPower(value) ? '' : numberText(value, 6);
-  const colour = (look, i) => look.colours[i % look.colours.length];
-  const dash = (line, i, look) => line.dashed ? 'dashed' : DASHES[Math.floor(i / look.colours.length) % DASHES.length];
-  const shown = (value, axis) => value === null || (axis.logarithmic && value <= 0) ? null : value;
-  const escapeHtml = text => echarts.format.encodeHTML(String(text));
-
-  /** Points [x, y] of a line; what an axis has no place for is a gap. */
-  const pointsOf = (line, x, y) => line.x.map((value, i) => {
-    const px = shown(value, x), py = shown(line.y[i], y);
-    return px === null || py === null ? [px ?? NaN, NaN] : [px, py];
-  });
-
-  /** 1, 2 or 5 times a power of ten, next to `value`: below it, or above it. */
-  function roundLogarithm(value, choose) {
-    if (!(value > 0) || !Number.isFinite(value)) return value;
-    const steps = [-1, 0, 1].flatMap(more => [1, 2, 5].map(k => k * 10 ** (Math.floor(Math.log10(value)) + more)));
-    return choose === 'below' ? Math.max(...steps.filter(step => step <= value * (1 + 1e-9)))
-                              : Math.min(...steps.filter(step => step >= value * (1 - 1e-9)));
-  }
-
-  function valueAxis(axis, look, extra = {}) {
-    const ends = axis.logarithmic
-      ? {min: axis.low ?? (v => roundLogarithm(v.min, 'below')), max: axis.high ?? (v => roundLogarithm(v.max, 'above'))}
-      : {min: axis.low, max: axis.high};
-    return {
-      type: axis.logarithmic ? 'log' : 'value',
-      name: axis.name,
-      scale: true,
-      ...ends,
-      nameTextStyle: {color: look.soft, fontSize: 12},
-      axisLine: {show: true, onZero: false, lineStyle: {color: look.soft}},
-      axisLabel: {color: look.soft, hideOverlap: true, formatter: value => tickText(value, axis)},
-      splitLine: {lineStyle: {color: look.rule}},
-      minorSplitLine: {show: axis.logarithmic, lineStyle: {color: look.rule, opacity: 0.4}},
-      minorTick: {show: axis.logarithmic, splitNumber: 9},
-      ...extra,
-    };
-  }
-
-  function categoryAxis(name, categories, look, extra = {}) {
-    return {
-      type: 'category',
-      data: categories,
-      name,
-      nameTextStyle: {color: look.soft, fontSize: 12},
-      axisLine: {lineStyle: {color: look.soft}},
-      axisTick: {alignWithLabel: true},
-      axisLabel: {color: look.soft, hideOverlap: true},
-      ...extra,
-    };
-  }
-
-  const below = {nameLocation: 'middle', nameGap: 30};
-  const above = {nameLocation: 'end', nameGap: 14};
-  const alignedLeft = look => ({nameTextStyle: {color: look.soft, fontSize: 12, align: 'left', padding: [0, 0, 0, -28]}});
-
-  /** What every chart has. `names`: of the legend. */
-  function frame(look, names) {
-    return {
-      animation: false,
-      backgroundColor: 'transparent',
-      color: look.colours,
-      textStyle: {fontFamily: 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'},
-      grid: {left: 12, right: 28, top: names.length > 0 ? 68 : 44, bottom: 34, containLabel: true},
-      legend: {
-        show: names.length > 0, type: 'scroll', top: 4, left: 0, right: 150, data: names, itemWidth: 26,
-        textStyle: {color: look.ink}, pageTextStyle: {color: look.soft}, pageIconColor: look.ink,
-        pageIconInactiveColor: look.rule,
-      },
-      tooltip: {
-        confine: true, backgroundColor: look.paper, borderColor: look.rule, textStyle: {color: look.ink, fontSize: 12},
-        valueFormatter: value => numberText(Array.isArray(value) ? value[1] : value),
-      },
-    };
-  }
-
-  /** The marks of both axes as one series without points of its own but those that widen the axes to the marks. */
-  function markSeries(x, y, anchor, look) {
-    const lines = [
-      ...x.marks.map(mark => ({name: mark.name, xAxis: mark.value, label: {position: 'end', rotate: 0}})),
-      ...y.marks.map(mark => ({name: mark.name, yAxis: mark.value})),
-    ];
-    if (lines.length === 0) return [];
-    return [{
-      type: 'line', symbol: 'none', lineStyle: {opacity: 0}, silent: true, tooltip: {show: false},
-      data: [...x.marks.map(mark => [mark.value, anchor[1]]), ...y.marks.map(mark => [anchor[0], mark.value])],
-      markLine: {
-        symbol: 'none', silent: true, data: lines, lineStyle: {color: look.soft, type: [4, 4]},
-        label: {formatter: '{b}', color: look.soft, position: 'insideEndTop'},
-      },
-    }];
-  }
-
-  /** The band of a line: the area between its low and its high, once for each run without a gap. */
-  function bandSeries(line, i, x, y, look) {
-    if (line.low.length === 0) return [];
-    const points = line.x.map((value, k) => [shown(value, x), shown(line.low[k], y), shown(line.high[k], y)]);
-    const runs = [[]];
-    for (const point of points) {
-      if (point.includes(null)) runs.push([]);
-      else runs[runs.length - 1].push(point);
-    }
-    const drawn = runs.filter(run => run.length > 1);
-    return drawn.map(run => ({
-      name: line.name, type: 'custom', silent: true, clip: true, z: 1, tooltip: {show: false}, data: run,
-      itemStyle: {color: colour(look, i)}, encode: {x: 0, y: [1, 2]},
-      renderItem: (params, api) => params.dataIndex > 0 ? null : {
-        type: 'polygon',
-        shape: {points: [...run.map(p => api.coord([p[0], p[1]])), ...[...run].reverse().map(p => api.coord([p[0], p[2]]))]},
-        style: {fill: colour(look, i), opacity: 0.18},
-      },
-    }));
-  }
-
-  function lineSeries(line, i, x, y, look) {
-    return {
-      name: line.name, type: 'line', data: pointsOf(line, x, y), symbol: SYMBOLS[i % SYMBOLS.length], symbolSize: 6,
-      showSymbol: line.x.length <= 30, sampling: line.x.length > 3000 ? 'lttb' : undefined,
-      lineStyle: {width: 2, type: dash(line, i, look), color: colour(look, i)}, itemStyle: {color: colour(look, i)},
-      emphasis: {disabled: true},
-    };
-  }
-
-  const firstPoint = lists => {
-    for (const list of lists) {
-      for (let k = 0; k < list.x.length; ++k) if (list.x[k] !== null && list.y[k] !== null) return [list.x[k], list.y[k]];
-    }
-    return [1, 1];
-  };
-
-  function drawLines(chart, look) {
-    const {x, y, lines} = chart;
-    const names = lines.map(line => line.name);
-    const base = frame(look, names.length === 1 && names[0] === y.name ? [] : names);
-    return {
-      ...base,
-      tooltip: {...base.tooltip, trigger: 'axis', axisPointer: {label: {show: false}}},
-      toolbox: zoomButtons(look),
-      xAxis: valueAxis(x, look, x.logarithmic ? below : {...below, max: x.high ?? 'dataMax'}),
-      yAxis: valueAxis(y, look, {...above, ...alignedLeft(look)}),
-      series: [
-        ...lines.flatMap((line, i) => bandSeries(line, i, x, y, look)),
-        ...lines.map((line, i) => lineSeries(line, i, x, y, look)),
-        ...markSeries(x, y, firstPoint(lines), look),
-      ],
-    };
-  }
-
-  /** Draw a rectangle to look closer; the page's own scrolling is left alone. */
-  function zoomButtons(look) {
-    return {
-      right: 8, top: 2, itemSize: 13, iconStyle: {borderColor: look.soft}, emphasis: {iconStyle: {borderColor: look.ink}},
-      feature: {dataZoom: {filterMode: 'none', title: {zoom: 'Zoom', back: 'Zoom back'}}, restore: {title: 'Whole'}},
-    };
-  }
-
-  /** The name of a line along it: at the right end of a level one, at the left end of any other. */
-  function lineLabel(line, look) {
-    const last = line.x.length - 1;
-    if (!line.name || last < 1) return undefined;
-    const position = line.y[0] === line.y[last] ? 'insideEndTop' : 'insideStartTop';
-    return {
-      symbol: 'none', silent: true, lineStyle: {color: 'transparent'},
-      label: {formatter: '{b}', position, color: look.soft, fontSize: 11},
-      data: [[{name: line.name, coord: [line.x[0], line.y[0]]}, {coord: [line.x[last], line.y[last]]}]],
-    };
-  }
-
-  function drawScatter(chart, look) {
-    const {x, y, lines, points} = chart;
-    const base = frame(look, points.map(group => group.name));
-    const small = points.reduce((sum, group) => sum + group.x.length, 0) > 500;
-    const format = (item, group) => `${group.labels[item.dataIndex] ? `<b>${escapeHtml(group.labels[item.dataIndex])}</b><br>`
-      : ''}${escapeHtml(group.name)}<br>${escapeHtml(x.name)}: ${numberText(item.value[0])}<br>${escapeHtml(y.name)}: ${
-      numberText(item.value[1])}`;
-    return {
-      ...base,
-      tooltip: {...base.tooltip, trigger: 'item'},
-      toolbox: zoomButtons(look),
-      xAxis: valueAxis(x, look, below),
-      yAxis: valueAxis(y, look, {...above, ...alignedLeft(look)}),
-      series: [
-        ...lines.map(line => ({
-          type: 'line', data: pointsOf(line, x, y), symbol: 'none', silent: true, clip: true,
-          lineStyle: {color: look.soft, width: 1.5, type: line.dashed ? 'dashed' : 'solid'}, tooltip: {show: false},
-          markLine: lineLabel(line, look),
-        })),
-        ...points.map((group, i) => ({
-          name: group.name, type: 'scatter', data: pointsOf(group, x, y), symbol: SYMBOLS[i % SYMBOLS.length],
-          symbolSize: small ? 5 : 9, itemStyle: {color: colour(look, i), opacity: 0.85}, z: 5,
-          tooltip: {formatter: item => format(item, group)},
-        })),
-        ...markSeries(x, y, firstPoint([...points, ...lines]), look),
-      ],
-    };
-  }
-
-  /** The whiskers of bars, laid out as ECharts lays out the bars themselves. */
-  function whiskerSeries(bars, i, count, chart, look) {
-    if (bars.low.length === 0 || chart.stacked) return [];
-    const flat = chart.horizontal;
-    return [{
-      name: bars.name, type: 'custom', silent: true, tooltip: {show: false}, z: 4,
-      data: bars.low.map((low, k) => [k, shown(low, chart.value), shown(bars.high[k], chart.value)])
-        .filter(item => !item.includes(null)),
-      encode: flat ? {y: 0, x: [1, 2]} : {x: 0, y: [1, 2]},
-      renderItem: (params, api) => {
-        const layout = api.barLayout({barGap: '10%', barCategoryGap: '25%', barMaxWidth: 48, count})[i];
-        const at = value => flat ? api.coord([value, api.value(0)]) : api.coord([api.value(0), value]);
-        const low = at(api.value(1)), high = at(api.value(2)), shift = layout.offsetCenter, half = Math.min(layout.width / 4, 5);
-        const line = (x1, y1, x2, y2) => flat
-          ? {type: 'line', shape: {x1: y1, y1: x1, x2: y2, y2: x2}, style: {stroke: look.ink, lineWidth: 1.2}}
-          : {type: 'line', shape: {x1, y1, x2, y2}, style: {stroke: look.ink, lineWidth: 1.2}};
-        const across = (flat ? low[1] : low[0]) + shift, from = flat ? low[0] : low[1], to = flat ? high[0] : high[1];
-        return {type: 'group', children: [line(across, from, across, to), line(across - half, from, across + half, from),
-                                          line(across - half, to, across + half, to)]};
-      },
-    }];
-  }
-
-  function drawBars(chart, look) {
-    const {value, bars, categories, horizontal} = chart;
-    const base = frame(look, bars.map(group => group.name));
-    const flatAxis = valueAxis(value, look, {scale: false, ...(horizontal ? below : {...above, ...alignedLeft(look)})});
-    const names = categoryAxis(chart.categoryName, categories, look, horizontal
-      ? {inverse: true, nameLocation: 'start', nameGap: 10, nameTextStyle: {color: look.soft, align: 'right'},
-         axisLabel: {color: look.soft, interval: 0, width: 240, overflow: 'truncate'}}
-      : {...below, axisLabel: {color: look.soft, hideOverlap: true, rotate: categories.length > 12 ? 35 : 0},
-         nameGap: categories.length > 12 ? 60 : 30});
-    return {
-      ...base,
-      grid: {...base.grid, bottom: !horizontal && categories.length > 12 ? 24 : base.grid.bottom},
-      tooltip: {...base.tooltip, trigger: 'axis', axisPointer: {type: 'shadow'}},
-      xAxis: horizontal ? flatAxis : names,
-      yAxis: horizontal ? names : flatAxis,
-      series: [
-        ...bars.map((group, i) => ({
-          name: group.name, type: 'bar', data: group.values.map(v => shown(v, value)), barGap: '10%', barCategoryGap: '25%',
-          barMaxWidth: 48, stack: chart.stacked ? 'all' : undefined, itemStyle: {color: colour(look, i)},
-          emphasis: {disabled: true},
-        })),
-        ...bars.flatMap((group, i) => whiskerSeries(group, i, bars.length, chart, look)),
-        ...(horizontal ? markSeries(value, {marks: []}, [0, categories[0]], look)
-                       : markSeries({marks: []}, value, [categories[0], 0], look)),
-      ],
-    };
-  }
-
-  function drawHeat(chart, look) {
-    const {rows, columns, values} = chart;
-    const scale = v => v === null || (chart.logarithmic && v <= 0) ? null : chart.logarithmic ? Math.log10(v) : v;
-    const cells = values.map((v, k) => [k % columns.length, Math.floor(k / columns.length), scale(v) ?? '-']);
-    const finite = cells.map(cell => cell[2]).filter(v => v !== '-');
-    let low = finite.reduce((a, b) => Math.min(a, b), Infinity), high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-    if (finite.length === 0) [low, high] = [0, 1];
-    if (chart.diverging) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
-    if (low === high) [low, high] = [low - 0.5, high + 0.5];
-    const unscaled = v => chart.logarithmic ? numberText(10 ** v) : numberText(v);
-    const base = frame(look, []);
-    return {
-      ...base,
-      grid: {...base.grid, top: 30, right: 112},
-      tooltip: {
-        ...base.tooltip,
-        formatter: item => `${escapeHtml(chart.rowName)} ${escapeHtml(rows[item.value[1]])}<br>${
-          escapeHtml(chart.columnName)} ${escapeHtml(columns[item.value[0]])}<br><b>${escapeHtml(chart.valueName)} ${
-          numberText(values[item.dataIndex])}</b>`,
-      },
-      visualMap: {
-        min: low, max: high, calculable: true, orient: 'vertical', right: 0, top: 24, itemHeight: 180, precision: 6,
-        inRange: {color: chart.diverging ? DIVERGING : RISING}, textStyle: {color: look.soft}, formatter: unscaled,
-        text: [chart.valueName, ''],
-      },
-      xAxis: categoryAxis(chart.columnName, columns, look, {...below, splitArea: {show: false}}),
-      yAxis: categoryAxis(chart.rowName, rows, look, {
-        inverse: true, nameLocation: 'start', nameGap: 10, nameTextStyle: {color: look.soft, align: 'right'},
-        axisLabel: {color: look.soft, width: 200, overflow: 'truncate', interval: rows.length > 60 ? 'auto' : 0},
-      }),
-      series: [{type: 'heatmap', data: cells, progressive: 0, emphasis: {itemStyle: {borderColor: look.ink, borderWidth: 1}}}],
-    };
-  }
-
-  function drawHistogram(chart, look) {
-    const {x, y, distributions} = chart;
-    const base = frame(look, distributions.map(d => d.name));
-    const floor = y.logarithmic
-      ? Math.min(...distributions.flatMap(d => d.counts.filter(c => c > 0)), 1) / 2 : 0;
-    return {
-      ...base,
-      tooltip: {...base.tooltip, trigger: 'item'},
-      xAxis: valueAxis(x, look, below),
-      yAxis: valueAxis({...y, low: y.logarithmic ? floor : y.low}, look, {...above, ...alignedLeft(look), scale: false}),
-      series: [...distributions.map((d, i) => ({
-        name: d.name, type: 'custom', clip: true, itemStyle: {color: colour(look, i)},
-        data: d.counts.map((count, k) => [shown(d.edges[k], x), shown(d.edges[k + 1], x), count])
-          .filter(bin => !bin.includes(null) && bin[2] > 0),
-        encode: {x: [0, 1], y: 2},
-        tooltip: {formatter: item => `${escapeHtml(d.name)}<br>${numberText(item.value[0])} to ${
-          numberText(item.value[1])}: <b>${numberText(item.value[2])}</b>`},
-        renderItem: (params, api) => {
-          const [left, top] = api.coord([api.value(0), api.value(2)]);
-          const [right, bottom] = api.coord([api.value(1), floor]);
-          const fill = colour(look, i);
-          return {type: 'rect', shape: {x: left, y: top, width: Math.max(right - left, 1), height: bottom - top},
-                  style: {fill, opacity: distributions.length > 1 ? 0.45 : 0.8, stroke: fill, lineWidth: 1}};
-        },
-      })), ...markSeries(x, y, [distributions[0]?.edges[0] ?? 1, floor], look)],
-    };
-  }
-
-  const DRAW = {lines: drawLines, scatter: drawScatter, bars: drawBars, heat: drawHeat, histogram: drawHistogram};
-
-  function markCount(chart) {
-    const lists = chart.lines ?? [];
-    const symbols = lists.reduce((sum, line) => sum + (line.x.length <= 30 ? line.x.length : 1), 0);
-    const points = (chart.points ?? []).reduce((sum, group) => sum + group.x.length, 0);
-    return symbols + points + (chart.values?.length ?? 0) + (chart.categories?.length ?? 0) * (chart.bars?.length ?? 0);
-  }
-
-  /** The height a figure needs so that each of its rows can be read. */
-  function heightOf(chart) {
-    if (chart.kind === 'heat') return Math.min(Math.max(chart.rows.length * 14 + 110, 300), 960);
-    if (chart.kind === 'bars' && chart.horizontal) {
-      return Math.min(Math.max(chart.categories.length * (chart.stacked ? 1 : chart.bars.length) * 11 +
-        chart.categories.length * 8 + 110, 260), 2400);
-    }
-    return 384;
-  }
 
   function download(name, blob) {
     const link = document.createElement('a');
@@ -389,13 +19,14 @@
 
   /** A figure as a picture of its own, with its title, in the page's light look. */
   function pictureOf(chart, renderer) {
-    const holder = document.createElement('div');
-    const instance = echarts.init(holder, null, {renderer, width: 960, height: Math.max(heightOf(chart), 480)});
-    const option = DRAW[chart.kind](chart, theme('light'));
-    const top = option.grid.top + 30;
+    const holder = document.createElement('div'), width = 960, title = 30;
+    const height = Math.max(charts.heightOf(chart, width) + title, 480);
+    const instance = echarts.init(holder, null, {renderer, width, height});
+    const option = charts.option(chart, 'light', width);
+    const lowered = part => part && {...part, top: part.top + title};
     instance.setOption({
-      ...option, backgroundColor: '#ffffff', toolbox: {show: false}, grid: {...option.grid, top},
-      legend: {...option.legend, top: 34, right: 8},
+      ...option, backgroundColor: '#ffffff', toolbox: {show: false}, grid: lowered(option.grid),
+      legend: lowered(option.legend), visualMap: lowered(option.visualMap), graphic: option.graphic?.map(lowered),
       title: {text: chart.title, left: 4, top: 6, textStyle: {fontSize: 15, color: '#1a1c20'}},
     });
     const picture = renderer === 'svg' ? instance.renderToSVGString() : instance.getDataURL({type: 'png', pixelRatio: 2});
@@ -403,28 +34,31 @@
     return picture;
   }
 
-  async function save(chart, kind) {
+  /** The bytes of a figure's PNG. */
+  function pngOf(chart) {
+    return Uint8Array.from(atob(pictureOf(chart, 'canvas').split(',')[1]), c => c.charCodeAt(0));
+  }
+
+  function save(chart, kind) {
     const name = `${chart.file}.${kind}`;
     if (kind === 'csv') download(name, new Blob([chart.csv], {type: 'text/csv'}));
     if (kind === 'svg') download(name, new Blob([pictureOf(chart, 'svg')], {type: 'image/svg+xml'}));
-    if (kind === 'png') {
-      const base64 = pictureOf(chart, 'canvas').split(',')[1];
-      download(name, new Blob([Uint8Array.from(atob(base64), c => c.charCodeAt(0))], {type: 'image/png'}));
-    }
+    if (kind === 'png') download(name, new Blob([pngOf(chart)], {type: 'image/png'}));
   }
 
   function drawFigure(figure) {
     const chart = JSON.parse(figure.querySelector('script').textContent);
     const plot = figure.querySelector('.plot');
     const stretch = height => { plot.style.height = `${height}px`; };
-    stretch(heightOf(chart));
-    const instance = echarts.init(plot, null, {renderer: markCount(chart) > MOST_VECTORS ? 'canvas' : 'svg'});
-    const draw = (name, more = {}) => instance.setOption({...DRAW[chart.kind](chart, theme(name)), ...more}, true);
+    stretch(charts.heightOf(chart, plot.clientWidth));
+    const instance = echarts.init(plot, null, {renderer: charts.markCount(chart) > MOST_VECTORS ? 'canvas' : 'svg'});
+    const draw = (name, more = {}) =>
+      instance.setOption({...charts.option(chart, name, instance.getWidth()), ...more}, true);
     draw(prefersDark.matches ? 'dark' : 'light');
     for (const button of figure.querySelectorAll('button[data-save]')) {
       button.addEventListener('click', () => save(chart, button.dataset.save));
     }
-    return {chart, instance, draw, stretch};
+    return {chart, instance, draw, stretch, plot};
   }
 
   /** Column heads that sort: numbers by value, texts by letters; a second press turns the order. */
@@ -463,6 +97,16 @@
   }
   document.documentElement.dataset.charts = String(figures.length);
 
+  // pictures.cpp opens the page with this fragment and reads the element: each figure's PNG in hexadecimal digits.
+  if (location.hash === '#pictures') {
+    const element = document.createElement('script');
+    element.type = 'application/json';
+    element.id = 'pictures';
+    const digits = bytes => Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
+    element.textContent = JSON.stringify(figures.map(figure => digits(pngOf(figure.chart))));
+    document.body.append(element);
+  }
+
   let printing = false;
   const redraw = () => {
     for (const figure of figures) {
@@ -470,12 +114,20 @@
       else figure.draw(prefersDark.matches ? 'dark' : 'light');
     }
   };
+  /** Each figure as wide as its place, and as high as it needs there. */
+  const fit = () => {
+    for (const figure of figures) {
+      figure.stretch(charts.heightOf(figure.chart, figure.plot.clientWidth));
+      figure.instance.resize({width: 'auto', height: 'auto'});
+    }
+    redraw();
+  };
   prefersDark.addEventListener('change', redraw);
-  addEventListener('resize', () => figures.forEach(figure => figure.instance.resize()));
+  addEventListener('resize', () => { if (!printing) fit(); });
   addEventListener('beforeprint', () => {
     document.querySelectorAll('details.listing').forEach(details => { details.open = true; });
     for (const figure of figures) {
-      const height = Math.min(Math.max(heightOf(figure.chart) - 84, 300), MOST_PRINT_HEIGHT);
+      const height = Math.min(Math.max(charts.heightOf(figure.chart, PRINT_WIDTH) - 84, 300), MOST_PRINT_HEIGHT);
       figure.stretch(height);
       figure.instance.resize({width: PRINT_WIDTH, height});
     }
@@ -484,10 +136,6 @@
   });
   addEventListener('afterprint', () => {
     printing = false;
-    for (const figure of figures) {
-      figure.stretch(heightOf(figure.chart));
-      figure.instance.resize({width: 'auto', height: 'auto'});
-    }
-    redraw();
+    fit();
   });
 })();

@@ -1,21 +1,15 @@
 #include "engine/backend/cuda/kernel_report.h"
 
 #include <cuda_occupancy.h>
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <tuple>
 
 #include "engine/backend/cuda/kernel_name.h"
 #include "engine/core/check.h"
-#include "engine/core/file.h"
+#include "engine/core/program.h"
 #include "kernels/conv_geometry.h"
 
 namespace residuum::cuda {
@@ -77,13 +71,7 @@ std::string variable(const char* name) {
 }
 
 std::vector<fs::path> tool_folders() {
-  std::vector<fs::path> folders;
-  std::string path = variable("PATH");
-  for (size_t begin = 0; begin <= path.size();) {
-    const size_t end = std::min(path.find(':', begin), path.size());
-    if (end > begin) folders.emplace_back(path.substr(begin, end - begin));
-    begin = end + 1;
-  }
+  std::vector<fs::path> folders = path_folders();
   if (const std::string home = variable("CUDA_HOME"); !home.empty())
     folders.push_back(fs::path(home) / "bin");
   folders.emplace_back("/usr/local/cuda/bin");
@@ -103,14 +91,12 @@ std::vector<fs::path> tool_folders() {
 }
 
 fs::path find_cuobjdump(const fs::path& given) {
-  const auto runs = [](const fs::path& tool) { return access(tool.c_str(), X_OK) == 0; };
   if (!given.empty()) {
-    check(runs(given), ErrorKind::kUsage, "cuobjdump '{}' is not a program that can be run", given.string());
+    check(is_program(given), ErrorKind::kUsage, "cuobjdump '{}' is not a program that can be run",
+          given.string());
     return given;
   }
-  for (const fs::path& folder : tool_folders()) {
-    if (runs(folder / "cuobjdump")) return folder / "cuobjdump";
-  }
+  if (const auto found = find_program({"cuobjdump"}, tool_folders())) return *found;
   fail(ErrorKind::kUsage,
        "cuobjdump was not found on PATH, in $CUDA_HOME/bin or in /usr/local/cuda/bin: it is part of the CUDA "
        "toolkit and of the PyPI packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm; --cuobjdump names "
@@ -119,32 +105,10 @@ fs::path find_cuobjdump(const fs::path& given) {
 
 /// Everything `tool option binary` prints.
 std::string output_of(const fs::path& tool, const char* option, const fs::path& binary) {
-  std::array<int, 2> ends{};
-  check(pipe2(ends.data(), O_CLOEXEC) == 0, ErrorKind::kIo, "pipe: {}", std::strerror(errno));
-  const FileDescriptor reader(ends[0]);
-  pid_t child = 0;
-  int status = 0;
-  {
-    const FileDescriptor writer(ends[1]);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, writer.get(), STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
-    std::array<std::string, 3> words = {tool.string(), option, binary.string()};
-    std::array<char*, 4> arguments = {words[0].data(), words[1].data(), words[2].data(), nullptr};
-    status = posix_spawn(&child, tool.c_str(), &actions, nullptr, arguments.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-  }
-  check(status == 0, ErrorKind::kUsage, "{}: {}", tool.string(), std::strerror(status));
-  std::string text;
-  std::array<char, 1 << 16> buffer;
-  for (ssize_t count = 0; (count = read(reader.get(), buffer.data(), buffer.size())) != 0;) {
-    if (count > 0) text.append(buffer.data(), static_cast<size_t>(count));
-    if (count < 0 && errno != EINTR) break;
-  }
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return text;
+  constexpr double kSeconds = 600;  // a large program's machine code takes one
+  const ProgramResult result = run_program(tool, {option, binary.string()}, kSeconds);
+  if (result.exit_code == 0) return result.output;
+  const std::string text = result.output + result.errors;
   const ErrorKind kind =
       text.find("does not contain device code") != std::string::npos ? ErrorKind::kDevice : ErrorKind::kUsage;
   const std::string said = text.substr(0, std::min(text.find('\n'), size_t{300}));
