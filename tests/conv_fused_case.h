@@ -93,13 +93,12 @@ inline int64_t emulated_macs(const kernels::ConvProblem& problem, kernels::ConvP
 template <typename Body>
 void for_each_fused(kernels::ConvPass pass, kernels::Form form, const Body& body) {
   for (const ConvShape& shape : kFusedShapes) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : conv_types()) {
       kernels::ConvProblem problem{shape, element_of(type), kernels::F32Math::kTf32x3};
       for (const kernels::TileName tile : kernels::conv_tiles(problem, pass, form)) {
         problem.tile = static_cast<int>(tile);
         const bool large = emulated_macs(problem, pass, form) > kMostMacs;
         if (large && (type != DType::kBF16 || under_race_detector())) continue;
-        if (under_race_detector() && type == DType::kF16) continue;
         SCOPED_TRACE(text(problem));
         body(problem, type);
       }

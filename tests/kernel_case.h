@@ -112,6 +112,21 @@ class KernelCase {
 
 inline constexpr DType kElementTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
 
+/// Whether the race detector, where there is one, sees these convolutions: those of f16 and TF32 are the
+/// templates of bf16 and three TF32 products with other arithmetic, compiled without it
+/// (tests/emulator/CMakeLists.txt).
+inline bool is_watched(DType type, kernels::F32Math math = kernels::F32Math::kTf32x3) {
+  return !under_race_detector() || type == DType::kBF16 ||
+         (type == DType::kF32 && math == kernels::F32Math::kTf32x3);
+}
+inline constexpr const char* kUnwatched = "the race detector sees other types of the same templates";
+/// The element types whose convolutions are worth running.
+inline std::vector<DType> conv_types() {
+  std::vector<DType> types(std::begin(kElementTypes), std::end(kElementTypes));
+  std::erase_if(types, [](DType type) { return !is_watched(type); });
+  return types;
+}
+
 /// The code of the LaunchError that `launch` throws, 0 when none.
 inline int refusal(const std::function<void()>& launch) {
   try {

@@ -103,6 +103,7 @@ void expect_exact(const ConvProblem& problem, DType type, size_t most_orders) {
 }
 
 void expect_exact_for(DType type, F32Math math) {
+  if (!is_watched(type, math)) GTEST_SKIP() << kUnwatched;
   std::vector<ConvShape> shapes = kConvShapes;
   shapes.insert(shapes.end(), kLongSums.begin(), kLongSums.end());
   for (const ConvShape& shape : shapes) {
@@ -231,9 +232,11 @@ void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, boo
 }
 
 void expect_forms_for(DType type) {
+  const F32Math math = under_race_detector() ? F32Math::kTf32x3 : F32Math::kTf32;
+  if (!is_watched(type, math)) GTEST_SKIP() << kUnwatched;
   for (const ConvShape& shape : kConvShapes) {
     if (shape.macs() > kMostMacs) continue;
-    const ConvProblem problem{shape, element_of(type), F32Math::kTf32};
+    const ConvProblem problem{shape, element_of(type), math};
     const size_t orders = under_race_detector() ? 1 : 3;
     expect_same_bits(problem, type, true, true, true, orders);
     expect_same_bits(problem, type, true, false, false, 1);
