@@ -213,7 +213,8 @@ TEST(CudaCost, TrainingSteps) {
 }
 
 TEST(CudaCost, AStepInF16WithAScaledLoss) {
-  // The detector does not see the products (is_watched), which read and write what those in bf16 do.
+  // The detector does not see the products (tests/emulator/CMakeLists.txt), which read and write what those
+  // in bf16 do.
   expect_costs(trained(basic_net(DType::kF16), passes(DType::kF16)), {}, 0, [](const Op& op) {
     const std::string_view name = op_name(op);
     return name.starts_with("conv") || name.starts_with("linear");

@@ -103,7 +103,7 @@ void expect_exact(const ConvProblem& problem, DType type, size_t most_orders) {
 }
 
 void expect_exact_for(DType type, F32Math math) {
-  if (!is_watched(type, math)) GTEST_SKIP() << kUnwatched;
+  if (!is_worth_running(type, math)) GTEST_SKIP() << kSeenElsewhere;
   std::vector<ConvShape> shapes = kConvShapes;
   shapes.insert(shapes.end(), kLongSums.begin(), kLongSums.end());
   for (const ConvShape& shape : shapes) {
@@ -233,7 +233,7 @@ void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, boo
 
 void expect_forms_for(DType type) {
   const F32Math math = under_race_detector() ? F32Math::kTf32x3 : F32Math::kTf32;
-  if (!is_watched(type, math)) GTEST_SKIP() << kUnwatched;
+  if (!is_worth_running(type, math)) GTEST_SKIP() << kSeenElsewhere;
   for (const ConvShape& shape : kConvShapes) {
     if (shape.macs() > kMostMacs) continue;
     const ConvProblem problem{shape, element_of(type), math};
