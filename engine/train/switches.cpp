@@ -73,11 +73,13 @@ std::string lines_of(const std::vector<Switch>& switches) {
 void check_switches(const std::vector<std::string>& off, ErrorKind kind) {
   if (off.empty()) return;
   const auto passes = names_of(all_passes()), fusions = names_of(all_fusions()), rest = names_of(choices());
+  const std::string of_fusions = fusions.empty()
+                                     ? "no kinds of fusions, as this build has no CUDA"
+                                     : fmt::format("the kinds of fusions {}", fmt::join(fusions, ", "));
   for (const std::string& name : off) {
     check(contains(passes, name) || contains(fusions, name) || contains(rest, name), kind,
-          "there is no '{}' to switch off; there are the passes {}; the kinds of fusions{} {}; and {}", name,
-          fmt::join(passes, ", "), fusions.empty() ? " (of CUDA, which this build lacks)" : "",
-          fmt::join(fusions, ", "), fmt::join(rest, ", "));
+          "there is no '{}' to switch off; there are the passes {}; {}; and {}", name,
+          fmt::join(passes, ", "), of_fusions, fmt::join(rest, ", "));
   }
 }
 
@@ -111,8 +113,10 @@ std::vector<std::string> deciding_switches(std::vector<std::string> off) {
 }
 
 std::string describe_switches() {
-  return "Passes of a training step, in order:\n" + lines_of(all_passes()) + "Kinds of fusions on CUDA:\n" +
-         lines_of(all_fusions()) + "Choices of the plan:\n" + lines_of(choices());
+  const std::vector<Switch> fusions = all_fusions();
+  std::string text = "Passes of a training step, in order:\n" + lines_of(all_passes());
+  if (!fusions.empty()) text += "Kinds of fusions on CUDA:\n" + lines_of(fusions);
+  return text + "Choices of the plan:\n" + lines_of(choices());
 }
 
 }  // namespace residuum
