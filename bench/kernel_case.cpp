@@ -103,9 +103,10 @@ std::vector<Launch*> KernelCase::launches() const {
   return list;
 }
 
-size_t KernelCase::sets_for(const Backend& backend, size_t set_bytes, size_t most) {
+size_t KernelCase::sets_for(const Backend& backend, size_t set_bytes, size_t most, size_t sharers) {
   const size_t bytes = std::max<size_t>(set_bytes, 1);
-  const size_t wanted = 2 * backend.cache_bytes() / bytes + 1, room = backend.free_bytes() / 2 / bytes;
+  const size_t wanted = 2 * backend.cache_bytes() / bytes + 1;
+  const size_t room = backend.free_bytes() / 2 / (bytes * sharers);
   return std::clamp<size_t>(std::min(wanted, room), 1, most);
 }
 

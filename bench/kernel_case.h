@@ -37,8 +37,9 @@ class KernelCase {
   /// definition; `tf32`: factors may have been rounded to TF32.
   Verdict verify(bool tf32);
 
-  /// Sets so that they are together larger than twice the cache, at most `most`.
-  static size_t sets_for(const Backend& backend, size_t set_bytes, size_t most);
+  /// Sets so that they are together larger than twice the cache, at most `most`, and that `sharers` cases
+  /// with as many have room in half of the free memory.
+  static size_t sets_for(const Backend& backend, size_t set_bytes, size_t most, size_t sharers);
 
  private:
   struct Set {

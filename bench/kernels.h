@@ -46,7 +46,8 @@ struct KernelOptions {
   size_t most_sets = 8;  ///< of buffers to rotate through
 };
 
-/// Rows of one operation, one for each implementation in their order, ranked and compared.
+/// Rows of one operation, one for each implementation in their order, ranked and compared. All whose results
+/// are right are timed in turns, so that the clock of the device is the same for all.
 std::vector<KernelRow> measure_kernels(const std::vector<Implementation>& implementations,
                                        const Problem& problem, const std::string& operation,
                                        const KernelOptions& options);

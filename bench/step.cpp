@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "engine/core/random.h"
-#include "engine/graph/passes.h"
+#include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 #include "models/recipe_model.h"
 #include "models/zoo.h"
@@ -69,7 +69,8 @@ StepBench::StepBench(Backend& backend, const Recipe& recipe, const Dataset* data
   }
   Graph graph = training_graph(recipe, model_builder(recipe), batch_, image, classes);
   executor_ = std::make_unique<Executor>(
-      run_passes(std::move(graph), passes_of(recipe, backend, share_of(recipe))), backend, *state_);
+      training_step(recipe, std::move(graph), backend, share_of(recipe)), backend, *state_,
+      ExecutorOptions{.plan = plan_options(recipe.train.disable_passes), .state_name = {}});
   if (loader_) {
     loader_->start(epoch_);
   } else {

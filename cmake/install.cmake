@@ -4,15 +4,13 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 get_property(layer_targets GLOBAL PROPERTY RESIDUUM_TARGETS)
-# `cmake --build DIR --target all_verify_interface_header_sets` compiles every public header alone.
-set_target_properties(${layer_targets} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 
 add_library(residuum_all INTERFACE)
 target_link_libraries(residuum_all INTERFACE ${layer_targets})
 set_target_properties(residuum_all PROPERTIES EXPORT_NAME residuum)
 add_library(residuum::residuum ALIAS residuum_all)
 
-install(TARGETS ${layer_targets} residuum_all EXPORT residuum_targets FILE_SET HEADERS)
+install(TARGETS ${layer_targets} residuum_all EXPORT residuum_targets FILE_SET HEADERS FILE_SET unproven)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/residuum)
 install(EXPORT residuum_targets NAMESPACE residuum:: FILE residuum-targets.cmake DESTINATION ${package_dir})
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/residuum-config.cmake.in

@@ -14,6 +14,11 @@ endif()
 if(RESIDUUM_SANITIZE)
   residuum_compile_options(-fsanitize=${RESIDUUM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(residuum_options INTERFACE -fsanitize=${RESIDUUM_SANITIZE})
+  if(RESIDUUM_SANITIZE MATCHES "address.*undefined|undefined.*address")
+    # Null pointers and places outside of objects are what the address sanitizer sees anyway; these checks before each
+    # access are a seventh of the compiling.
+    residuum_compile_options(-fno-sanitize=null,object-size)
+  endif()
 endif()
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

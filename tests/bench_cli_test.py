@@ -1,5 +1,6 @@
 """residuum bench, bench/compare and tools/gpu-report as users run them, on small problems; no test looks at a speed."""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -198,19 +199,24 @@ for i, _ in enumerate(sys.stdin):
 class GpuReport(ProgramTest):
     SCRIPT = SOURCE / "tools" / "gpu-report"
 
-    def report(self, *arguments):
-        return subprocess.run([self.SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    def report(self, *arguments, **environment):
+        return subprocess.run([self.SCRIPT, *arguments], capture_output=True, text=True, check=False,
+                              env={**os.environ, **environment})
 
-    def dry_run(self, *arguments):
+    def stages(self):
+        report = json.loads((self.folder / "out" / "report.json").read_text())
+        return {stage["stage"]: stage for stage in report["stages"]}
+
+    def dry_run(self, *arguments, **environment):
         build = pathlib.Path(PROGRAM).parent.parent
         return self.report(self.folder / "out", "--dry-run", "--no-build", "--build", build, "--python", "/usr/bin/python3",
-                           *arguments)
+                           *arguments, **environment)
 
     def test_dry_run_leaves_results_and_resumes(self):
         out = self.folder / "out"
         process = self.dry_run("--stages", "build,ptx,step,kernels,tests")
         self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
-        stages = {s["stage"]: s for s in json.loads((out / "report.json").read_text())["stages"]}
+        stages = self.stages()
         self.assertEqual({name: s["result"] for name, s in stages.items()},
                          {"build": "done", "ptx": "skipped", "step": "done", "kernels": "done", "tests": "skipped"})
         self.assertIn("no GPU", stages["ptx"]["reason"])
@@ -226,8 +232,32 @@ class GpuReport(ProgramTest):
         process = self.report(self.folder / "out", "--dry-run", "--no-build", "--build", self.folder, "--stages",
                               "build,environment")
         self.assertEqual(process.returncode, 1)
-        stages = json.loads((self.folder / "out" / "report.json").read_text())["stages"]
-        self.assertEqual({s["stage"]: s["result"] for s in stages}, {"environment": "done", "build": "failed"})
+        self.assertEqual({name: stage["result"] for name, stage in self.stages().items()},
+                         {"environment": "done", "build": "failed"})
+
+    def test_stages_share_the_time(self):
+        for name in ("kernels", "peers", "tests", "peers_others"):  # not to be measured here
+            (self.folder / "out").mkdir(exist_ok=True)
+            (self.folder / "out" / (name + ".done")).touch()
+        process = self.dry_run("--seconds", "3000", "--stages", "build,kernels,step,peers,peers_others,data")
+        self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
+        limits = {name: stage["limit_s"] for name, stage in self.stages().items()}
+        self.assertAlmostEqual(limits["build"], 3000, delta=20)
+        # Two thirds of what is left: twice the weight of the only one that follows and is not done.
+        self.assertAlmostEqual(limits["step"], 2000, delta=40)
+        self.assertGreater(limits["data"], 2800, "the last one may have all that the others left")
+
+    def test_libraries_beside_pytorch_are_found(self):
+        site = self.folder / "site"
+        for name in ("cudnn/lib/libcudnn.so.9", "cu13/lib/libcublas.so.13", "nccl/lib/libnccl.so.2"):
+            (site / "nvidia" / name).parent.mkdir(parents=True)
+            (site / "nvidia" / name).touch()
+        environment = {"PYTHONPATH": str(site), "RESIDUUM_NCCL_LIBRARY": "/own/libnccl.so"}
+        self.assertEqual(self.dry_run("--stages", "environment", **environment).returncode, 0)
+        log = (self.folder / "out" / "environment.log").read_text()
+        self.assertIn(f"RESIDUUM_CUDNN_LIBRARY: {site}/nvidia/cudnn/lib/libcudnn.so.9", log)
+        self.assertIn(f"RESIDUUM_CUBLAS_LIBRARY: {site}/nvidia/cu13/lib/libcublas.so.13", log)
+        self.assertIn("RESIDUUM_NCCL_LIBRARY: /own/libnccl.so", log, "the one that was named")
 
     def test_time_ends(self):
         process = self.dry_run("--seconds", "0", "--stages", "build")

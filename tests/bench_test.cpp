@@ -44,6 +44,7 @@ class GivenClock {
   };
 
   void pass(double seconds) { now_ += seconds; }
+  double now() const { return now_; }
   GivenTimer timer() const { return GivenTimer(now_); }
 
  private:
@@ -141,18 +142,18 @@ TEST(Ceilings, RooflineIsTheLargerOfTwoTimes) {
   EXPECT_FALSE(ceilings.memory_bound(200, 5000));
 }
 
-/// A launch that takes a given time.
+/// A launch that takes a given time, longer as time goes by.
 class PacedLaunch : public Launch {
  public:
-  PacedLaunch(std::unique_ptr<Launch> inner, GivenClock& clock, double seconds)
-      : inner_(std::move(inner)), clock_(clock), seconds_(seconds) {}
+  PacedLaunch(std::unique_ptr<Launch> inner, GivenClock& clock, double seconds, double slowing)
+      : inner_(std::move(inner)), clock_(clock), seconds_(seconds), slowing_(slowing) {}
   size_t scratch_bytes() const override { return inner_->scratch_bytes(); }
   void bind(std::span<std::byte* const> addresses, std::byte* scratch) override {
     inner_->bind(addresses, scratch);
   }
   void run(const StepParams& params) override {
     inner_->run(params);
-    clock_.pass(seconds_);
+    clock_.pass(seconds_ * (1 + clock_.now() / slowing_));
   }
   Cost cost() const override { return inner_->cost(); }
   std::string implementation() const override { return inner_->implementation(); }
@@ -160,15 +161,17 @@ class PacedLaunch : public Launch {
  private:
   std::unique_ptr<Launch> inner_;
   GivenClock& clock_;
-  double seconds_;
+  double seconds_, slowing_;
 };
 
-/// A device on which a launch takes 0.5 ms and a byte copied 1 ns.
+/// A device on which a launch takes 0.5 ms and a byte copied 1 ns; after `slowing` seconds a launch takes
+/// twice as long.
 class PacedBackend : public BackendWrapper {
  public:
-  explicit PacedBackend(Backend& inner) : BackendWrapper(inner) {}
+  PacedBackend(Backend& inner, GivenClock& clock, double slowing = INFINITY)
+      : BackendWrapper(inner), clock_(clock), slowing_(slowing) {}
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
-    return std::make_unique<PacedLaunch>(inner_.prepare(graph, group), clock_, 0.5e-3);
+    return std::make_unique<PacedLaunch>(inner_.prepare(graph, group), clock_, 0.5e-3, slowing_);
   }
   void copy(std::byte* dst, const std::byte* src, size_t bytes) override {
     inner_.copy(dst, src, bytes);
@@ -180,11 +183,13 @@ class PacedBackend : public BackendWrapper {
   size_t cache_bytes() const override { return 1 << 16; }
 
  private:
-  GivenClock clock_;
+  GivenClock& clock_;
+  double slowing_;
 };
 
 TEST(Ceilings, OfADeviceWithKnownTimesAreKnown) {
-  PacedBackend backend(cpu_backend(1));
+  GivenClock clock;
+  PacedBackend backend(cpu_backend(1), clock);
   const Ceilings ceilings = measure_ceilings(backend, DType::kF32, {1 << 16, 64}, {3, 0});
   EXPECT_NEAR(ceilings.copy_bytes_per_second, 2e9, 1);  // read and written
   EXPECT_NEAR(ceilings.flops_per_second, 2 * 64 * 64 * 64 / 0.5e-3, 1);
@@ -193,7 +198,8 @@ TEST(Ceilings, OfADeviceWithKnownTimesAreKnown) {
 }
 
 TEST(Kernels, OfADeviceWithKnownTimesHaveKnownFigures) {
-  PacedBackend backend(cpu_backend(1));
+  GivenClock clock;
+  PacedBackend backend(cpu_backend(1), clock);
   const Problem problem{ProblemKind::kConv, "c", {2, 8, 8, 16, 24, 3, 3, 1, 1, 1}, 1, false};
   const auto rows =
       measure_kernels({{"onednn", &backend, {}}}, problem, "conv", {Precision::kF32, {5, 0}, 4});
@@ -204,6 +210,21 @@ TEST(Kernels, OfADeviceWithKnownTimesHaveKnownFigures) {
     EXPECT_NEAR(time.p80, 0.5e-3, 1e-9);
     EXPECT_EQ(time.samples, 5u);
   }
+}
+
+TEST(Kernels, ADeviceThatSlowsDownFavoursNobody) {
+  GivenClock clock;
+  PacedBackend first(cpu_backend(1), clock, 1.0), second(cpu_backend(1), clock, 1.0);
+  const Problem problem{ProblemKind::kConv, "c", {2, 8, 8, 16, 24, 3, 3, 1, 1, 1}, 1, false};
+  const double begin = clock.now();
+  const auto rows = measure_kernels({{"onednn", &first, {}}, {"onednn", &second, {}}}, problem, "conv",
+                                    {Precision::kF32, {40, 0}, 1});
+  ASSERT_EQ(rows[1].status, RowStatus::kMeasured) << rows[1].reason;
+  // Each took about as long as half of all: one after the other, the second would look slower by that.
+  EXPECT_GT((clock.now() - begin) / 2, 0.04);
+  EXPECT_NEAR(rows[1].replay.median / rows[0].replay.median, 1, 0.01);
+  EXPECT_NEAR(rows[1].cold.median / rows[0].cold.median, 1, 0.01);
+  EXPECT_EQ(rows[0].cold.samples, 40u);
 }
 
 TEST(Ceilings, AreMeasuredOnTheDevice) {

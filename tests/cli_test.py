@@ -68,7 +68,8 @@ class Usage(ProgramTest):
         self.assert_refused(run("eval"), USAGE, "--run")
 
     def test_unknown_pass(self):
-        self.assert_refused(run("plan", "cifar_resnet20", "--disable-pass", "magic"), USAGE, "magic", "autodiff")
+        self.assert_refused(run("plan", "cifar_resnet20", "--disable-pass", "magic"), USAGE, "magic", "autodiff",
+                            "kinds of fusions", "memory_reuse")
 
 
 class Refusals(ProgramTest):
@@ -97,6 +98,12 @@ class Refusals(ProgramTest):
         process = self.train("--model", "resnet51", "--data", self.data, "--epochs", 1)
         self.assert_refused(process, CONFIG, "resnet51", "resnet50")
         self.assert_nothing_started()
+
+    def test_unknown_and_needed_passes(self):
+        common = ("--model", "cifar_resnet8", "--data", self.data, "--epochs", 1, "--batch", 8)
+        self.assert_refused(self.train(*common, "--disable-pass", "magic"), CONFIG, "magic", "rematerialize",
+                            "kinds of fusions", "memory_reuse")
+        self.assert_refused(self.train(*common, "--disable-pass", "autodiff"), CONFIG, "autodiff", "cannot do without")
 
     def test_absent_recipe(self):
         self.assert_refused(self.train("absent.toml"), IO, "absent.toml")

@@ -97,17 +97,18 @@ inline int64_t emulated_macs(const kernels::ConvProblem& problem, kernels::ConvP
 }
 
 /// Calls body(problem, type) for each shape, element type and tile that suits pass and form; wide tiles in
-/// bf16 alone, and under the race detector no more than kMostMacs.
+/// bf16 alone, for a chip without warpgroups those alone that they would take, and under the race detector no
+/// more than kMostMacs.
 template <typename Body>
 void for_each_fused(kernels::ConvPass pass, kernels::Form form, const Body& body) {
   for (const ConvShape& shape : form == kernels::Form::kConcat ? kConcatShapes : kFusedShapes) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : conv_types()) {
       kernels::ConvProblem problem{shape, element_of(type), kernels::F32Math::kTf32x3};
       for (const kernels::TileName tile : kernels::conv_tiles(problem, pass, form)) {
+        if (emulates_warps_alone() && !kernels::suits_warpgroups(tile)) continue;
         problem.tile = static_cast<int>(tile);
         const bool large = emulated_macs(problem, pass, form) > kMostMacs;
         if (large && (type != DType::kBF16 || under_race_detector())) continue;
-        if (under_race_detector() && type == DType::kF16) continue;
         SCOPED_TRACE(text(problem));
         body(problem, type);
       }

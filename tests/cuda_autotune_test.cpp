@@ -20,6 +20,7 @@ namespace residuum::cuda {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Header = AutotuneCache::Header;
@@ -115,6 +116,19 @@ class Autotune : public ::testing::Test {
     }
     return results;
   }
+  /// Every candidate's results are the reference's, within what the autotuner allows between candidates.
+  void expect_right(const GraphChain& chain, const Group& group, const std::vector<Candidate>& list) const {
+    const reference::Tensors all = chain.reference_values();
+    const double unit = trial_limit(chain.graph, group, kernels::F32Math::kTf32x3).relative;
+    const Tolerance tolerance{"candidate", "what the autotuner itself allows between candidates", unit, unit};
+    for (const Candidate& candidate : list) {
+      const reference::Tensors found = run(chain, candidate);
+      for (size_t r = 0; r < found.size(); ++r) {
+        EXPECT_TRUE(matches(found[r], all[static_cast<size_t>(chain.results[r])], tolerance, 1))
+            << candidate.name << " result " << r;
+      }
+    }
+  }
   Autotuner tuner(std::map<std::string, double> times, int* calls = nullptr,
                   const Header& header = {{"device", "one"}}) {
     return Autotuner(*device_, AutotuneCache(file_, header), std::make_unique<GivenTimes>(times, calls));
@@ -153,22 +167,32 @@ TEST_F(Autotune, AFusedGroupCompetesWithTheSumOfWhatItReplaces) {
   for (const DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
     const FusedConv fused(type);
     const std::vector<Candidate> list = candidates(fused.chain, fused.group);
-    ASSERT_THAT(names(list), ElementsAre("own", "cut", "separate", "cudnn", "cudnn 2"));
-    EXPECT_EQ(list[1].steps.size(), 3u) << "batch_norm_apply and relu are one";
-    EXPECT_EQ(list[2].steps.size(), 4u);
-    EXPECT_EQ(list[1].passed.size(), 1u);
-    EXPECT_EQ(list[2].passed.size(), 2u);
-    const reference::Tensors all = fused.chain.reference_values();
-    const double unit = trial_limit(fused.chain.graph, fused.group, kernels::F32Math::kTf32x3).relative;
-    const Tolerance tolerance{"candidate", "what the autotuner itself allows between candidates", unit, unit};
-    for (size_t i = 1; i < list.size(); ++i) {
-      const reference::Tensors found = run(fused.chain, list[i]);
-      for (size_t r = 0; r < found.size(); ++r) {
-        EXPECT_TRUE(matches(found[r], all[static_cast<size_t>(fused.chain.results[r])], tolerance, 1))
-            << to_string(type) << ' ' << list[i].name << " result " << r;
-      }
-    }
+    // Sixteen columns: the usual tile is kConvSlim. f32 has but one for whole chunks.
+    ASSERT_THAT(names(list),
+                type == DType::kF32
+                    ? ElementsAreArray({"own", "cut", "separate", "cudnn", "cudnn 2"})
+                    : ElementsAreArray({"own", "own kConvWide", "own kConvMedium", "own kConvWideTwo",
+                                        "own kConvMediumTwo", "own kConvNarrow", "cut", "separate", "cudnn",
+                                        "cudnn 2"}));
+    expect_right(fused.chain, fused.group, list);
+    const Candidate &cut = list[list.size() - 4], &separate = list[list.size() - 3];
+    EXPECT_EQ(cut.steps.size(), 3u) << "batch_norm_apply and relu are one";
+    EXPECT_EQ(separate.steps.size(), 4u);
+    EXPECT_EQ(cut.passed.size(), 1u);
+    EXPECT_EQ(separate.passed.size(), 2u);
   }
+}
+
+TEST_F(Autotune, WeightGradientsHaveTilesOfTheirOwn) {
+  GraphChain chain;
+  const ConvShape shape{1, 9, 7, 16, 64, 3, 3, 1, 1, 1};
+  const ValueId d_dst = chain.input("d_dst", DType::kBF16, uniform_tensor({1, 9, 7, 64}, 1));
+  const ValueId src = chain.input("src", DType::kBF16, uniform_tensor({1, 9, 7, 16}, 2));
+  chain.result(chain.graph.add_node("d_weight", ConvBackwardFilter{shape}, {d_dst, src}));
+  const Group group = {{0}, {}};
+  const std::vector<Candidate> list = candidates_of(chain.graph, group, {}, {});
+  EXPECT_THAT(names(list), ElementsAre("own", "own kFilterWide", "own kFilterBroad", "own kFilterSlim"));
+  expect_right(chain, group, list);
 }
 
 TEST_F(Autotune, LinearLayersHaveCublas) {
@@ -191,6 +215,7 @@ TEST_F(Autotune, SignaturesTellWhatTakesAnotherTime) {
   EXPECT_NE(text, signature_of(other.chain.graph, other.group, own));
   EXPECT_NE(text, signature_of(one.chain.graph, {{0, 1}, {}}, own)) << "the value between is stored";
   EXPECT_NE(text, signature_of(one.chain.graph, one.group, {.f32_math = kernels::F32Math::kTf32}));
+  EXPECT_EQ("without apply; " + text, signature_of(one.chain.graph, one.group, {.fusions_off = {"apply"}}));
   const FusedConv conv(DType::kBF16);
   EXPECT_THAT(signature_of(conv.chain.graph, conv.group, own), HasSubstr("conv s1 p1 g1("));
 }

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <functional>
 
 #include "engine/backend/backend_passes.h"
 #include "engine/exec/executor.h"
@@ -92,16 +94,27 @@ void write_inputs(Executor& executor) {
 }
 
 /// Every launch of a plan costs what it says; `micro_step` is that of every launch.
-void expect_costs(const Graph& graph, const PlanOptions& options = {}, uint32_t micro_step = 0) {
+void expect_costs(const Graph& graph, const PlanOptions& options = {}, uint32_t micro_step = 0,
+                  const std::function<bool(const Op&)>& is_left_out = {}) {
   State state(test_backend());
   Executor executor(graph, test_backend(), state, {options, 7, {}});
   write_inputs(executor);
   const Recording recording;
   const Plan& plan = executor.plan();
   Cost total;
+  const StepParams params{.seed = 1, .step = 0, .micro_step = micro_step, .learning_rate = 0.1f};
   for (size_t g = 0; g < plan.launches.size(); ++g) {
-    expect_launch(plan, g, {.seed = 1, .step = 0, .micro_step = micro_step, .learning_rate = 0.1f});
     total += plan.launches[g]->cost();
+    const auto& nodes = plan.groups[g].nodes;
+    const bool left_out = is_left_out && std::any_of(nodes.begin(), nodes.end(), [&](NodeId id) {
+                            return is_left_out(plan.graph.node(id).op);
+                          });
+    if (left_out) {
+      plan.launches[g]->run(params);
+      test_backend().synchronize();
+    } else {
+      expect_launch(plan, g, params);
+    }
   }
   EXPECT_EQ(total.bytes_read, plan.cost().bytes_read);
   EXPECT_EQ(total.launches, plan.cost().launches);
@@ -209,7 +222,12 @@ TEST(CudaCost, AStepWithGramBatchNorm) {
 }
 
 TEST(CudaCost, AStepInF16WithAScaledLoss) {
-  expect_costs(trained(basic_net(DType::kF16), passes(DType::kF16)));
+  // The detector does not see the products (tests/emulator/CMakeLists.txt), which read and write what those
+  // in bf16 do.
+  expect_costs(trained(basic_net(DType::kF16), passes(DType::kF16)), {}, 0, [](const Op& op) {
+    const std::string_view name = op_name(op);
+    return name.starts_with("conv") || name.starts_with("linear");
+  });
 }
 
 TEST(CudaCost, AStepThatRecomputesBlocks) {

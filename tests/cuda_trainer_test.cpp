@@ -8,6 +8,7 @@
 #include "engine/checkpoint/store.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 #include "models/recipe_model.h"
 #include "tests/emulator/runtime.h"
@@ -64,6 +65,31 @@ TEST_F(CudaTrainerTest, ABrokenContextStopsTheRunWithTheLastStateIntact) {
   emulator::reset();
   run(overrides, {}, true);
   EXPECT_EQ(weights(), expected) << "resumed on a device that works: the same bits";
+}
+
+/// Launches of a training step on CUDA without what `off` names.
+size_t groups_without(const std::vector<std::string>& off) {
+  Recipe recipe = small_recipe({});
+  recipe.train.disable_passes = off;
+  const std::unique_ptr<Backend> backend = make_planning_backend("cuda", backend_options(off));
+  const Graph forward = model_builder(recipe)({Mode::kTrain, 4, {8, 8, 1}, 4});
+  const Graph graph = training_step(recipe, forward, *backend, share_of(recipe));
+  return make_plan(graph, *backend, plan_options(off)).groups.size();
+}
+
+TEST(CudaSwitches, FusionsAreSwitchedOffByTheirNames) {
+  std::vector<std::string> all;
+  for (const FusionKind& kind : make_planning_backend("cuda", {})->fusions()) all.push_back(kind.name);
+  ASSERT_FALSE(all.empty());
+  EXPECT_GT(groups_without(all), groups_without({}));
+  EXPECT_GT(groups_without({"group"}), groups_without(all)) << "updates still run together";
+  try {
+    groups_without({"no_such_thing"});
+    FAIL() << "an unknown name was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+    EXPECT_THAT(error.what(), HasSubstr("the kinds of fusions " + all.front()));
+  }
 }
 
 /// What a step of `batch` images is planned to need.

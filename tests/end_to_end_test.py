@@ -305,6 +305,13 @@ class Interruptions(SmallRun):
         process = run("train", "--resume", "--out", self.folder / "whole", "--batch", 8)
         self.assert_refused(process, CONFIG, "train.batch")
 
+    def test_switches_that_decide_bits_belong_to_the_run(self):
+        resume = ("train", "--resume", "--out", self.folder / "whole")
+        self.assert_refused(run(*resume, "--disable-pass", "rematerialize"), CONFIG, "train.disable_passes")
+        self.assert_ok(run(*resume, "--disable-pass", "memory_reuse", "--disable-pass", "second_stream"))
+        recipe = (self.folder / "whole" / "recipe.toml").read_text()
+        self.assertIn('disable_passes = ["memory_reuse", "second_stream"]', recipe)
+
     def test_second_job_is_refused(self):
         first = start(*self.command("shared", "--epochs", 100000))
         next(line for line in first.stdout if line.startswith("step 2/"))

@@ -4,6 +4,6 @@ if(RESIDUUM_TORCH_PYTHON)
   foreach(net cifar_resnet20 resnet18 resnet50)
     add_test(NAME torch_golden.${net}
              COMMAND ${RESIDUUM_TORCH_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/golden/make_golden.py --check ${net})
-    set_tests_properties(torch_golden.${net} PROPERTIES SKIP_RETURN_CODE 77 LABELS torch_golden TIMEOUT 600)
+    set_tests_properties(torch_golden.${net} PROPERTIES SKIP_RETURN_CODE 77 LABELS torch_golden TIMEOUT 600 COST 100)
   endforeach()
 endif()

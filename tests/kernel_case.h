@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/launch.h"
@@ -111,6 +113,29 @@ class KernelCase {
 };
 
 inline constexpr DType kElementTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+
+/// Whether this program emulates a chip without warpgroups. What warpgroups do not take has run in the same
+/// form on the usual chip.
+inline bool emulates_warps_alone() {
+  const char* const chip = std::getenv("RESIDUUM_EMULATOR_CHIP");
+  return chip != nullptr && std::string_view(chip) == "sm_80";
+}
+
+/// Whether convolutions of this type show something that other runs do not. The race detector sees but bf16
+/// and three TF32 products: f16 and TF32, the same templates with other arithmetic, are compiled without it
+/// (tests/emulator/CMakeLists.txt). Warpgroups do not take f32.
+inline bool is_worth_running(DType type, kernels::F32Math math = kernels::F32Math::kTf32x3) {
+  if (emulates_warps_alone()) return type != DType::kF32;
+  return !under_race_detector() || type == DType::kBF16 ||
+         (type == DType::kF32 && math == kernels::F32Math::kTf32x3);
+}
+inline constexpr const char* kSeenElsewhere = "other runs show as much of these templates";
+/// The element types whose convolutions are worth running.
+inline std::vector<DType> conv_types() {
+  std::vector<DType> types(std::begin(kElementTypes), std::end(kElementTypes));
+  std::erase_if(types, [](DType type) { return !is_worth_running(type); });
+  return types;
+}
 
 /// The code of the LaunchError that `launch` throws, 0 when none.
 inline int refusal(const std::function<void()>& launch) {

@@ -107,6 +107,7 @@ void expect_exact(const ConvProblem& problem, DType type, size_t most_orders, bo
 }
 
 void expect_exact_for(DType type, F32Math math) {
+  if (!is_worth_running(type, math)) GTEST_SKIP() << kSeenElsewhere;
   std::vector<ConvShape> shapes = kConvShapes;
   shapes.insert(shapes.end(), kLongSums.begin(), kLongSums.end());
   for (const ConvShape& shape : shapes) {
@@ -155,11 +156,11 @@ TEST(KernelFilter, IntegersAreExactInF32) {
 
 /// The sum of d_dst beside the weights' gradient: one and many pieces, groups, channels in no whole chunks.
 TEST(KernelFilter, SumsTheGradientOfABiasToo) {
-  for (const DType type : kElementTypes) {
+  for (const DType type : conv_types()) {
     for (const std::vector<ConvShape>& shapes : {kConvShapes, kLongSums}) {
       for (const ConvShape& shape : shapes) {
-        if (shape.macs() > kMostMacs || (under_race_detector() && type == DType::kF16)) continue;
-        expect_exact({shape, element_of(type), F32Math::kTf32}, type, 1, true);
+        if (shape.macs() > kMostMacs) continue;
+        expect_exact({shape, element_of(type), F32Math::kTf32x3}, type, 1, true);
       }
     }
   }
@@ -253,9 +254,11 @@ void expect_same_bits(const ConvProblem& problem, DType type, bool gradient, boo
 }
 
 void expect_forms_for(DType type) {
+  const F32Math math = under_race_detector() ? F32Math::kTf32x3 : F32Math::kTf32;
+  if (!is_worth_running(type, math)) GTEST_SKIP() << kSeenElsewhere;
   for (const ConvShape& shape : kConvShapes) {
     if (shape.macs() > kMostMacs) continue;
-    const ConvProblem problem{shape, element_of(type), F32Math::kTf32};
+    const ConvProblem problem{shape, element_of(type), math};
     const size_t orders = under_race_detector() ? 1 : 3;
     expect_same_bits(problem, type, true, true, true, orders);
     expect_same_bits(problem, type, true, false, false, 1);
@@ -281,7 +284,7 @@ TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF32) {
 
 /// A Gram matrix and the sums beside it: one formed tensor is both operands.
 TEST(KernelFilter, TheGramMatrixOfAFormedTensor) {
-  for (const DType type : kElementTypes) {
+  for (const DType type : conv_types()) {
     for (const int64_t c : {int64_t{3}, int64_t{8}, int64_t{40}, int64_t{136}}) {
       if (c > 100 && (type != DType::kBF16 || under_race_detector())) continue;
       const Shape shape{2, 9, 7, c};

@@ -209,7 +209,7 @@ TEST(KernelConvFused, ReadsTwoTensorsSideBySide) {
 
 /// Values of all sizes and a NaN: what is stored has the bits of batch_norm_apply, and so has the mask.
 TEST(KernelConvFused, StoresTheBitsOfTheSeparateKernels) {
-  for (const DType type : kElementTypes) {
+  for (const DType type : conv_types()) {
     for (const bool join : {false, true}) {
       const ConvShape s{2, 5, 7, 24, 16, 3, 3, 1, 1, 1};
       const ConvProblem problem{s, element_of(type), kernels::F32Math::kTf32x3};

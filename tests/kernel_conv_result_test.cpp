@@ -157,7 +157,7 @@ TEST(KernelConvResult, EveryGate) {
   for (const Gate gate : {Gate::kOpen, Gate::kTensor, Gate::kMask, Gate::kNormalised}) {
     for (const ConvShape& shape :
          {ConvShape{2, 7, 5, 24, 40, 3, 3, 2, 1, 1}, ConvShape{1, 6, 6, 40, 24, 1, 1, 2, 0, 1}}) {
-      for (const DType type : kElementTypes) {
+      for (const DType type : conv_types()) {
         SCOPED_TRACE(fmt::format("gate {}", static_cast<int>(gate)));
         expect_sums({shape, element_of(type), kernels::F32Math::kTf32x3}, type, gate, 1);
       }
@@ -209,7 +209,7 @@ TEST(KernelConvResult, AppliesBatchNormsAndJoins) {
       expect_applied(problem, type, addend_norm, true);
     });
   }
-  for (const DType type : kElementTypes) {
+  for (const DType type : conv_types()) {
     expect_applied({{2, 9, 7, 3, 40, 7, 7, 2, 3, 1}, element_of(type), {}}, type, true, false);
     expect_applied({{2, 5, 4, 11, 13, 3, 3, 1, 1, 1}, element_of(type), {}}, type, true, true);
   }
@@ -220,7 +220,7 @@ TEST(KernelConvResult, AnyChannels) {
   for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData}) {
     for (const Gate gate : {Gate::kOpen, Gate::kTensor, Gate::kMask}) {
       if (pass == ConvPass::kForward && gate != Gate::kOpen) continue;
-      for (const DType type : kElementTypes) {
+      for (const DType type : conv_types()) {
         for (const DType dst_type : {type, DType::kF32}) {
           const ConvProblem problem{{2, 5, 4, 11, 13, 3, 3, 1, 1, 1}, element_of(type), {}};
           KernelCase test;
@@ -282,7 +282,7 @@ TEST(KernelConvResult, StatisticsKeepTheirDigits) {
 TEST(KernelConvResult, SumsOfAnyChannels) {
   for (const ConvShape& shape :
        {ConvShape{2, 9, 7, 3, 40, 7, 7, 2, 3, 1}, ConvShape{2, 5, 4, 11, 13, 3, 3, 1, 1, 1}}) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : conv_types()) {
       const ConvProblem problem{shape, element_of(type), kernels::F32Math::kTf32x3};
       expect_statistics(problem, type, 0, kOrders);
       expect_sums(problem, type, Gate::kNormalised, 2);

@@ -71,6 +71,7 @@ void expect_exact(const ConvProblem& problem, DType type, const Data& data, size
 }
 
 void expect_exact_for(DType type, F32Math math) {
+  if (!is_worth_running(type, math)) GTEST_SKIP() << kSeenElsewhere;
   for (const ConvShape& shape : kConvShapes) {
     const bool large = shape.macs() > kMostMacs;
     if (large && (type != DType::kBF16 || under_race_detector())) continue;

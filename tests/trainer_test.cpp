@@ -43,6 +43,37 @@ TEST_F(TrainerTest, EveryOptionTogetherLearnsToo) {
   EXPECT_GT(result.best.top1, 36);
 }
 
+/// The plan's size, as the run begins.
+struct PlanSize : TrainObserver {
+  void on_start(const RunInfo& info) override {
+    groups = info.plan.groups.size();
+    nodes = info.plan.graph.nodes.size();
+    arena = info.plan.memory.arena_bytes;
+  }
+  size_t groups = 0, nodes = 0, arena = 0;
+};
+
+TEST_F(TrainerTest, WhatIsSwitchedOffIsLeftOut) {
+  const auto sized = [&](const std::string& off) {
+    PlanSize size;
+    Recorder recorder;
+    run({"train.epochs=1", "train.disable_passes=" + off}, {&size, &recorder});
+    std::filesystem::remove_all(out_);
+    EXPECT_EQ(recorder.steps.size(), 3u);
+    return std::pair{size, recorder.steps.back().loss};
+  };
+  const auto [usual, loss] = sized("[]");
+  EXPECT_LT(usual.groups, usual.nodes);
+  const auto [single, single_loss] = sized("['group', 'rematerialize']");
+  EXPECT_EQ(single.groups, single.nodes);
+  EXPECT_LT(single.nodes, usual.nodes) << "nothing is repeated";
+  const auto [spread, spread_loss] = sized("['memory_reuse']");
+  EXPECT_EQ(spread.nodes, usual.nodes);
+  EXPECT_GT(spread.arena, usual.arena);
+  EXPECT_EQ(spread_loss, loss) << "where tensors lie changes no bit";
+  EXPECT_NEAR(single_loss, loss, 1e-4 * std::abs(loss));
+}
+
 TEST_F(TrainerTest, EveryFamilyAndVariantLearns) {
   const std::vector<std::vector<std::string>> nets = {
       {"model.gate=exclusive", "model.gate_bias=[0]"},

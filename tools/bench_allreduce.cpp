@@ -126,7 +126,9 @@ int run_allreduce(const AllReduceArguments& arguments) {
         "--min-bytes is {}, above --max-bytes {}", arguments.min_bytes, arguments.max_bytes);
   const RankPlace place = find_place(arguments.ranks.flags);
   const auto communicator = join_even_alone(place, arguments.ranks);
-  const auto backend = open_device(arguments.device, 1, Precision::kF32, gpu_of(place));
+  TrainRecipe one_thread;
+  one_thread.threads = 1;
+  const auto backend = open_device(arguments.device, one_thread, gpu_of(place));
   const auto exchange = make_exchange(*communicator, *backend, false);
   const Bench bench(arguments, *communicator, *backend, *exchange);
   std::vector<Row> rows;

@@ -100,13 +100,14 @@ void serve_rounds(const StepArguments& arguments, StepBench& step) {
 int bench_step(StepArguments arguments) {
   Recipe& recipe = arguments.recipe;
   recipe.train.precision = precision_named(arguments.precision);
+  recipe.train.threads = arguments.threads;
   recipe.optimizer.lr = 0.01;
   std::unique_ptr<Dataset> dataset;
   if (!recipe.data.path.empty()) {
     choose_augmentation(recipe);
     dataset = open_split(recipe, Split::kTrain);
   }
-  const auto backend = open_device(arguments.device, arguments.threads, recipe.train.precision);
+  const auto backend = open_device(arguments.device, recipe.train);
   StepBench step(*backend, recipe, dataset.get());
   step.warm_up(arguments.warm_up);
   if (arguments.on_request) {
@@ -168,6 +169,7 @@ Verb bench_step_verb(CLI::App& bench_command) {
   command->add_flag("--recompute", recipe.train.recompute, "Forget activations inside blocks");
   command->add_flag("--gram-batch-norm", recipe.train.gram_batch_norm,
                     "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
+  add_disable_pass_option(*command, recipe.train.disable_passes);
   command->add_flag("--per-launch", arguments->per_launch, "Also time each launch");
   command->add_flag("--on-request", arguments->on_request,
                     "Measure a round for each line of the standard input, print one line of JSON each");

@@ -60,9 +60,7 @@ void apply_key(ChipModel& model, std::string_view key, std::string_view value) {
   } else if (key == "launch") {
     model.launch_seconds = parse_quantity(what, value, times());
   } else if (key == "reached") {
-    model.reached = parse_number(what, value);
-    check(model.reached > 0 && model.reached <= 1, ErrorKind::kConfig,
-          "{} is '{}', but must be above 0 and at most 1", what, value);
+    model.reached = parse_share(what, value);
   } else {
     fail(ErrorKind::kConfig, "--chip: there is no key '{}'; those known are bytes, flops, launch, reached",
          key);
@@ -82,21 +80,16 @@ NamedChip parse_chip(std::string_view spec, Precision precision) {
   chip.model.launch_seconds = kLaunchSeconds;
   const ChipPreset* preset = nullptr;
   bool names_flops = false;
-  for (size_t begin = 0; begin <= spec.size();) {
-    const size_t end = std::min(spec.find(',', begin), spec.size());
-    const std::string_view part = spec.substr(begin, end - begin);
-    const size_t equals = part.find('=');
-    if (equals == std::string_view::npos) {
-      check(begin == 0, ErrorKind::kConfig,
-            "--chip: '{}' is no key=value, and only the first may be a preset", part);
-      preset = &preset_named(part);
-      chip.model.bytes_per_second = preset->bytes_per_second;
-    } else {
-      names_flops |= part.substr(0, equals) == "flops";
-      apply_key(chip.model, part.substr(0, equals), part.substr(equals + 1));
-    }
-    begin = end + 1;
-  }
+  parse_preset_and_keys(
+      "--chip", spec,
+      [&](std::string_view name) {
+        preset = &preset_named(name);
+        chip.model.bytes_per_second = preset->bytes_per_second;
+      },
+      [&](std::string_view key, std::string_view value) {
+        names_flops |= key == "flops";
+        apply_key(chip.model, key, value);
+      });
   if (preset != nullptr && !names_flops) chip.model.flops_per_second = peak_flops(*preset, precision);
   check(chip.model.bytes_per_second > 0 && chip.model.flops_per_second > 0, ErrorKind::kConfig,
         "--chip: '{}' must name a preset, or bytes=RATE and flops=RATE above 0", spec);

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "engine/train/switches.h"
+
 namespace residuum {
 namespace {
 
@@ -42,16 +44,27 @@ void add_threads_option(CLI::App& command, int& threads) {
       ->capture_default_str();
 }
 
-std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision,
-                                     int ordinal) {
-  return make_backend(options.device, {.threads = threads,
-                                       .ordinal = ordinal,
-                                       .tf32 = precision == Precision::kTF32,
-                                       .cublas = options.cublas,
-                                       .cudnn = options.cudnn,
-                                       .autotune = options.autotune,
-                                       .autotune_cache = options.cache_file.empty() ? usual_cache_file()
-                                                                                    : options.cache_file});
+void add_disable_pass_option(CLI::App& command, std::vector<std::string>& names) {
+  command
+      .add_option("--disable-pass", names,
+                  "Leave out a pass, a kind of fusions or a choice of the plan (residuum plan --help lists "
+                  "them); may be repeated")
+      ->type_name("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+std::unique_ptr<Backend> open_device(const DeviceOptions& options, const TrainRecipe& recipe, int ordinal) {
+  check_switches(recipe.disable_passes, ErrorKind::kConfig);
+  const BackendOptions backend = {
+      .threads = static_cast<int>(recipe.threads),
+      .ordinal = ordinal,
+      .tf32 = recipe.precision == Precision::kTF32,
+      .cublas = options.cublas,
+      .cudnn = options.cudnn,
+      .autotune = options.autotune,
+      .autotune_cache = options.cache_file.empty() ? usual_cache_file() : options.cache_file};
+  return make_backend(options.device, backend_options(recipe.disable_passes, backend));
 }
 
 }  // namespace residuum

@@ -1,12 +1,14 @@
-// The options --device, --cublas, --cudnn, --autotune and --threads, and the device they name.
+// The options --device, --cublas, --cudnn, --autotune, --threads and --disable-pass, and the device they
+// name.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/backend/backend.h"
-#include "engine/train/precision.h"
+#include "engine/train/recipe.h"
 
 namespace residuum {
 
@@ -21,11 +23,14 @@ struct DeviceOptions {
 /// --device, --cublas, --cudnn, --autotune and --autotune-cache.
 void add_device_options(CLI::App& command, DeviceOptions& options);
 void add_threads_option(CLI::App& command, int& threads);
+/// --disable-pass; engine/train/switches.h knows the names.
+void add_disable_pass_option(CLI::App& command, std::vector<std::string>& names);
 
-/// `threads` are of the CPU, 0: every core this process may use. Throws Error(kDevice), in one line, when
-/// this build or machine has no such device.
-/// `ordinal` is which of the GPUs that the process sees.
-std::unique_ptr<Backend> open_device(const DeviceOptions& options, int threads, Precision precision,
+/// The device for a recipe's threads (of the CPU, 0: every core this process may use), precision and
+/// disable_passes; `ordinal` is which of the GPUs that the process sees. Throws Error(kDevice), in one line,
+/// when this build or machine has no such device, and Error(kConfig) for a name in disable_passes that there
+/// is not.
+std::unique_ptr<Backend> open_device(const DeviceOptions& options, const TrainRecipe& recipe,
                                      int ordinal = 0);
 
 }  // namespace residuum

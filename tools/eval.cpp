@@ -69,8 +69,7 @@ EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
   const auto dataset = open_split(recipe, arguments.split == "train" ? Split::kTrain : Split::kTest);
   check_combinations(recipe);
-  const auto backend =
-      open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
+  const auto backend = open_device(arguments.device, recipe.train);
   State state(*backend);
   Evaluator evaluator(model_builder(recipe), *dataset, recipe, *backend, state);
   import_weights(state, weights);

@@ -72,7 +72,7 @@ LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
   Recipe& recipe = source_.recipe;
   data_ = open_data(arguments, recipe);
   check_combinations(recipe);
-  backend_ = open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
+  backend_ = open_device(arguments.device, recipe.train);
   device_ = backend_->describe();
   state_ = std::make_unique<State>(*backend_);
   subject_ = std::make_unique<Subject>(

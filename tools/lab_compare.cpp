@@ -108,8 +108,7 @@ int run_comparison_verb(const ComparisonKind& kind, const CompareArguments& argu
   const std::shared_ptr<const Dataset> test_data =
       limited(open_split(first, Split::kTest), budget.test_images);
   if (arguments.random_labels) train_data = random_labels(train_data, 1);
-  const auto backend =
-      open_device(arguments.device, static_cast<int>(first.train.threads), first.train.precision);
+  const auto backend = open_device(arguments.device, first.train);
   const std::string data_name = fmt::format("{} training and {} test images of {}{}", train_data->size(),
                                             test_data->size(), fs::path(first.data.path).filename().string(),
                                             arguments.random_labels ? ", random training labels" : "");

@@ -5,12 +5,12 @@
 
 #include <array>
 #include <memory>
-#include <set>
 
 #include "engine/backend/backend_passes.h"
 #include "engine/graph/passes.h"
 #include "engine/train/memory_fit.h"
 #include "engine/train/precision.h"
+#include "engine/train/switches.h"
 #include "engine/train/units.h"
 #include "models/zoo.h"
 #include "tools/device.h"
@@ -36,13 +36,6 @@ struct PlanArguments {
   ScalingArguments scaling;
 };
 
-/// Not passes over the graph but choices of the plan; switched off the same way.
-constexpr const char* kGroup = "group";
-constexpr const char* kReuse = "memory_reuse";
-constexpr const char* kSecondStream = "second_stream";
-/// A choice of the backend (BackendOptions): the plan is the same with and without.
-constexpr const char* kDependentLaunch = "dependent_launch";
-
 std::string_view phase_name(Phase phase) {
   constexpr std::array<std::string_view, 5> kNames = {"forward", "recompute", "backward", "accumulate",
                                                       "update"};
@@ -50,13 +43,6 @@ std::string_view phase_name(Phase phase) {
 }
 
 Plan plan_of(const PlanArguments& arguments, Backend& backend) {
-  std::set<std::string> off(arguments.passes_off.begin(), arguments.passes_off.end());
-  for (const FusionKind& kind : backend.fusions()) off.erase(kind.name);
-  PlanOptions plan_options;
-  plan_options.group = off.erase(kGroup) == 0;
-  plan_options.reuse = off.erase(kReuse) == 0;
-  plan_options.second_stream = off.erase(kSecondStream) == 0;
-  off.erase(kDependentLaunch);
   ModelOptions options = model_options(arguments.model);
   options.mode = arguments.inference ? Mode::kEval : Mode::kTrain;
   options.activation = activation_type(precision_named(arguments.precision));
@@ -68,8 +54,9 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
     training.bucket_bytes = arguments.scaling.bucket_bytes;
   }
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
-  return make_plan(run_passes(build_model(arguments.model.name, options), passes, off), backend,
-                   plan_options);
+  return make_plan(
+      run_passes_without(arguments.passes_off, build_model(arguments.model.name, options), passes), backend,
+      plan_options(arguments.passes_off));
 }
 
 /// The largest batch asked about: beyond it the pixels of a layer no longer fit the kernels' 32 bits.
@@ -183,9 +170,9 @@ std::string to_text(const Plan& plan, const PlanArguments& arguments, int64_t la
 }
 
 int show_plan(PlanArguments arguments) {
+  check_switches(arguments.passes_off, ErrorKind::kUsage);
   const std::unique_ptr<Backend> backend = make_planning_backend(
-      arguments.device, {.threads = arguments.threads,
-                         .fusions_off = {arguments.passes_off.begin(), arguments.passes_off.end()}});
+      arguments.device, backend_options(arguments.passes_off, {.threads = arguments.threads}));
   if (arguments.precision.empty()) arguments.precision = backend->name() == "cuda" ? "bf16" : "fp32";
   check(!arguments.scaling.wanted() || !arguments.inference, ErrorKind::kUsage,
         "--gpus is about training steps, not about --inference");
@@ -199,32 +186,6 @@ int show_plan(PlanArguments arguments) {
   const int64_t largest = arguments.memory == 0 ? 0 : largest_batch(arguments, *backend);
   print_result(arguments.json ? to_json(plan, arguments, largest) : to_text(plan, arguments, largest));
   return kExitOk;
-}
-
-/// The kinds of fusions of the CUDA backend, if this build has it.
-std::vector<FusionKind> cuda_fusions() {
-  try {
-    return make_planning_backend("cuda", {})->fusions();
-  } catch (const Error&) {
-    return {};
-  }
-}
-
-std::string describe_passes() {
-  const TrainingPassOptions all{.recompute = true,
-                                .gram_batch_norm = true,
-                                .relu_masks = true,
-                                .weight_copies = true,
-                                .absorbs = [](const Graph&, NodeId, size_t) { return false; }};
-  std::string text = "Passes of a training step, in order:\n";
-  for (const Pass& pass : training_passes(all)) text += fmt::format("  {:<20} {}\n", pass.name, pass.help);
-  text += fmt::format("  {:<20} run nodes together in one launch; on CUDA kind by kind:\n", kGroup);
-  for (const FusionKind& kind : cuda_fusions()) text += fmt::format("  {:<20} {}\n", kind.name, kind.help);
-  text += fmt::format("  {:<20} let tensors share memory that do not live at the same time\n", kReuse);
-  text += fmt::format("  {:<20} weight gradients beside data gradients (CUDA)\n", kSecondStream);
-  text += fmt::format("  {:<20} kernels start while the one before ends (CUDA, from sm_90 on)\n",
-                      kDependentLaunch);
-  return text;
 }
 
 }  // namespace
@@ -243,10 +204,7 @@ Verb plan_verb(CLI::App& program) {
                     "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
   command->add_flag("--inference", arguments->inference,
                     "The forward pass of evaluation, not a training step");
-  command->add_option("--disable-pass", arguments->passes_off, "Leave a pass out; may be repeated")
-      ->type_name("PASS")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_disable_pass_option(*command, arguments->passes_off);
   command->add_option("--device", arguments->device, "auto (the best one present), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
@@ -265,7 +223,7 @@ Verb plan_verb(CLI::App& program) {
       "  residuum plan resnet50 --device cuda --memory 80GB\n"
       "  residuum plan resnet50 --batch 256 --device cuda --gpus 4096 --network nvlink4+ib400x8\n"
       "  residuum plan resnet18 --disable-pass rematerialize\n\n" +
-      describe_passes() + "\n" + describe_scaling());
+      describe_switches() + "\n" + describe_scaling());
   return {command, [arguments] { return show_plan(*arguments); }};
 }
 

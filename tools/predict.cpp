@@ -137,8 +137,7 @@ int run_predict(const PredictArguments& arguments) {
   const ModelSource source = find_model_source(arguments.source);
   const Recipe& recipe = source.recipe;
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
-  const auto backend =
-      open_device(arguments.device, static_cast<int>(recipe.train.threads), recipe.train.precision);
+  const auto backend = open_device(arguments.device, recipe.train);
   Predictor predictor(recipe, weights, find_task(recipe, weights), *backend);
 
   nlohmann::ordered_json json = {{"model", recipe.model.name}, {"weights", source.weights.string()}};

@@ -1,11 +1,12 @@
 #include "tools/recipe_arguments.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 
 #include "engine/core/check.h"
 #include "engine/train/recipe_keys.h"
+#include "tools/device.h"
 
 namespace residuum {
 namespace {
@@ -28,6 +29,7 @@ void RecipeArguments::add_to(CLI::App& command, std::vector<KeyFlag> flags) {
   for (size_t i = 0; i < flags_.size(); ++i) {
     command.add_option(flags_[i].flag, values_[i], flags_[i].help)->type_name("VALUE");
   }
+  add_disable_pass_option(command, disable_passes_);
   command.add_option("--set", sets_, "Any key of the recipe (train --help-keys); may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)
@@ -44,6 +46,11 @@ std::vector<std::string> RecipeArguments::overrides() const {
     texts.push_back(override_text(key, *values_[i]));
     if (key == "train.epochs") texts.emplace_back("train.steps=0");
     if (key == "train.steps") texts.emplace_back("train.epochs=0");
+  }
+  if (!disable_passes_.empty()) {
+    std::vector<std::string> names;
+    for (const std::string& name : disable_passes_) names.push_back(quote_toml(name));
+    texts.push_back(fmt::format("train.disable_passes=[{}]", fmt::join(names, ", ")));
   }
   texts.insert(texts.end(), sets_.begin(), sets_.end());
   return texts;

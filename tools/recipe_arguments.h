@@ -25,7 +25,7 @@ inline constexpr KeyFlag kThreadsFlag = {"--threads", "train.threads",
 
 class RecipeArguments {
  public:
-  /// Adds `flags` and --set. Once, and this object must outlive the parsing.
+  /// Adds `flags`, --disable-pass and --set. Once, and this object must outlive the parsing.
   void add_to(CLI::App& command, std::vector<KeyFlag> flags);
 
   /// What was given as KEY=VALUE texts for parse_recipe: flags, then --set.
@@ -37,7 +37,7 @@ class RecipeArguments {
  private:
   std::vector<KeyFlag> flags_;
   std::vector<std::optional<std::string>> values_;  ///< one per flag
-  std::vector<std::string> sets_;
+  std::vector<std::string> disable_passes_, sets_;
 };
 
 }  // namespace residuum

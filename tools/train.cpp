@@ -128,14 +128,14 @@ TrainResult train_or_tell(const Recipe& recipe, const ModelBuilder& build, const
   }
 }
 
-/// Cores this process may use, less those of its neighbours.
-int threads_of(const Recipe& recipe, const RankPlace& place) {
-  const auto asked = static_cast<int>(recipe.train.threads);
-  if (asked > 0 || place.local_ranks == 1) return asked;
+/// The recipe with the cores this process may use, less those of its neighbours.
+TrainRecipe with_own_threads(TrainRecipe recipe, const RankPlace& place) {
+  if (recipe.threads > 0 || place.local_ranks == 1) return recipe;
   cpu_set_t set;
   CPU_ZERO(&set);
   const int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, cores / place.local_ranks);
+  recipe.threads = std::max(1, cores / place.local_ranks);
+  return recipe;
 }
 
 int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Communicator* communicator) {
@@ -144,8 +144,7 @@ int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Commu
   const auto train_data = open_split(recipe, Split::kTrain);
   const auto test_data = open_split(recipe, Split::kTest);
   check_combinations(recipe);
-  const auto backend =
-      open_device(arguments.device, threads_of(recipe, place), recipe.train.precision, gpu_of(place));
+  const auto backend = open_device(arguments.device, with_own_threads(recipe.train, place), gpu_of(place));
   const auto exchange = communicator == nullptr
                             ? nullptr
                             : make_exchange(*communicator, *backend, recipe.train.virtual_shards > 0);

@@ -62,13 +62,6 @@ AllReduceAlgorithm algorithm_named(std::string_view what, std::string_view text)
   fail(ErrorKind::kConfig, "{} is '{}', but must be one of {}", what, text, fmt::join(names, ", "));
 }
 
-double share(std::string_view what, std::string_view text) {
-  const double value = parse_number(what, text);
-  check(value > 0 && value <= 1, ErrorKind::kConfig, "{} is '{}', but must be above 0 and at most 1", what,
-        text);
-  return value;
-}
-
 const std::vector<NetworkKey>& network_keys() {
   using View = std::string_view;
   static const std::vector<NetworkKey> kKeys = {
@@ -87,7 +80,7 @@ const std::vector<NetworkKey>& network_keys() {
       {"base_latency", "of a collective, before its first hop: 8.4us",
        [](auto& n, View w, View t) { n.base_latency = parse_quantity(w, t, times()); }},
       {"efficiency", "part of the bandwidths that is reached: 0.8",
-       [](auto& n, View w, View t) { n.efficiency = share(w, t); }},
+       [](auto& n, View w, View t) { n.efficiency = parse_share(w, t); }},
       {"algorithm", "auto, ring, tree or hierarchical",
        [](auto& n, View w, View t) { n.algorithm = algorithm_named(w, t); }},
   };
@@ -145,19 +138,9 @@ std::string time_text(double seconds) {
 NetworkModel parse_network(std::string_view spec) {
   NetworkModel network;
   network.base_latency = kCollective;
-  for (size_t begin = 0; begin <= spec.size();) {
-    const size_t end = std::min(spec.find(',', begin), spec.size());
-    const std::string_view part = spec.substr(begin, end - begin);
-    const size_t equals = part.find('=');
-    if (equals == std::string_view::npos) {
-      check(begin == 0, ErrorKind::kConfig,
-            "--network: '{}' is no key=value, and only the first may be a preset", part);
-      apply_preset(network, part);
-    } else {
-      apply_key(network, part.substr(0, equals), part.substr(equals + 1));
-    }
-    begin = end + 1;
-  }
+  parse_preset_and_keys(
+      "--network", spec, [&](std::string_view name) { apply_preset(network, name); },
+      [&](std::string_view key, std::string_view value) { apply_key(network, key, value); });
   check(network.intra_bandwidth > 0 || network.gpus_per_node == 1, ErrorKind::kConfig,
         "--network: '{}' names no link within nodes: begin with a preset or set intra_bw", spec);
   return network;

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <vector>
@@ -57,6 +58,31 @@ double parse_number(std::string_view what, std::string_view text) {
   const auto [value, rest] = leading_number(what, text);
   check(rest.empty(), ErrorKind::kConfig, "{} is '{}', but must be a number of 0 or more", what, text);
   return value;
+}
+
+double parse_share(std::string_view what, std::string_view text) {
+  const double value = parse_number(what, text);
+  check(value > 0 && value <= 1, ErrorKind::kConfig, "{} is '{}', but must be above 0 and at most 1", what,
+        text);
+  return value;
+}
+
+void parse_preset_and_keys(std::string_view what, std::string_view spec,
+                           const std::function<void(std::string_view name)>& preset,
+                           const std::function<void(std::string_view key, std::string_view value)>& key) {
+  for (size_t begin = 0; begin <= spec.size();) {
+    const size_t end = std::min(spec.find(',', begin), spec.size());
+    const std::string_view part = spec.substr(begin, end - begin);
+    const size_t equals = part.find('=');
+    if (equals == std::string_view::npos) {
+      check(begin == 0, ErrorKind::kConfig, "{}: '{}' is no key=value, and only the first may be a preset",
+            what, part);
+      preset(part);
+    } else {
+      key(part.substr(0, equals), part.substr(equals + 1));
+    }
+    begin = end + 1;
+  }
 }
 
 }  // namespace residuum

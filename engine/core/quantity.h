@@ -1,6 +1,7 @@
 // Quantities with units as people write them: "450GB/s", "400Gb/s", "3.4us", "780TFLOP/s".
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -24,5 +25,13 @@ double parse_quantity(std::string_view what, std::string_view text, std::span<co
 
 /// The same for a plain number.
 double parse_number(std::string_view what, std::string_view text);
+/// A number above 0 and at most 1.
+double parse_share(std::string_view what, std::string_view text);
+
+/// Reads "PRESET,key=value,...": hands the first part to `preset` if it has no "=", the others to `key`.
+/// `what` stands in errors. Throws Error(kConfig) for a later part without "=", and what the functions throw.
+void parse_preset_and_keys(std::string_view what, std::string_view spec,
+                           const std::function<void(std::string_view name)>& preset,
+                           const std::function<void(std::string_view key, std::string_view value)>& key);
 
 }  // namespace residuum

@@ -4,6 +4,7 @@
 #include "engine/core/half.h"
 #include "engine/train/schedule.h"
 #include "engine/train/step_in_flight.h"
+#include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 
 namespace residuum {
@@ -20,7 +21,7 @@ Graph step_graph(const Subject& subject, const Loader& loader) {
   const Recipe& recipe = subject.recipe;
   const Graph forward = training_graph(recipe, subject.build, share_of(recipe).micro_batch(recipe),
                                        loader.image_shape(), class_count(recipe, subject.data));
-  return run_passes(forward, passes_of(recipe, subject.backend, share_of(recipe)));
+  return training_step(recipe, forward, subject.backend, share_of(recipe));
 }
 
 }  // namespace
@@ -29,7 +30,9 @@ ShortTraining::ShortTraining(const Subject& subject)
     : subject_(subject),
       loader_(checked(subject), train_loader_options(subject.recipe, share_of(subject.recipe))),
       executor_(step_graph(subject, loader_), subject.backend, subject.state,
-                {{}, static_cast<uint64_t>(subject.recipe.train.seed), {}}) {}
+                {plan_options(subject.recipe.train.disable_passes),
+                 static_cast<uint64_t>(subject.recipe.train.seed),
+                 {}}) {}
 
 double ShortTraining::step() {
   const Recipe& recipe = subject_.recipe;

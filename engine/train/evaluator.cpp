@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 
 namespace residuum {
@@ -9,6 +10,7 @@ namespace {
 
 ExecutorOptions executor_options(const Recipe& recipe, const State& state, bool averaged) {
   ExecutorOptions options;
+  options.plan = plan_options(recipe.train.disable_passes);
   options.seed = static_cast<uint64_t>(recipe.train.seed);
   if (averaged) {
     options.state_name = [&state](const std::string& name) {

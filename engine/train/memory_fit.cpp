@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "engine/exec/plan.h"
-#include "engine/graph/passes.h"
 #include "engine/train/evaluator.h"
+#include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 #include "engine/train/units.h"
 
@@ -38,10 +38,11 @@ std::string explain_out_of_memory(const Recipe& recipe, const ModelBuilder& buil
   const Plan evaluation = make_plan(
       build({Mode::kEval, recipe.train.eval_batch, image_shape_of(test_data, eval_loader_options(recipe)),
              class_count(recipe, test_data)}),
-      backend);
+      backend, plan_options(recipe.train.disable_passes));
   const auto plan_of = [&](int64_t micro_batch) {
     const Graph forward = training_graph(recipe, build, micro_batch, image, class_count(recipe, train_data));
-    return make_plan(run_passes(forward, passes_of(recipe, backend, share)), backend);
+    return make_plan(training_step(recipe, forward, backend, share), backend,
+                     plan_options(recipe.train.disable_passes));
   };
   const int64_t micro_batch = share.micro_batch(recipe);
   const Plan planned = plan_of(micro_batch);

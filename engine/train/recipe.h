@@ -88,17 +88,18 @@ enum class NanPolicy : uint8_t {
 };
 
 struct TrainRecipe {
-  int64_t epochs = 0, steps = 0;          ///< length of the run: exactly one is above 0
-  int64_t batch = 128;                    ///< global: over all ranks and accumulated micro-steps
-  int64_t accumulation = 1;               ///< micro-steps per step; divides batch
-  int64_t seed = 1;                       ///< >= 0
-  Precision precision = Precision::kF32;  ///< of activations and products
-  int64_t virtual_shards = 0;             ///< parts of a batch with batch norms of their own; 0: one a rank
-  bool sync_batch_norm = false;           ///< batch norms over the batches of all ranks
-  int64_t bucket_bytes = 0;               ///< see bucket_bytes_for() of engine/graph/buckets.h
-  double loss_scale = 0;                  ///< see loss_scale() of precision.h; 0: the precision's own
-  bool recompute = false;                 ///< forget the activations inside blocks, compute them again
-  bool gram_batch_norm = false;           ///< see gram_batch_norm() of engine/graph/passes.h
+  int64_t epochs = 0, steps = 0;            ///< length of the run: exactly one is above 0
+  int64_t batch = 128;                      ///< global: over all ranks and accumulated micro-steps
+  int64_t accumulation = 1;                 ///< micro-steps per step; divides batch
+  int64_t seed = 1;                         ///< >= 0
+  Precision precision = Precision::kF32;    ///< of activations and products
+  int64_t virtual_shards = 0;               ///< parts of a batch with batch norms of their own; 0: one a rank
+  bool sync_batch_norm = false;             ///< batch norms over the batches of all ranks
+  int64_t bucket_bytes = 0;                 ///< see bucket_bytes_for() of engine/graph/buckets.h
+  double loss_scale = 0;                    ///< see loss_scale() of precision.h; 0: the precision's own
+  bool recompute = false;                   ///< forget the activations inside blocks, compute them again
+  bool gram_batch_norm = false;             ///< see gram_batch_norm() of engine/graph/passes.h
+  std::vector<std::string> disable_passes;  ///< see switches.h
   double label_smoothing = 0;
   int64_t eval_every = 1;    ///< epochs; 0: at the end only
   int64_t eval_batch = 256;  ///< images at a time on each rank

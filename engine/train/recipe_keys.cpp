@@ -34,6 +34,10 @@ RecipeKey reals(Path path, F member, Range<double> range, std::string_view help)
   return {path, RealsField{member, range}, help};
 }
 template <typename F>
+RecipeKey texts(Path path, F member, std::string_view help) {
+  return {path, TextsField{member}, help};
+}
+template <typename F>
 RecipeKey choice(Path path, F member, std::vector<std::string_view> names, std::string_view help) {
   return {path, ChoiceField{member, std::move(names)}, help};
 }
@@ -110,6 +114,7 @@ const std::vector<RecipeKey>& table() {
       flag(MEMBER(train.recompute), "compute activations of blocks again"),
       flag(MEMBER(train.gram_batch_norm),
            "batch norms of wide 1x1 convolutions from their input's Gram matrix"),
+      texts(MEMBER(train.disable_passes), "left out, as `plan --disable-pass` names them"),
       real(MEMBER(train.label_smoothing), {0, 0.99}, "of the training loss"),
       integer(MEMBER(train.eval_every), {0, kManyEpochs}, "epochs between evaluations; 0: at the end"),
       integer(MEMBER(train.eval_batch), {1, kLargestBatch}, "images evaluated at a time, on each rank"),

@@ -54,6 +54,9 @@ struct RealsField {
   Member<std::vector<double>> member;
   Range<double> range;  ///< of each element
 };
+struct TextsField {
+  Member<std::vector<std::string>> member;
+};
 /// An enumeration by name, made from a generic lambda as a Member is; the names are in the order of its
 /// values.
 struct ChoiceField {
@@ -69,8 +72,8 @@ struct ChoiceField {
         names(std::move(names_in_order)) {}
 };
 
-using Field =
-    std::variant<BoolField, TextField, IntegerField, RealField, IntegersField, RealsField, ChoiceField>;
+using Field = std::variant<BoolField, TextField, IntegerField, RealField, IntegersField, RealsField,
+                           TextsField, ChoiceField>;
 
 struct RecipeKey {
   std::string_view path;  ///< "train.batch": section and name

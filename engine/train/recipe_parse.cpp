@@ -45,6 +45,18 @@ std::optional<std::vector<T>> read_numbers(const toml::node& node, const Range<T
   return values;
 }
 
+std::optional<std::vector<std::string>> read_texts(const toml::node& node) {
+  const toml::array* array = node.as_array();
+  if (array == nullptr) return std::nullopt;
+  std::vector<std::string> values;
+  for (const toml::node& element : *array) {
+    std::optional<std::string> value = element.value_exact<std::string>();
+    if (!value) return std::nullopt;
+    values.push_back(*std::move(value));
+  }
+  return values;
+}
+
 /// Stores `value` in a member if there is one.
 template <typename T>
 bool store(T& member, std::optional<T> value) {
@@ -62,6 +74,7 @@ bool store(Recipe& recipe, const Field& field, const toml::node& node) {
           [&](const RealField& f) { return store(f.member.write(recipe), read_number(node, f.range)); },
           [&](const IntegersField& f) { return store(f.member.write(recipe), read_numbers(node, f.range)); },
           [&](const RealsField& f) { return store(f.member.write(recipe), read_numbers(node, f.range)); },
+          [&](const TextsField& f) { return store(f.member.write(recipe), read_texts(node)); },
           [&](const ChoiceField& f) {
             const auto name = std::find(f.names.begin(), f.names.end(), node.value_exact<std::string>());
             if (name != f.names.end()) f.write(recipe, static_cast<size_t>(name - f.names.begin()));

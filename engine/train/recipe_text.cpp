@@ -55,6 +55,7 @@ std::string describe_allowed(const Field& field) {
           [](const RealField& f) { return "a number " + range_text(f.range); },
           [](const IntegersField& f) { return "a list of integers " + range_text(f.range); },
           [](const RealsField& f) { return "a list of numbers " + range_text(f.range); },
+          [](const TextsField&) -> std::string { return "a list of strings"; },
           [](const ChoiceField& f) { return fmt::format("one of {}", fmt::join(f.names, ", ")); },
       },
       field);
@@ -70,6 +71,7 @@ std::string value_text(const Field& field, const Recipe& recipe) {
           [&](const RealField& f) { return real_text(f.member.read(recipe)); },
           [&](const IntegersField& f) { return list_text(f.member.read(recipe), integer); },
           [&](const RealsField& f) { return list_text(f.member.read(recipe), real_text); },
+          [&](const TextsField& f) { return list_text(f.member.read(recipe), quote_toml); },
           [&](const ChoiceField& f) { return quote_toml(f.names.at(f.read(recipe))); },
       },
       field);

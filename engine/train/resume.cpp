@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "engine/core/check.h"
+#include "engine/train/switches.h"
 
 namespace residuum {
 namespace {
@@ -61,6 +62,7 @@ Recipe deciding_part(Recipe recipe) {
   recipe.train.log_every = defaults.train.log_every;
   recipe.train.eval_batch = defaults.train.eval_batch;
   recipe.train.bucket_bytes = defaults.train.bucket_bytes;
+  recipe.train.disable_passes = deciding_switches(recipe.train.disable_passes);
   recipe.data.threads = defaults.data.threads;
   recipe.data.prefetch = defaults.data.prefetch;
   recipe.data.path = defaults.data.path;

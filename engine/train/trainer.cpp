@@ -15,6 +15,7 @@
 #include "engine/train/schedule.h"
 #include "engine/train/signals.h"
 #include "engine/train/step_in_flight.h"
+#include "engine/train/switches.h"
 #include "engine/train/team.h"
 #include "engine/train/training_setup.h"
 #include "engine/train/units.h"
@@ -44,8 +45,10 @@ class Trainer {
         loader_(checked(train_data, recipe), train_loader_options(recipe, share_)),
         classes_(class_count(recipe, train_data)),
         forward_(training_graph(recipe, build, share_.micro_batch(recipe), loader_.image_shape(), classes_)),
-        executor_(run_passes(forward_, passes_of(recipe, backend, share_)), backend, state_,
-                  {{.exchange = options.exchange}, static_cast<uint64_t>(recipe.train.seed), {}}),
+        executor_(training_step(recipe, forward_, backend, share_), backend, state_,
+                  {plan_options(recipe.train.disable_passes, {.exchange = options.exchange}),
+                   static_cast<uint64_t>(recipe.train.seed),
+                   {}}),
         evaluator_(build, test_data, recipe, backend, state_, recipe.optimizer.ema_decay > 0,
                    options.communicator),
         steps_per_epoch_(loader_.batches()) {

@@ -4,6 +4,7 @@
 #include "engine/core/check.h"
 #include "engine/graph/image_windows.h"
 #include "engine/train/recipe_transform.h"
+#include "engine/train/switches.h"
 
 namespace residuum {
 
@@ -86,6 +87,16 @@ std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const 
   options.recompute = recipe.train.recompute;
   options.gram_batch_norm = recipe.train.gram_batch_norm;
   return training_passes(options);
+}
+
+Graph training_step(const Recipe& recipe, Graph forward, const Backend& backend, const Share& share) {
+  const std::vector<std::string>& off = recipe.train.disable_passes;
+  check_switches(off, ErrorKind::kConfig);
+  for (const std::string& name : off) {
+    check(name != "autodiff" && name != "update" && name != "communicate", ErrorKind::kConfig,
+          "train.disable_passes has '{}', which training cannot do without", name);
+  }
+  return run_passes_without(off, std::move(forward), passes_of(recipe, backend, share));
 }
 
 }  // namespace residuum

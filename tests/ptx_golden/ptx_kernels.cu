@@ -178,7 +178,8 @@ constexpr PtxKernel wgmma_of(std::string_view name) {
           [](const uint32_t* in, uint32_t* out, Stream stream) {
             launch("ptx_golden", wgmma_kernel<T, kFlat, kRowBytes, kEights>, dim3(1), dim3(128),
                    4 * kWords + 1024, stream, in, out);
-          }};
+          },
+          true};
 }
 template <typename Mma>
 constexpr PtxKernel mma(std::string_view name) {
@@ -214,6 +215,10 @@ constexpr PtxKernel kKernels[] = {
 
 std::span<const PtxKernel> ptx_kernels() {
   return kKernels;
+}
+
+bool runs_here(const PtxKernel& kernel) {
+  return !kernel.by_warpgroup || has_warpgroups();
 }
 
 }  // namespace residuum::ptx

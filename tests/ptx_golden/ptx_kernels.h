@@ -19,8 +19,11 @@ struct PtxKernel {
   std::string_view name;
   size_t words_in = 0, words_out = 0;
   void (*launch)(const uint32_t* in, uint32_t* out, kernels::Stream stream) = nullptr;
+  bool by_warpgroup = false;  ///< four warps, by instructions that sm_90a alone has
 };
 
 std::span<const PtxKernel> ptx_kernels();
+/// Whether this device has the kernel's instructions.
+bool runs_here(const PtxKernel& kernel);
 
 }  // namespace residuum::ptx

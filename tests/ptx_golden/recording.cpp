@@ -35,16 +35,27 @@ Words words_of(const std::string& text) {
   return words;
 }
 
-}  // namespace
-
-Answer ask(const PtxCase& question) {
+const PtxKernel& kernel_of(const PtxCase& question) {
   const auto kernels = ptx_kernels();
   const auto kernel = std::find_if(kernels.begin(), kernels.end(),
                                    [&](const PtxKernel& k) { return k.name == question.kernel; });
-  check(kernel != kernels.end() && kernel->words_in == question.inputs.size(), ErrorKind::kInternal,
-        "case {} has {} words for kernel {}", question.name, question.inputs.size(), question.kernel);
-  const DeviceArray<uint32_t> in(question.inputs), out(kernel->words_out);
-  kernel->launch(in.data(), out.data(), nullptr);
+  check(kernel != kernels.end(), ErrorKind::kInternal, "case {} asks kernel {}, which there is not",
+        question.name, question.kernel);
+  return *kernel;
+}
+
+}  // namespace
+
+bool can_answer(const PtxCase& question) {
+  return runs_here(kernel_of(question));
+}
+
+Answer ask(const PtxCase& question) {
+  const PtxKernel& kernel = kernel_of(question);
+  check(kernel.words_in == question.inputs.size(), ErrorKind::kInternal, "case {} has {} words for kernel {}",
+        question.name, question.inputs.size(), question.kernel);
+  const DeviceArray<uint32_t> in(question.inputs), out(kernel.words_out);
+  kernel.launch(in.data(), out.data(), nullptr);
   check_cuda(cudaDeviceSynchronize(), question.name.c_str());
   check(out.guard_intact(), ErrorKind::kInternal, "case {} wrote past its end", question.name);
   return {crc32c(std::as_bytes(std::span(question.inputs))), out.download()};

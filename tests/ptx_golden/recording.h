@@ -22,6 +22,9 @@ struct Recording {
   std::map<std::string, Answer> answers;  ///< by name of the case
 };
 
+/// Whether the device has the instruction that the case is about.
+bool can_answer(const PtxCase& question);
+
 /// Asks the device, or the emulator, whichever this program is linked with. Throws Error(kDevice).
 Answer ask(const PtxCase& question);
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "engine/backend/cuda/cudnn_steps.h"
+#include "engine/backend/cuda/kernel_name.h"
 #include "engine/core/overloaded.h"
 
 namespace residuum::cuda {
@@ -104,6 +105,11 @@ std::vector<Candidate> candidates_of(const Graph& graph, const Group& group, con
   };
   std::vector<Candidate> list;
   list.push_back({"own", make_steps(graph, group, own), {}});
+  for (const kernels::TileName tile : other_conv_tiles(graph, group, own)) {
+    StepOptions options = own;
+    options.conv_tile = static_cast<int>(tile);
+    list.push_back({fmt::format("own {}", tile_name(tile)), make_steps(graph, group, options), {}});
+  }
   const std::vector<Group> cut = cut_at(is_conv, graph, group);
   if (cut.size() > 1) list.push_back(in_pieces("cut", graph, group, cut, own));
   if (group.nodes.size() > cut.size()) {
@@ -133,6 +139,7 @@ std::string signature_of(const Graph& graph, const Group& group, const StepOptio
     return text;
   };
   std::string text = own.f32_math == kernels::F32Math::kTf32 ? "tf32; " : "";
+  for (const std::string& kind : own.fusions_off) text += fmt::format("without {}; ", kind);
   for (const NodeId id : group.nodes) {
     const Node& node = graph.node(id);
     const std::string inputs = values(node.inputs), outputs = values(node.outputs);  // numbered in this order

@@ -23,6 +23,9 @@ struct Libraries {
 };
 
 /// The group's candidates, "own" (make_steps with `own`) first:
+///   "own kConvWide" ...  the same with other tiles of the convolution (other_conv_tiles); they add in
+///   another
+///               order, so the last bits may differ
 ///   "cut"       the nodes before, between and behind convolutions fused as ever, the convolutions alone
 ///   "separate"  every node alone
 ///   "cudnn"     as "cut", convolutions by cuDNN; "cudnn 2", "cudnn 3": by the next algorithms it offers
@@ -31,8 +34,9 @@ struct Libraries {
 std::vector<Candidate> candidates_of(const Graph& graph, const Group& group, const StepOptions& own,
                                      const Libraries& libraries);
 
-/// The group in one readable line that is the same for groups whose candidates take the same time: operations
-/// with what their speed depends on, types and shapes, which value goes where, which leave the group.
+/// The group in one readable line that is the same for groups whose candidates take the same time: fusions
+/// that are off, operations with what their speed depends on, types and shapes, which value goes where, which
+/// leave the group.
 std::string signature_of(const Graph& graph, const Group& group, const StepOptions& own);
 
 }  // namespace residuum::cuda

@@ -181,11 +181,22 @@ struct ConvNode {
           op_name(source.node.op), to_string(source.in(0).dtype),
           to_string(source.in(source.node.inputs.size() - 1).dtype));
     problem = *known;
+    problem.tile = options.conv_tile;
   }
 
   StepSource source;
   ConvProblem problem;
 };
+
+bool is_linear(const Op& op) {
+  return std::holds_alternative<Linear>(op) || std::holds_alternative<LinearBackwardData>(op) ||
+         std::holds_alternative<LinearBackwardFilter>(op);
+}
+/// Of what is no filter.
+kernels::ConvPass pass_of(const Op& op) {
+  const bool forward = std::holds_alternative<Conv>(op) || std::holds_alternative<Linear>(op);
+  return forward ? kernels::ConvPass::kForward : kernels::ConvPass::kBackwardData;
+}
 
 /// Input `input` as it is in memory; nothing when the kernel forms it.
 std::optional<Factor> stored_factor(const ConvNode& node, bool formed, size_t input) {
@@ -326,15 +337,38 @@ Step cublas_step(const Graph& graph, const ConvParts& parts, const StepOptions& 
 
 Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
   const Op& op = parts.conv->op;
-  const bool linear = std::holds_alternative<Linear>(op) || std::holds_alternative<LinearBackwardData>(op) ||
-                      std::holds_alternative<LinearBackwardFilter>(op);
-  if (linear && options.cublas != nullptr) return cublas_step(graph, parts, options);
-  if (std::holds_alternative<ConvBackwardFilter>(op) || std::holds_alternative<LinearBackwardFilter>(op) ||
-      std::holds_alternative<Gram>(op))
-    return filter_step(graph, parts, options);
-  const bool forward = std::holds_alternative<Conv>(op) || std::holds_alternative<Linear>(op);
-  return product_step(graph, parts, options,
-                      forward ? kernels::ConvPass::kForward : kernels::ConvPass::kBackwardData);
+  if (is_linear(op) && options.cublas != nullptr) return cublas_step(graph, parts, options);
+  if (is_filter(op)) return filter_step(graph, parts, options);
+  return product_step(graph, parts, options, pass_of(op));
+}
+
+std::vector<kernels::TileName> other_tiles(const Graph& graph, const ConvParts& parts,
+                                           const StepOptions& options) {
+  using kernels::TileName;
+  const ConvProblem problem = ConvNode(graph, parts, options).problem;
+  const Op& op = parts.conv->op;
+  const kernels::Form form = parts.gradient != nullptr ? kernels::Form::kGradient
+                             : parts.concat != nullptr ? kernels::Form::kConcat
+                             : parts.join != nullptr   ? kernels::Form::kJoin
+                             : parts.apply != nullptr  ? kernels::Form::kApply
+                                                       : kernels::Form::kStored;
+  const auto suits = [&](TileName name) {
+    if (!is_filter(op)) return kernels::conv_tile_suits(problem, pass_of(op), form, name);
+    const bool packed = name == TileName::kFilterPacked || name == TileName::kFilterPackedColumns;
+    return kernels::filter_tile_suits(problem, name) && !(packed && kernels::is_aligned(problem));
+  };
+  const TileName usual =
+      is_filter(op) ? kernels::filter_tile(problem) : kernels::conv_tile(problem, pass_of(op), form);
+  const auto area = [](TileName name) {
+    return kernels::tile_of(name).rows * kernels::tile_of(name).columns;
+  };
+  std::vector<TileName> others;
+  for (int i = 0; i <= static_cast<int>(TileName::kFilterF32); ++i) {
+    const auto name = static_cast<TileName>(i);
+    // A smaller one would read its operands more than twice as often.
+    if (name != usual && suits(name) && 2 * area(name) >= area(usual)) others.push_back(name);
+  }
+  return others;
 }
 
 }  // namespace residuum::cuda

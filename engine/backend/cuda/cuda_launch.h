@@ -15,6 +15,7 @@
 #include "engine/graph/cost.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/group.h"
+#include "kernels/conv_tiles.h"
 #include "kernels/launch.h"
 
 namespace residuum::cuda {
@@ -91,7 +92,13 @@ struct StepOptions {
   std::set<std::string> fusions_off = {};
   const Cudnn* cudnn = nullptr;  ///< of the convolutions it can compute; null: the engine's own kernels
   size_t cudnn_rank = 0;         ///< which of the algorithms it offers, the last one if there are fewer
+  int conv_tile = -1;            ///< ConvProblem::tile of the convolutions and linear layers
 };
 std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options);
+
+/// The tiles beside the usual one that are worth a try for the group's convolution or linear layer; none for
+/// a group of several.
+std::vector<kernels::TileName> other_conv_tiles(const Graph& graph, const Group& group,
+                                                const StepOptions& options);
 
 }  // namespace residuum::cuda

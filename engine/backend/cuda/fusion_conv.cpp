@@ -22,10 +22,6 @@ bool is(const Node* node) {
   return node != nullptr && std::holds_alternative<Op>(node->op);
 }
 
-bool is_filter(const Node* node) {
-  return is<ConvBackwardFilter>(node) || is<LinearBackwardFilter>(node) || is<Gram>(node);
-}
-
 /// Whether backward-data of `problem` can read the two inputs of `concat` where they are.
 bool is_concat_of(const Graph& graph, const Node& concat, const ConvProblem& problem) {
   return concat.inputs.size() == 2 && concat.inputs[0] != concat.inputs[1] && conv_can_concat(problem) &&
@@ -43,7 +39,8 @@ class Parser {
     p_.conv = cursor_.take<Conv, Linear, ConvBackwardData, LinearBackwardData, ConvBackwardFilter,
                            LinearBackwardFilter, Gram>();
     if (p_.conv == nullptr || !source_fits()) return {};
-    if (m_.allows(is<Linear>(p_.conv) ? kLinearBias : kBias) && !is_filter(p_.conv)) p_.bias = after<Bias>(0);
+    if (m_.allows(is<Linear>(p_.conv) ? kLinearBias : kBias) && !is_filter(p_.conv->op))
+      p_.bias = after<Bias>(0);
     if (is<Conv>(p_.conv)) take_forward_result();
     if (is<ConvBackwardData>(p_.conv)) take_gradient_result();
     if (is<ConvBackwardFilter>(p_.conv)) take_bias_gradient();
@@ -266,6 +263,11 @@ ConvShape linear_shape(const TensorDesc& src, int64_t features) {
 }
 
 }  // namespace
+
+bool is_filter(const Op& op) {
+  return std::holds_alternative<ConvBackwardFilter>(op) || std::holds_alternative<LinearBackwardFilter>(op) ||
+         std::holds_alternative<Gram>(op);
+}
 
 ValueId ConvParts::formed() const {
   const Node* last = relu != nullptr ? relu : join != nullptr ? join : apply;

@@ -44,6 +44,9 @@ struct ConvParts {
   ValueId result() const;
 };
 
+/// Whether conv_backward_filter computes the operation: a sum over pixels of products.
+bool is_filter(const Op& op);
+
 /// The longest such run of at most `limit` nodes from `first` on.
 ConvParts conv_parts(const Matching& matching, NodeId first, size_t limit);
 

@@ -11,11 +11,10 @@
 #include <vector>
 
 namespace residuum::cuda {
-namespace {
 
 using kernels::TileName;
 
-const char* name_of(TileName tile) {
+const char* tile_name(TileName tile) {
   switch (tile) {
     case TileName::kConvWide:
       return "kConvWide";
@@ -52,6 +51,8 @@ const char* name_of(TileName tile) {
   }
   return "(no tile)";
 }
+
+namespace {
 
 /// Empty for what is no mangled name.
 std::string demangled(const std::string& symbol) {
@@ -138,7 +139,7 @@ std::string_view flag_text(const Function& function, int number, bool set) {
 /// direction, way of the source into shared memory, whether it is formed there, and whether warpgroups
 /// multiply.
 KernelName convolution_name(const Function& function, TileName tile) {
-  KernelName name{function.name + " " + name_of(tile), tile, 0};
+  KernelName name{function.name + " " + tile_name(tile), tile, 0};
   constexpr std::string_view kPatches[] = {"gather", "halo", "elements"};
   int flags = 0;
   for (const std::string& argument : function.arguments) {

@@ -15,6 +15,9 @@ struct KernelName {
   size_t element_bytes = 0;  ///< of a convolution's factors; 0 for other kernels
 };
 
+/// "kConvWide".
+const char* tile_name(kernels::TileName tile);
+
 /// Understands the symbols that nvcc writes; any other name stays as it is.
 KernelName kernel_name(const std::string& symbol);
 

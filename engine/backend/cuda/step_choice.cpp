@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/backend/cuda/fusion.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
@@ -41,7 +42,10 @@ bool has_linear(const Graph& graph, const Group& group) {
 
 StepChoice::StepChoice(Device* device, const BackendOptions& options) {
   options_.f32_math = options.tf32 ? kernels::F32Math::kTf32 : kernels::F32Math::kTf32x3;
-  options_.fusions_off = options.fusions_off;
+  for (const FusionKind& kind :
+       fusion_kinds()) {  // other names are no business of the autotuner's signatures
+    if (options.fusions_off.contains(kind.name)) options_.fusions_off.insert(kind.name);
+  }
   if (options.cublas && !options.autotune) options_.fusions_off.insert("linear_bias");  // cuBLAS adds none
   if (device == nullptr) return;
   if (options.cublas || options.autotune) {

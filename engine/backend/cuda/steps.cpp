@@ -25,6 +25,29 @@ Step StepSource::step(std::function<void(const Bound&)> enqueue, size_t scratch_
 
 namespace {
 
+bool is_product(const Op& op) {
+  return std::visit([](const auto& o) { return IsProduct<std::remove_cvref_t<decltype(o)>>; }, op);
+}
+
+/// The sequences that are one step each.
+std::vector<Fused> fused_of(const Graph& graph, const Group& group, const StepOptions& options) {
+  const Matching matching{graph, options.fusions_off};
+  std::vector<Fused> all;
+  for (size_t done = 0; done < group.nodes.size(); done += all.back().length) {
+    all.push_back(fused_at(matching, group.nodes[done], group.nodes.size() - done));
+  }
+  return all;
+}
+
+/// The convolution or linear layer of a sequence with what is fused around it; without one, conv is null.
+ConvParts parts_of(const Graph& graph, const Fused& fused, const StepOptions& options) {
+  if (fused.kind == FusedKind::kConv) {
+    return conv_parts({graph, options.fusions_off}, fused.first, fused.length);
+  }
+  const Node* const alone = fused.kind == FusedKind::kNode ? &graph.node(fused.first) : nullptr;
+  return alone != nullptr && is_product(alone->op) ? ConvParts{.conv = alone, .length = 1} : ConvParts{};
+}
+
 /// The one step of a fused sequence.
 Step make_fused_step(const Graph& graph, const Fused& fused, const StepOptions& options) {
   const StepSource source{graph, graph.node(fused.first), options};
@@ -47,8 +70,7 @@ Step make_fused_step(const Graph& graph, const Fused& fused, const StepOptions& 
     case FusedKind::kUpdate:
       return make_fused_update(graph, fused, options);
     case FusedKind::kConv:
-      return make_conv_step(graph, conv_parts({graph, options.fusions_off}, fused.first, fused.length),
-                            options);
+      return make_conv_step(graph, parts_of(graph, fused, options), options);
   }
   return std::visit([&](const auto& op) { return make_step(source, op); }, source.node.op);
 }
@@ -56,14 +78,21 @@ Step make_fused_step(const Graph& graph, const Fused& fused, const StepOptions& 
 }  // namespace
 
 std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepOptions& options) {
-  const Matching matching{graph, options.fusions_off};
   std::vector<Step> steps;
-  for (size_t done = 0; done < group.nodes.size();) {
-    const Fused fused = fused_at(matching, group.nodes[done], group.nodes.size() - done);
+  for (const Fused& fused : fused_of(graph, group, options)) {
     steps.push_back(make_fused_step(graph, fused, options));
-    done += fused.length;
   }
   return steps;
+}
+
+std::vector<kernels::TileName> other_conv_tiles(const Graph& graph, const Group& group,
+                                                const StepOptions& options) {
+  std::vector<ConvParts> convs;
+  for (const Fused& fused : fused_of(graph, group, options)) {
+    if (const ConvParts parts = parts_of(graph, fused, options); parts.conv != nullptr)
+      convs.push_back(parts);
+  }
+  return convs.size() == 1 ? other_tiles(graph, convs.front(), options) : std::vector<kernels::TileName>();
 }
 
 }  // namespace residuum::cuda

@@ -9,6 +9,7 @@
 #include "engine/backend/cuda/fusion.h"
 #include "engine/backend/cuda/fusion_conv.h"
 #include "engine/backend/cuda/step_cost.h"
+#include "kernels/conv_tiles.h"
 
 namespace residuum::cuda {
 
@@ -64,6 +65,9 @@ inline std::byte* at(const std::vector<std::byte*>& addresses, size_t position) 
 
 // conv_steps.cpp: convolutions and linear layers, with what is fused around them
 Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOptions& options);
+/// The tiles beside the usual one that it can run with, but for those that are far smaller.
+std::vector<kernels::TileName> other_tiles(const Graph& graph, const ConvParts& parts,
+                                           const StepOptions& options);
 template <typename Op>
 concept IsProduct = std::same_as<Op, Conv> || std::same_as<Op, ConvBackwardData> ||
     std::same_as<Op, ConvBackwardFilter> || std::same_as<Op, Linear> ||
