@@ -49,6 +49,12 @@ def start(*arguments, **options):
                             **options)
 
 
+def children(process):
+    """The ids of the processes that a launcher has started, by rank."""
+    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
 def idx_images(images, size):
     return struct.pack(">iiii", 0x803, len(images), size, size) + b"".join(images)
 

@@ -330,7 +330,21 @@ TEST(Meeting, StrangersDoNotDisturb) {
 TEST(Meeting, APortInUseIsNamed) {
   const Socket taken = Socket::listening(0);
   const auto errors = on_ranks(1, [&](int) { meet(place(0, 2, taken.local_port()), {1, "1"}); });
-  EXPECT_EQ(errors[0], fmt::format("cannot listen on port {}: Address already in use", taken.local_port()));
+  EXPECT_THAT(errors[0],
+              AllOf(HasSubstr(fmt::format("127.0.0.1:{0}: cannot listen on port {0}: Address already in use",
+                                          taken.local_port())),
+                    HasSubstr("rank 0 on ")));
+}
+
+TEST(Meeting, SomethingElseAtThePortIsToldFromRankZero) {
+  Socket other = Socket::listening(0);
+  const auto errors = on_ranks(2, [&](int i) {
+    if (i == 1) meet(place(1, 2, other.local_port()), {1, "1"});
+    const Watch late = deadline_watch(20, "late");
+    if (i == 0) other.accepted(late).send_text("HTTP/1.1 400 Bad Request", late);
+  });
+  EXPECT_EQ(errors[1],
+            fmt::format("what listens at 127.0.0.1:{} is not rank 0 of this run", other.local_port()));
 }
 
 }  // namespace

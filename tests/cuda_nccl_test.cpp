@@ -211,10 +211,12 @@ TEST_F(CudaNccl, SumsInFixedOrderHaveTheBitsOfPairsOfPairs) {
     backend.copy_to_host(values.data() + kFirst, second->data(), second->bytes());
     return text_of({{exchange.describe().ends_with("in fixed order") ? "sums" : "other", values}});
   });
-  std::vector<float> expected;
+  std::vector<float> expected, in_turn;
   for (size_t i = 0; i < kFirst + kSecond; ++i) {
     expected.push_back((value(0, i) + value(1, i)) + (value(2, i) + value(3, i)));
+    in_turn.push_back(value(0, i) + value(1, i) + value(2, i) + value(3, i));
   }
+  EXPECT_NE(in_turn, expected) << "of these numbers the order matters";
   for (const std::string& text : results) EXPECT_EQ(values_of(text)["sums"], expected);
 }
 

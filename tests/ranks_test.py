@@ -12,17 +12,11 @@ import socket
 import subprocess
 import unittest
 
-from cli_program import PROGRAM, SMALL_RECIPE, ProgramTest, metric_lines, run, start, write_idx
+from cli_program import PROGRAM, SMALL_RECIPE, ProgramTest, children, metric_lines, run, start, write_idx
 
 CONFIG, USAGE, COMMUNICATION, INTERRUPTED = 3, 2, 9, 75
 # What a rank may be silent for, where that is to happen.
 SHORT = ("--comm-timeout", 8)
-
-
-def children(process):
-    """The ids of the processes that a launcher has started, by rank."""
-    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
 
 
 class RanksTest(ProgramTest):

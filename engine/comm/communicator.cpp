@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -33,19 +34,21 @@ class Record {
       if (entry.number == number) entry.end = Clock::now();
     }
   }
-  /// Warns, with the oldest first.
+  /// Warns, with the oldest first; says nothing when all have ended, so that none of them is to blame.
   void dump(int rank) const {
     const std::lock_guard lock(mutex_);
     const Clock::time_point now = Clock::now();
+    if (std::none_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.is_open(); })) {
+      return;
+    }
     const auto ms = [](Clock::duration time) {
       return std::chrono::duration<double, std::milli>(time).count();
     };
     for (const Entry& entry : entries_) {
-      const bool open = entry.end == Clock::time_point{};
-      spdlog::warn(
-          "rank {}: collective #{} '{}', {} bytes, began {:.1f} ms ago, {}", rank, entry.number, entry.name,
-          entry.bytes, ms(now - entry.begin),
-          open ? std::string("has not ended") : fmt::format("took {:.1f} ms", ms(entry.end - entry.begin)));
+      spdlog::warn("rank {}: collective #{} '{}', {} bytes, began {:.1f} ms ago, {}", rank, entry.number,
+                   entry.name, entry.bytes, ms(now - entry.begin),
+                   entry.is_open() ? std::string("has not ended")
+                                   : fmt::format("took {:.1f} ms", ms(entry.end - entry.begin)));
     }
   }
 
@@ -56,6 +59,7 @@ class Record {
     std::string name;
     size_t bytes = 0;
     Clock::time_point begin, end;
+    bool is_open() const { return end == Clock::time_point{}; }
   };
 
   mutable std::mutex mutex_;

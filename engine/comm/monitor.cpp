@@ -151,8 +151,9 @@ std::optional<std::string> Monitor::judge(Clock::time_point now) const {
     const Progress& progress = progress_[static_cast<size_t>(peer.rank)];
     const double silent = std::chrono::duration<double>(now - progress.heard).count();
     if (progress.gone || silent <= options_.timeout) continue;
-    return fmt::format("{} has not answered for {:.0f} s: it is stopped, or its machine or network is",
-                       name_of(peer.rank), silent);
+    return fmt::format(
+        "{} has not answered for {:.0f} s: it is stopped, or its machine or the network to it is down",
+        name_of(peer.rank), silent);
   }
   return rank_ == 0 ? judge_collectives() : std::nullopt;
 }

@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/emulator/runtime.h"
@@ -303,10 +304,10 @@ int ncclGroupEnd() {
   for (const auto& work : g_group) work();
   g_group.clear();
   if (g_transfers.empty()) return kSuccess;
-  residuum::emulator::enqueue(g_transfers[0].stream, [transfers = std::move(g_transfers)] {
+  const std::vector<Transfer> transfers = std::exchange(g_transfers, {});
+  residuum::emulator::enqueue(transfers[0].stream, [transfers] {
     if (transfers[0].comm->error == kSuccess) run_transfers(transfers);
   });
-  g_transfers.clear();
   return kSuccess;
 }
 int ncclRedOpCreatePreMulSum(int* op, void* scalar, int type, int residence, void* comm) {
