@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <latch>
 #include <map>
 #include <random>
 #include <thread>
@@ -314,7 +315,9 @@ TEST(Meeting, OtherVersionsAreRefused) {
 
 TEST(Meeting, StrangersDoNotDisturb) {
   const int port = free_port();
+  std::latch strangers(1);  // have come, before rank 1 does and rank 0 closes its door
   const auto errors = on_ranks(3, [&](int i) {
+    if (i == 1) strangers.wait();
     if (i < 2) {
       EXPECT_EQ(meet(place(i, 2, port), {20, "1"}).ranks.size(), 2u);
       return;
@@ -322,6 +325,7 @@ TEST(Meeting, StrangersDoNotDisturb) {
     const Watch late = deadline_watch(20, "late");
     Socket::connected("127.0.0.1", port, late).send_text("GET / HTTP/1.1", late);
     Socket::connected("127.0.0.1", port, late);
+    strangers.count_down();
   });
   EXPECT_EQ(errors[0], "");
   EXPECT_EQ(errors[1], "");

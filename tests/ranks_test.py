@@ -12,9 +12,10 @@ import socket
 import subprocess
 import unittest
 
-from cli_program import PROGRAM, SMALL_RECIPE, ProgramTest, children, metric_lines, run, start, write_idx
+from cli_program import (PROGRAM, SMALL_RECIPE, ProgramTest, children, made_up_images, metric_lines, run, start, write_idx,
+                         write_png)
 
-CONFIG, USAGE, COMMUNICATION, INTERRUPTED = 3, 2, 9, 75
+CONFIG, USAGE, DATA, COMMUNICATION, INTERRUPTED = 3, 2, 4, 9, 75
 # What a rank may be silent for, where that is to happen.
 SHORT = ("--comm-timeout", 8)
 
@@ -113,6 +114,42 @@ class Training(RanksTest):
         self.assertEqual(len(losses[0]), 3)
         for one, two in zip(*losses):
             self.assertAlmostEqual(one, two, delta=1e-4 * abs(one))
+
+
+class UnreadableSamples(RanksTest):
+    """64 images for training, of which each rank alone meets fewer unreadable ones than all together."""
+
+    def setUp(self):
+        super().setUp()
+        self.data = self.folder / "images"
+        for split, count in (("train", 64), ("test", 16)):
+            images, labels = made_up_images(count, 8, 2, 1)
+            for number, (pixels, label) in enumerate(zip(images, labels)):
+                path = self.data / split / str(label) / f"{number:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_png(path, pixels, 8)
+                if number < 4:
+                    path.write_bytes(path.read_bytes()[:20])
+
+    def limited(self, limit):
+        return ("--set", f"data.bad_sample_limit={limit}", "--set", "train.virtual_shards=2")
+
+    def test_they_are_counted_on_all_ranks_together(self):
+        process = self.launch(2, "three", *self.limited(3))
+        self.assertEqual(process.returncode, DATA, process.stderr)
+        for rank in (0, 1):
+            self.assertRegex(process.stderr, rf"error: rank {rank}: 4 samples could not be read on all ranks together, "
+                                             r"data.bad_sample_limit is 3; the last ones are [0-9]+")
+        self.assert_ok(self.launch(2, "four", *self.limited(4)))
+        self.assert_ok(run(*self.command("alone", *self.limited(4))))
+        self.assertEqual(self.hash("four"), self.hash("alone"))
+
+    def test_those_of_the_test_split_too(self):
+        for path in sorted(self.data.glob("train/*/0[0-3].png")):
+            shutil.copy(self.data / "train" / path.parent.name / f"{int(path.stem) + 10}.png", path)
+        process = self.launch(2, "run", *self.limited(3), "--set", "train.eval_batch=8")
+        self.assertEqual(process.returncode, DATA, process.stderr)
+        self.assertIn("4 samples of the test split could not be read on all ranks together", process.stderr)
 
 
 class Faults(RanksTest):

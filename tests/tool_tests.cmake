@@ -3,7 +3,7 @@ find_package(Python3 COMPONENTS Interpreter)
 set(python_tests cli_test.Help cli_test.Usage cli_test.Refusals cli_test.Summary cli_test.Plan cli_test.DataVerify
   cli_test.Output bench_cli_test.Kernels bench_cli_test.StepAndData bench_cli_test.Results bench_cli_test.Peers
   bench_cli_test.GpuReport end_to_end_test.Train end_to_end_test.Report end_to_end_test.EvalAndPredict
-  end_to_end_test.Interruptions fashion_mnist_test.FashionMnist ranks_test.Training ranks_test.Faults ranks_test.Start
+  end_to_end_test.Interruptions fashion_mnist_test.FashionMnist ranks_test.Training ranks_test.UnreadableSamples ranks_test.Faults ranks_test.Start
   ranks_test.Launcher ranks_test.AllReduceBench ranks_test.Mpi cluster_test.Slurm cluster_test.RealSlurm
   cluster_test.Kubernetes cluster_test.Syntax lab_test.Counts lab_test.Analyses comparison_cli_test.Comparison)
 foreach(test ${python_tests})
