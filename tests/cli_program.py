@@ -133,3 +133,13 @@ class ProgramTest(unittest.TestCase):
     def json_of(self, process):
         self.assert_ok(process)
         return json.loads(process.stdout)
+
+
+class SmallRunTest(ProgramTest):
+    """A test with made-up data and the small recipe."""
+
+    def setUp(self):
+        super().setUp()
+        self.data = write_idx(self.folder / "data")
+        self.recipe = self.folder / "small.toml"
+        self.recipe.write_text(SMALL_RECIPE)

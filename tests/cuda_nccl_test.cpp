@@ -232,14 +232,20 @@ TEST_F(CudaNccl, RanksOfOneGpuAreRefusedWhereTheEnvironmentNamesOneHost) {
 }
 
 TEST_F(CudaNccl, ARankThatDiesIsNamedAndTheOthersAreInterrupted) {
-  const auto results =
-      on_ranks(2, kLong, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
-        if (c.rank() == 1) _exit(1);
-        RankRun run = kSmall;
-        run.ranks = 2;
-        for (;;) train_rank(run, c.rank(), backend, &exchange);
-      });
-  EXPECT_THAT(results[0], AllOf(HasSubstr("rank 1 ("), HasSubstr("has died")));
+  for (const int ranks : {2, 3}) {
+    const auto results =
+        on_ranks(ranks, kLong, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
+          RankRun run = kSmall;
+          run.ranks = ranks;
+          train_rank(run, c.rank(), backend, &exchange);
+          if (c.rank() == ranks - 1) _exit(1);
+          for (;;) train_rank(run, c.rank(), backend, &exchange);
+        });
+    for (int rank = 0; rank < ranks - 1; ++rank) {
+      EXPECT_THAT(results[static_cast<size_t>(rank)],
+                  AllOf(HasSubstr("rank " + std::to_string(ranks - 1) + " ("), HasSubstr("has died")));
+    }
+  }
 }
 
 TEST_F(CudaNccl, ARankThatDoesNotComeIsNamed) {

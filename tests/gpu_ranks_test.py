@@ -7,7 +7,7 @@ import os
 import signal
 import unittest
 
-from cli_program import SMALL_RECIPE, ProgramTest, children, metric_lines, read_safetensors, run, start, write_idx
+from cli_program import SmallRunTest, children, metric_lines, read_safetensors, run, start, write_idx
 
 DEVICE, COMMUNICATION = 7, 9
 # The ranks share it, whatever else is there.
@@ -19,7 +19,7 @@ def bench(ranks, max_bytes):
                "--repeats", 3, "--json")
 
 
-class GpuRanksTest(ProgramTest):
+class GpuRanksTest(SmallRunTest):
     def setUp(self):
         super().setUp()
         process = bench(1, 1024)
@@ -27,9 +27,7 @@ class GpuRanksTest(ProgramTest):
             self.skipTest("there is no GPU: " + process.stderr.strip())
         if "NCCL" not in self.json_of(process)["network"]:
             self.skipTest("RESIDUUM_NCCL_LIBRARY names no NCCL: " + process.stderr.strip())
-        self.recipe = self.folder / "small.toml"
-        self.recipe.write_text(SMALL_RECIPE)
-        self.data = write_idx(self.folder / "data", train=12, test=8)
+        write_idx(self.data, train=12, test=8)
 
     def command(self, out, *arguments):
         return ("train", self.recipe, "--device", "cuda", "--data", self.data, "--out", self.folder / out, "--batch", 4,

@@ -12,21 +12,14 @@ import socket
 import subprocess
 import unittest
 
-from cli_program import (PROGRAM, SMALL_RECIPE, ProgramTest, children, made_up_images, metric_lines, run, start, write_idx,
-                         write_png)
+from cli_program import PROGRAM, SmallRunTest, children, made_up_images, metric_lines, run, start, write_png
 
 CONFIG, USAGE, DATA, COMMUNICATION, INTERRUPTED = 3, 2, 4, 9, 75
 # What a rank may be silent for, where that is to happen.
 SHORT = ("--comm-timeout", 8)
 
 
-class RanksTest(ProgramTest):
-    def setUp(self):
-        super().setUp()
-        self.data = write_idx(self.folder / "data")
-        self.recipe = self.folder / "small.toml"
-        self.recipe.write_text(SMALL_RECIPE)
-
+class RanksTest(SmallRunTest):
     def command(self, out, *arguments):
         return ("train", self.recipe, "--data", self.data, "--out", self.folder / out, "--threads", 1, *arguments)
 
@@ -284,6 +277,13 @@ class Mpi(RanksTest):
             self.assertRegex(process.stdout, rf"ranks +rank 0 of {count} \(MPI\), ")
             self.assertNotIn("TCP", process.stdout)
             self.assertEqual(self.hash(f"on {count}"), self.hash("one"))
+
+    def test_sums_by_mpi_are_right_and_timed(self):
+        process = self.mpirun(2, "bench", "allreduce", "--device", "cpu", "--max-bytes", 65536, "--repeats", 3, "--json")
+        found = self.json_of(process)
+        self.assertRegex(found["network"], r"rank 0 of 2 \(MPI\), (?!TCP)")
+        self.assertEqual([(row["bytes"], row["wrong"]) for row in found["sizes"]],
+                         [(1024, 0), (4096, 0), (16384, 0), (65536, 0)])
 
     def test_error_of_one_rank_ends_all(self):
         process = self.mpirun(2, *self.command("run", "--batch", 7))

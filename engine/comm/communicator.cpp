@@ -155,11 +155,7 @@ class NetworkCommunicator : public Communicator {
     try {
       action({number, bytes, name}, watch);
     } catch (const BrokenConnection& error) {
-      // Who is to blame is for rank 0 to say; it may take a moment until it knows.
-      for (int tick = 0; tick < 60; ++tick) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        check_alive();
-      }
+      await_verdict(*this);
       fail(error.what());
       throw;
     } catch (const Error& error) {
@@ -229,6 +225,16 @@ std::unique_ptr<Communicator> join_ranks(const RankPlace& place, const Communica
                                          ? make_mpi_network(meeting.ranks)
                                          : make_tcp_network(found.rank, meeting, options.timeout);
   return std::make_unique<NetworkCommunicator>(found, options, std::move(network), std::move(meeting));
+}
+
+void await_verdict(const Communicator& communicator) {
+  // Who is to blame is for rank 0 to say; it may take a moment until it knows.
+  constexpr auto kTick = std::chrono::milliseconds(50);
+  for (int tick = 0; tick < 60; ++tick) {
+    communicator.check_alive();
+    std::this_thread::sleep_for(kTick);
+  }
+  communicator.check_alive();
 }
 
 std::vector<double> gather_numbers(Communicator& communicator, double mine, const std::string& name) {

@@ -22,8 +22,7 @@ Nccl::Nccl() : library("NCCL", "RESIDUUM_NCCL_LIBRARY", {"libnccl.so.2", "libncc
 }
 
 void Nccl::check_status(int status, const char* call) const {
-  check(status == kSuccess || status == kInProgress, ErrorKind::kCommunication, "{} failed: {}", call,
-        explain(status));
+  check(!is_failure(status), ErrorKind::kCommunication, "{} failed: {}", call, explain(status));
 }
 
 std::string Nccl::explain(int status) const {

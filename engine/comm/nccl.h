@@ -19,6 +19,7 @@ struct Nccl {
 
   /// Loads RESIDUUM_NCCL_LIBRARY or libnccl.so.2. Throws Error(kDevice) saying what the loader said.
   Nccl();
+  static bool is_failure(int status) { return status != kSuccess && status != kInProgress; }
   /// Throws Error(kCommunication) for a failed `call`.
   void check_status(int status, const char* call) const;
   /// What NCCL says of a failure, with the last one of this process in its own words.

@@ -48,15 +48,14 @@ class NcclExchange : public Exchange {
         fixed_order_(fixed_order) {
     tell_sharers_apart(communicator, *queue_);
     Nccl::UniqueId id;
-    if (communicator.rank() == 0) nccl_->check_status(nccl_->get_unique_id(&id), "ncclGetUniqueId");
+    if (communicator.rank() == 0) check_call(nccl_->get_unique_id(&id), "ncclGetUniqueId");
     const std::string mine(id.bytes.data(), communicator.rank() == 0 ? id.bytes.size() : 0);
     const std::string bytes = communicator.gather(mine, "NCCL id").at(0);
     check(bytes.size() == id.bytes.size(), ErrorKind::kCommunication, "rank 0 sent no NCCL id");
     std::memcpy(id.bytes.data(), bytes.data(), bytes.size());
     const uint64_t number = communicator.enter("NCCL start", 0);
     Nccl::Comm made = nullptr;
-    nccl_->check_status(nccl_->init_rank(&made, communicator.ranks(), id, communicator.rank()),
-                        "ncclCommInitRank");
+    check_call(nccl_->init_rank(&made, communicator.ranks(), id, communicator.rank()), "ncclCommInitRank");
     communicator.leave(number);
     comm_ = made;
     communicator.on_failure([this] { abort(); });
@@ -104,15 +103,22 @@ class NcclExchange : public Exchange {
   /// Floats, so that each half of a row, for any rank, begins where a kernel's vector loads can.
   static constexpr size_t kAlignment = 8;
 
+  /// Throws Error(kCommunication): for a rank that is gone, with its name.
+  void check_call(int status, const char* call) const {
+    if (!Nccl::is_failure(status)) return;
+    await_verdict(communicator_);
+    nccl_->check_status(status, call);
+  }
+
   void all_reduce(std::span<const SummedMemory> memory, float factor, Nccl::Comm comm) {
     const int op = operation(factor, comm);
-    nccl_->check_status(nccl_->group_start(), "ncclGroupStart");
+    check_call(nccl_->group_start(), "ncclGroupStart");
     for (const SummedMemory& piece : memory) {
-      nccl_->check_status(
+      check_call(
           nccl_->all_reduce(piece.data, piece.data, piece.count, Nccl::kFloat32, op, comm, queue_->stream()),
           "ncclAllReduce");
     }
-    nccl_->check_status(nccl_->group_end(), "ncclGroupEnd");
+    check_call(nccl_->group_end(), "ncclGroupEnd");
   }
 
   int operation(float factor, Nccl::Comm comm) {
@@ -121,8 +127,8 @@ class NcclExchange : public Exchange {
       if (known == factor) return op;
     }
     int op = 0;
-    nccl_->check_status(nccl_->create_op(&op, &factor, Nccl::kFloat32, Nccl::kScalarOnHost, comm),
-                        "ncclRedOpCreatePreMulSum");
+    check_call(nccl_->create_op(&op, &factor, Nccl::kFloat32, Nccl::kScalarOnHost, comm),
+               "ncclRedOpCreatePreMulSum");
     scaled_.emplace_back(factor, op);
     return op;
   }
@@ -163,11 +169,10 @@ class NcclExchange : public Exchange {
 
   /// Sends `count` floats to the partner and receives as many.
   void swap(const float* out, float* in, size_t count, int partner, Nccl::Comm comm) {
-    nccl_->check_status(nccl_->group_start(), "ncclGroupStart");
-    nccl_->check_status(nccl_->send(out, count, Nccl::kFloat32, partner, comm, queue_->stream()), "ncclSend");
-    nccl_->check_status(nccl_->receive(in, count, Nccl::kFloat32, partner, comm, queue_->stream()),
-                        "ncclRecv");
-    nccl_->check_status(nccl_->group_end(), "ncclGroupEnd");
+    check_call(nccl_->group_start(), "ncclGroupStart");
+    check_call(nccl_->send(out, count, Nccl::kFloat32, partner, comm, queue_->stream()), "ncclSend");
+    check_call(nccl_->receive(in, count, Nccl::kFloat32, partner, comm, queue_->stream()), "ncclRecv");
+    check_call(nccl_->group_end(), "ncclGroupEnd");
   }
 
   void leave_what_is_done() {
@@ -186,7 +191,7 @@ class NcclExchange : public Exchange {
     int error = Nccl::kSuccess;
     const int status = nccl_->async_error(comm, &error);
     if (status != Nccl::kSuccess) error = status;
-    if (error == Nccl::kSuccess || error == Nccl::kInProgress) return std::nullopt;
+    if (!Nccl::is_failure(error)) return std::nullopt;
     return fmt::format("NCCL met an error on its way: {}", nccl_->explain(error));
   }
 

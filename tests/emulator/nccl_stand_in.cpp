@@ -1,8 +1,8 @@
 // A library with the functions of NCCL that the exchange loads, for the emulated runtime: ranks are processes
 // of this machine, each connected with each over loopback; sums go through rank 0, as work on the emulated
 // stream. Invariant: a rank that does not take part blocks the others' work until they abort, as with the
-// real library; ranks that differ in size or operation get an asynchronous error, and ranks whose NCCL_HOSTID
-// is the same are refused, as all use the one emulated GPU.
+// real library; ranks that differ in size or operation, or have lost one, get an asynchronous error, which
+// later calls return; ranks whose NCCL_HOSTID is the same are refused, as all use the one emulated GPU.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -186,6 +186,7 @@ void run_transfers(const std::vector<Transfer>& transfers) {
 int add_transfer(const Transfer& transfer, int type) {
   if (type != 7 || transfer.peer == transfer.comm->rank) return kInvalidArgument;
   if (transfer.stream == nullptr || g_group_depth == 0) return kInvalidUsage;
+  if (transfer.comm->error != kSuccess) return transfer.comm->error;
   g_transfers.push_back(transfer);
   return kSuccess;
 }
@@ -328,6 +329,7 @@ int ncclAllReduce(const void* src, void* dst, size_t count, int type, int op, vo
   auto* const communicator = static_cast<Communicator*>(comm);
   if (type != 7 || src != dst || (op != 0 && op < 100)) return kInvalidArgument;
   if (stream == nullptr) return kInvalidUsage;
+  if (communicator->error != kSuccess) return communicator->error;
   const Request request{count, op == 0 ? 1.0f : communicator->factors.at(static_cast<size_t>(op - 100))};
   run_or_collect([=] {
     residuum::emulator::enqueue(stream, [=] {
