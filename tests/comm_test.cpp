@@ -331,6 +331,15 @@ TEST(Meeting, StrangersDoNotDisturb) {
   EXPECT_EQ(errors[1], "");
 }
 
+TEST(Meeting, WhoIsMissingIsToldToThoseWhoCame) {
+  const int port = free_port();
+  const auto errors = on_ranks(2, [&](int rank) { meet(place(rank, 3, port), {1, "1"}); });
+  for (const std::string& error : errors) {
+    EXPECT_THAT(error, AllOf(HasSubstr(fmt::format("rank 0 has waited 1 s at port {} of ", port)),
+                             HasSubstr("for rank 2 of 3")));
+  }
+}
+
 TEST(Meeting, APortInUseIsNamed) {
   const Socket taken = Socket::listening(0);
   const auto errors = on_ranks(1, [&](int) { meet(place(0, 2, taken.local_port()), {1, "1"}); });
