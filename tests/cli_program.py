@@ -130,6 +130,13 @@ class ProgramTest(unittest.TestCase):
         for word in words:
             self.assertIn(word, process.stderr)
 
+    def wait_for(self, process, line_start):
+        """Reads what a started program prints, up to a line that begins so."""
+        for line in process.stdout:
+            if line.startswith(line_start):
+                return
+        self.fail(f"no line '{line_start}': {process.stderr.read()}")
+
     def json_of(self, process):
         self.assert_ok(process)
         return json.loads(process.stdout)

@@ -74,13 +74,12 @@ class Training(GpuRanksTest):
 class Faults(GpuRanksTest):
     def test_killed_and_frozen_ranks_are_named(self):
         """NCCL's kernels wait for ever for a rank that is gone: the monitor ends them."""
-        for out, fault, said in (("killed", signal.SIGKILL, "has died"),
-                                 ("frozen", signal.SIGSTOP, r"has not answered for \d+ s")):
-            process = start("launch", "-n", 2, "--grace", 2, "--",
+        # A frozen rank has to be ended by the launcher, after the other one has said why it ends.
+        for out, fault, grace, said in (("killed", signal.SIGKILL, 30, "has died"),
+                                        ("frozen", signal.SIGSTOP, 2, r"has not answered for \d+ s")):
+            process = start("launch", "-n", 2, "--grace", grace, "--",
                             *self.command(out, "--epochs", 100000, "--set", "train.log_every=1", "--comm-timeout", 8))
-            for line in process.stdout:
-                if line.startswith("step 2/"):
-                    break
+            self.wait_for(process, "step 2/")
             victim = children(process)[1]
             os.kill(victim, fault)
             text = "".join(process.communicate(timeout=180))

@@ -32,12 +32,6 @@ class RanksTest(SmallRunTest):
     def hash(self, out):
         return hashlib.sha256((self.folder / out / "checkpoints" / "last.safetensors").read_bytes()).hexdigest()
 
-    def wait_for(self, process, line_start):
-        for line in process.stdout:
-            if line.startswith(line_start):
-                return
-        self.fail(f"no line '{line_start}': {process.stderr.read()}")
-
     def finish(self, process):
         """The rest of the output and the errors of a launcher that is about to end."""
         text, errors = process.communicate(timeout=180)
