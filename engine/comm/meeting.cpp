@@ -175,8 +175,8 @@ void visit(const RankPlace& place, const MeetingOptions& options, Meeting& meeti
     meeting.control[0].send_text(hello.dump(), late);
     answer = Json::parse(meeting.control[0].receive_text(late));
   } catch (const BrokenConnection& error) {
-    fail(ErrorKind::kCommunication, "rank {} had reached rank 0 at {}, but {}", place.rank, door,
-         error.what());
+    fail(ErrorKind::kCommunication, "rank {} had reached rank 0, or something else, at {}, but {}",
+         place.rank, door, error.what());
   } catch (const Json::exception&) {
     fail(ErrorKind::kCommunication, "what listens at {} is not rank 0 of this run", door);
   }
