@@ -148,15 +148,18 @@ void Monitor::hear(Peer& peer, const std::string& line) {
 }
 
 std::optional<std::string> Monitor::judge(Clock::time_point now) const {
+  std::optional<std::string> late = rank_ == 0 ? judge_collectives() : std::nullopt;
+  // A rank that stops while others wait for it is silent for about as long as they wait.
+  const double patience = late ? options_.timeout / 2 : options_.timeout;
   for (const Peer& peer : peers_) {
     const Progress& progress = progress_[static_cast<size_t>(peer.rank)];
     const double silent = std::chrono::duration<double>(now - progress.heard).count();
-    if (progress.gone || silent <= options_.timeout) continue;
+    if (progress.gone || silent <= patience) continue;
     return fmt::format(
         "{} has not answered for {:.0f} s: it is stopped, or its machine or the network to it is down",
         name_of(peer.rank), silent);
   }
-  return rank_ == 0 ? judge_collectives() : std::nullopt;
+  return late;
 }
 
 std::optional<std::string> Monitor::judge_collectives() const {
