@@ -223,10 +223,13 @@ class GpuReport(ProgramTest):
         self.assertEqual(json.loads((out / "step_cifar_resnet8_b8.json").read_text())["kind"], "step")
         self.assertEqual(json.loads((out / "kernels_tests.json").read_text())["kind"], "kernels")
         before = (out / "kernels_tests.json").stat().st_mtime_ns
-        again = self.dry_run("--stages", "kernels,data")
+        again = self.dry_run("--stages", "kernels,ranks,data")
         self.assertIn("kernels: done before", again.stdout)
         self.assertEqual((out / "kernels_tests.json").stat().st_mtime_ns, before)
         self.assertTrue((out / "data.json").exists())
+        for ranks in (1, 2):
+            sums = json.loads((out / f"allreduce_{ranks}.json").read_text())
+            self.assertEqual((sums["ranks"], {row["wrong"] for row in sums["sizes"]}), (ranks, {0}))
 
     def test_a_failed_stage_does_not_stop_the_others(self):
         process = self.report(self.folder / "out", "--dry-run", "--no-build", "--build", self.folder, "--stages",

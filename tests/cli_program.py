@@ -49,6 +49,12 @@ def start(*arguments, **options):
                             **options)
 
 
+def children(process):
+    """The ids of the processes that a launcher has started, by rank."""
+    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
 def idx_images(images, size):
     return struct.pack(">iiii", 0x803, len(images), size, size) + b"".join(images)
 
@@ -124,6 +130,23 @@ class ProgramTest(unittest.TestCase):
         for word in words:
             self.assertIn(word, process.stderr)
 
+    def wait_for(self, process, line_start):
+        """Reads what a started program prints, up to a line that begins so."""
+        for line in process.stdout:
+            if line.startswith(line_start):
+                return
+        self.fail(f"no line '{line_start}': {process.stderr.read()}")
+
     def json_of(self, process):
         self.assert_ok(process)
         return json.loads(process.stdout)
+
+
+class SmallRunTest(ProgramTest):
+    """A test with made-up data and the small recipe."""
+
+    def setUp(self):
+        super().setUp()
+        self.data = write_idx(self.folder / "data")
+        self.recipe = self.folder / "small.toml"
+        self.recipe.write_text(SMALL_RECIPE)

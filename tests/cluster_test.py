@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from cli_program import PROGRAM, SMALL_RECIPE, SOURCE, ProgramTest, run, write_idx
+from cli_program import PROGRAM, SOURCE, ProgramTest, SmallRunTest, run
 
 CLUSTER = SOURCE / "tools" / "cluster"
 
@@ -22,7 +22,7 @@ exit $worst
 """
 
 
-class Slurm(ProgramTest):
+class Slurm(SmallRunTest):
     SCRIPT = CLUSTER / "train.sbatch"
 
     def setUp(self):
@@ -31,9 +31,6 @@ class Slurm(ProgramTest):
             path = self.folder / name
             path.write_text(text)
             path.chmod(0o755)
-        self.data = write_idx(self.folder / "data")
-        self.recipe = self.folder / "small.toml"
-        self.recipe.write_text(SMALL_RECIPE)
         # Of a job of its own, so that tests beside this one use other ports.
         self.environment = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "RESIDUUM": PROGRAM,
                             "SLURM_JOB_ID": str(os.getpid())}

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <latch>
 #include <map>
 #include <random>
 #include <thread>
@@ -314,7 +315,9 @@ TEST(Meeting, OtherVersionsAreRefused) {
 
 TEST(Meeting, StrangersDoNotDisturb) {
   const int port = free_port();
+  std::latch strangers(1);  // have come, before rank 1 does and rank 0 closes its door
   const auto errors = on_ranks(3, [&](int i) {
+    if (i == 1) strangers.wait();
     if (i < 2) {
       EXPECT_EQ(meet(place(i, 2, port), {20, "1"}).ranks.size(), 2u);
       return;
@@ -322,15 +325,44 @@ TEST(Meeting, StrangersDoNotDisturb) {
     const Watch late = deadline_watch(20, "late");
     Socket::connected("127.0.0.1", port, late).send_text("GET / HTTP/1.1", late);
     Socket::connected("127.0.0.1", port, late);
+    strangers.count_down();
   });
   EXPECT_EQ(errors[0], "");
   EXPECT_EQ(errors[1], "");
 }
 
+TEST(Meeting, WhoIsMissingIsToldToThoseWhoCame) {
+  const int port = free_port();
+  const auto errors = on_ranks(2, [&](int rank) { meet(place(rank, 3, port), {1, "1"}); });
+  for (const std::string& error : errors) {
+    EXPECT_THAT(error, AllOf(HasSubstr(fmt::format("rank 0 has waited 1 s at port {} of ", port)),
+                             HasSubstr("for rank 2 of 3")));
+  }
+}
+
 TEST(Meeting, APortInUseIsNamed) {
   const Socket taken = Socket::listening(0);
   const auto errors = on_ranks(1, [&](int) { meet(place(0, 2, taken.local_port()), {1, "1"}); });
-  EXPECT_EQ(errors[0], fmt::format("cannot listen on port {}: Address already in use", taken.local_port()));
+  EXPECT_THAT(errors[0],
+              AllOf(HasSubstr(fmt::format("127.0.0.1:{0}: cannot listen on port {0}: Address already in use",
+                                          taken.local_port())),
+                    HasSubstr("rank 0 on ")));
+}
+
+TEST(Meeting, SomethingElseAtThePortIsToldFromRankZero) {
+  Socket other = Socket::listening(0);
+  const auto errors = on_ranks(2, [&](int i) {
+    if (i == 1) {
+      meet(place(1, 2, other.local_port()), {1, "1"});
+      return;
+    }
+    const Watch late = deadline_watch(20, "late");
+    Socket visitor = other.accepted(late);
+    visitor.receive_text(late);  // closing with unread bytes would break the connection instead
+    visitor.send_text("HTTP/1.1 400 Bad Request", late);
+  });
+  EXPECT_EQ(errors[1],
+            fmt::format("what listens at 127.0.0.1:{} is not rank 0 of this run", other.local_port()));
 }
 
 }  // namespace

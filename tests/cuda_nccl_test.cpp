@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -98,9 +99,9 @@ class CudaNccl : public ::testing::Test {
       emulator::set_stream_order(order_);
       const auto communicator =
           join_ranks({LaunchedBy::kFlags, rank, ranks, 0, 1, "127.0.0.1", port}, {.timeout = timeout});
-      const std::unique_ptr<Backend> backend = make_backend("cuda", {});
-      const auto exchange = make_exchange(*communicator, *backend, fixed_order_);
       try {
+        const std::unique_ptr<Backend> backend = make_backend("cuda", {});
+        const auto exchange = make_exchange(*communicator, *backend, fixed_order_);
         return body(*communicator, *backend, *exchange);
       } catch (const Error& error) {
         communicator->fail(error.what());
@@ -179,19 +180,72 @@ TEST_F(CudaNccl, PartsInPairsHaveTheSameBitsOnAnyNumberOfRanks) {
   for (const int ranks : {2, 4}) {
     run.ranks = ranks;
     run.micro_steps = 4 / ranks;
-    EXPECT_TRUE(train(run)[0] == one) << ranks << " ranks";
+    for (const auto order : {emulator::StreamOrder::kForward, emulator::StreamOrder::kReverse}) {
+      order_ = order;
+      for (const std::string& text : train(run)) EXPECT_TRUE(text == one) << ranks << " ranks on the GPU";
+    }
   }
+  without_library_ = 3;
+  EXPECT_TRUE(train(run)[0] == one) << "4 ranks through host memory";
+}
+
+TEST_F(CudaNccl, SumsInFixedOrderHaveTheBitsOfPairsOfPairs) {
+  fixed_order_ = true;
+  // Two pieces of odd sizes, so that halves cut through them.
+  constexpr size_t kFirst = 101, kSecond = 1000;
+  const auto value = [](int rank, size_t i) {
+    return std::ldexp(1.0f + static_cast<float>(i % 97) / 97, 8 * ((rank + static_cast<int>(i)) % 4));
+  };
+  const auto results = on_ranks(4, kLong, [&](Communicator& c, Backend& backend, Exchange& exchange) {
+    std::vector<float> values(kFirst + kSecond);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = value(c.rank(), i);
+    const std::unique_ptr<Memory> first = backend.allocate(kFirst * sizeof(float)),
+                                  second = backend.allocate(kSecond * sizeof(float));
+    const std::vector<SummedMemory> pieces{{first->data(), kFirst}, {second->data(), kSecond}};
+    backend.copy_to_device(first->data(), values.data(), first->bytes());
+    backend.copy_to_device(second->data(), values.data() + kFirst, second->bytes());
+    exchange.start(std::span(pieces).first(1), 1, "alone");  // a larger sum then wants more room
+    exchange.start(std::span(pieces).subspan(1), 1, "after it");
+    exchange.finish();
+    backend.copy_to_host(values.data(), first->data(), first->bytes());
+    backend.copy_to_host(values.data() + kFirst, second->data(), second->bytes());
+    return text_of({{exchange.describe().ends_with("in fixed order") ? "sums" : "other", values}});
+  });
+  std::vector<float> expected, in_turn;
+  for (size_t i = 0; i < kFirst + kSecond; ++i) {
+    expected.push_back((value(0, i) + value(1, i)) + (value(2, i) + value(3, i)));
+    in_turn.push_back(value(0, i) + value(1, i) + value(2, i) + value(3, i));
+  }
+  EXPECT_NE(in_turn, expected) << "of these numbers the order matters";
+  for (const std::string& text : results) EXPECT_EQ(values_of(text)["sums"], expected);
+}
+
+TEST_F(CudaNccl, RanksOfOneGpuAreRefusedWhereTheEnvironmentNamesOneHost) {
+  setenv("NCCL_HOSTID", "one", 1);
+  for (const std::string& text :
+       on_ranks(2, kLong, [](Communicator&, Backend&, Exchange&) { return "met"; })) {
+    EXPECT_THAT(text, HasSubstr("ncclCommInitRank failed: invalid usage: two ranks use one GPU of one host"));
+  }
+  unsetenv("NCCL_HOSTID");
+  EXPECT_THAT(on_ranks(2, kLong, [](Communicator&, Backend&, Exchange&) { return "met"; }),
+              testing::Each("met"));
 }
 
 TEST_F(CudaNccl, ARankThatDiesIsNamedAndTheOthersAreInterrupted) {
-  const auto results =
-      on_ranks(2, kLong, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
-        if (c.rank() == 1) _exit(1);
-        RankRun run = kSmall;
-        run.ranks = 2;
-        for (;;) train_rank(run, c.rank(), backend, &exchange);
-      });
-  EXPECT_THAT(results[0], AllOf(HasSubstr("rank 1 ("), HasSubstr("has died")));
+  for (const int ranks : {2, 3}) {
+    const auto results =
+        on_ranks(ranks, kLong, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
+          RankRun run = kSmall;
+          run.ranks = ranks;
+          train_rank(run, c.rank(), backend, &exchange);
+          if (c.rank() == ranks - 1) _exit(1);
+          for (;;) train_rank(run, c.rank(), backend, &exchange);
+        });
+    for (int rank = 0; rank < ranks - 1; ++rank) {
+      EXPECT_THAT(results[static_cast<size_t>(rank)],
+                  AllOf(HasSubstr("rank " + std::to_string(ranks - 1) + " ("), HasSubstr("has died")));
+    }
+  }
 }
 
 TEST_F(CudaNccl, ARankThatDoesNotComeIsNamed) {
@@ -214,21 +268,24 @@ TEST_F(CudaNccl, ARankThatDoesNotComeIsNamed) {
 }
 
 TEST_F(CudaNccl, AnErrorOnTheWayEndsAllRanks) {
-  const auto results =
-      on_ranks(2, kLong, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
-        const std::unique_ptr<Memory> memory = backend.allocate(4096);
-        const std::vector<SummedMemory> pieces{{memory->data(), c.rank() == 0 ? size_t{100} : size_t{101}}};
-        exchange.start(pieces, 1, "unequal");
-        exchange.finish();
-        backend.synchronize();
-        for (;;) {
-          c.check_alive();
-          usleep(10000);
-        }
-      });
-  for (const std::string& result : results) {
-    EXPECT_THAT(result,
-                AllOf(HasSubstr("stopped: NCCL met an error on its way: "), HasSubstr("invalid argument")));
+  for (const bool fixed_order : {false, true}) {
+    fixed_order_ = fixed_order;
+    const auto results =
+        on_ranks(2, kLong, [&](Communicator& c, Backend& backend, Exchange& exchange) -> std::string {
+          const std::unique_ptr<Memory> memory = backend.allocate(4096);
+          const std::vector<SummedMemory> pieces{{memory->data(), c.rank() == 0 ? size_t{100} : size_t{200}}};
+          exchange.start(pieces, 1, "unequal");
+          exchange.finish();
+          backend.synchronize();
+          for (;;) {
+            c.check_alive();
+            usleep(10000);
+          }
+        });
+    for (const std::string& result : results) {
+      EXPECT_THAT(result,
+                  AllOf(HasSubstr("stopped: NCCL met an error on its way: "), HasSubstr("invalid argument")));
+    }
   }
 }
 

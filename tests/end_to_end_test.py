@@ -12,20 +12,13 @@ import struct
 import subprocess
 import unittest
 
-from cli_program import (PROGRAM, SMALL_RECIPE, ProgramTest, made_up_images, metric_lines, read_safetensors, run, start,
-                         write_idx, write_png)
+from cli_program import PROGRAM, SmallRunTest, made_up_images, metric_lines, read_safetensors, run, start, write_png
 
 CONFIG, DATA, CHECKPOINT, IO, INTERRUPTED = 3, 4, 5, 6, 75
 
 
-class SmallRun(ProgramTest):
+class SmallRun(SmallRunTest):
     """One data set and one recipe; the uninterrupted run is what the others are compared with."""
-
-    def setUp(self):
-        super().setUp()
-        self.data = write_idx(self.folder / "data")
-        self.recipe = self.folder / "small.toml"
-        self.recipe.write_text(SMALL_RECIPE)
 
     def command(self, out, *arguments):
         return ("train", self.recipe, "--data", self.data, "--out", self.folder / out, *arguments)

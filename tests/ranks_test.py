@@ -12,26 +12,14 @@ import socket
 import subprocess
 import unittest
 
-from cli_program import PROGRAM, SMALL_RECIPE, ProgramTest, metric_lines, run, start, write_idx
+from cli_program import PROGRAM, SmallRunTest, children, made_up_images, metric_lines, run, start, write_png
 
-CONFIG, USAGE, COMMUNICATION, INTERRUPTED = 3, 2, 9, 75
+CONFIG, USAGE, DATA, COMMUNICATION, INTERRUPTED = 3, 2, 4, 9, 75
 # What a rank may be silent for, where that is to happen.
 SHORT = ("--comm-timeout", 8)
 
 
-def children(process):
-    """The ids of the processes that a launcher has started, by rank."""
-    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
-class RanksTest(ProgramTest):
-    def setUp(self):
-        super().setUp()
-        self.data = write_idx(self.folder / "data")
-        self.recipe = self.folder / "small.toml"
-        self.recipe.write_text(SMALL_RECIPE)
-
+class RanksTest(SmallRunTest):
     def command(self, out, *arguments):
         return ("train", self.recipe, "--data", self.data, "--out", self.folder / out, "--threads", 1, *arguments)
 
@@ -43,12 +31,6 @@ class RanksTest(ProgramTest):
 
     def hash(self, out):
         return hashlib.sha256((self.folder / out / "checkpoints" / "last.safetensors").read_bytes()).hexdigest()
-
-    def wait_for(self, process, line_start):
-        for line in process.stdout:
-            if line.startswith(line_start):
-                return
-        self.fail(f"no line '{line_start}': {process.stderr.read()}")
 
     def finish(self, process):
         """The rest of the output and the errors of a launcher that is about to end."""
@@ -119,6 +101,42 @@ class Training(RanksTest):
         self.assertEqual(len(losses[0]), 3)
         for one, two in zip(*losses):
             self.assertAlmostEqual(one, two, delta=1e-4 * abs(one))
+
+
+class UnreadableSamples(RanksTest):
+    """64 images for training, of which each rank alone meets fewer unreadable ones than all together."""
+
+    def setUp(self):
+        super().setUp()
+        self.data = self.folder / "images"
+        for split, count in (("train", 64), ("test", 16)):
+            images, labels = made_up_images(count, 8, 2, 1)
+            for number, (pixels, label) in enumerate(zip(images, labels)):
+                path = self.data / split / str(label) / f"{number:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_png(path, pixels, 8)
+                if number < 4:
+                    path.write_bytes(path.read_bytes()[:20])
+
+    def limited(self, limit):
+        return ("--set", f"data.bad_sample_limit={limit}", "--set", "train.virtual_shards=2")
+
+    def test_they_are_counted_on_all_ranks_together(self):
+        process = self.launch(2, "three", *self.limited(3))
+        self.assertEqual(process.returncode, DATA, process.stderr)
+        for rank in (0, 1):
+            self.assertRegex(process.stderr, rf"error: rank {rank}: 4 samples could not be read on all ranks together, "
+                                             r"data.bad_sample_limit is 3; the last ones are [0-9]+")
+        self.assert_ok(self.launch(2, "four", *self.limited(4)))
+        self.assert_ok(run(*self.command("alone", *self.limited(4))))
+        self.assertEqual(self.hash("four"), self.hash("alone"))
+
+    def test_those_of_the_test_split_too(self):
+        for path in sorted(self.data.glob("train/*/0[0-3].png")):
+            shutil.copy(self.data / "train" / path.parent.name / f"{int(path.stem) + 10}.png", path)
+        process = self.launch(2, "run", *self.limited(3), "--set", "train.eval_batch=8")
+        self.assertEqual(process.returncode, DATA, process.stderr)
+        self.assertIn("4 samples of the test split could not be read on all ranks together", process.stderr)
 
 
 class Faults(RanksTest):
@@ -253,6 +271,13 @@ class Mpi(RanksTest):
             self.assertRegex(process.stdout, rf"ranks +rank 0 of {count} \(MPI\), ")
             self.assertNotIn("TCP", process.stdout)
             self.assertEqual(self.hash(f"on {count}"), self.hash("one"))
+
+    def test_sums_by_mpi_are_right_and_timed(self):
+        process = self.mpirun(2, "bench", "allreduce", "--device", "cpu", "--max-bytes", 65536, "--repeats", 3, "--json")
+        found = self.json_of(process)
+        self.assertRegex(found["network"], r"rank 0 of 2 \(MPI\), (?!TCP)")
+        self.assertEqual([(row["bytes"], row["wrong"]) for row in found["sizes"]],
+                         [(1024, 0), (4096, 0), (16384, 0), (65536, 0)])
 
     def test_error_of_one_rank_ends_all(self):
         process = self.mpirun(2, *self.command("run", "--batch", 7))

@@ -83,6 +83,11 @@ class SideQueue {
   virtual void before_launches() = 0;
   /// The queue as its libraries know it: a cudaStream_t.
   virtual void* stream() = 0;
+  /// The device: the same text in every process that uses it, another one for every other device.
+  virtual std::string device_id() const = 0;
+  /// On the queue: a copy inside of the device's memory; dst[i] += src[i]. Both are aligned to 16 bytes.
+  virtual void copy(std::byte* dst, const std::byte* src, size_t bytes) = 0;
+  virtual void add(float* dst, const float* src, size_t count) = 0;
   /// Whether everything on the queue is done; throws Error(kDevice) for what failed.
   virtual bool is_done() = 0;
   /// For how long launches have waited for the queue, in all waits that are over.

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -33,19 +34,21 @@ class Record {
       if (entry.number == number) entry.end = Clock::now();
     }
   }
-  /// Warns, with the oldest first.
+  /// Warns, with the oldest first; says nothing when all have ended, so that none of them is to blame.
   void dump(int rank) const {
     const std::lock_guard lock(mutex_);
     const Clock::time_point now = Clock::now();
+    if (std::none_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.is_open(); })) {
+      return;
+    }
     const auto ms = [](Clock::duration time) {
       return std::chrono::duration<double, std::milli>(time).count();
     };
     for (const Entry& entry : entries_) {
-      const bool open = entry.end == Clock::time_point{};
-      spdlog::warn(
-          "rank {}: collective #{} '{}', {} bytes, began {:.1f} ms ago, {}", rank, entry.number, entry.name,
-          entry.bytes, ms(now - entry.begin),
-          open ? std::string("has not ended") : fmt::format("took {:.1f} ms", ms(entry.end - entry.begin)));
+      spdlog::warn("rank {}: collective #{} '{}', {} bytes, began {:.1f} ms ago, {}", rank, entry.number,
+                   entry.name, entry.bytes, ms(now - entry.begin),
+                   entry.is_open() ? std::string("has not ended")
+                                   : fmt::format("took {:.1f} ms", ms(entry.end - entry.begin)));
     }
   }
 
@@ -56,6 +59,7 @@ class Record {
     std::string name;
     size_t bytes = 0;
     Clock::time_point begin, end;
+    bool is_open() const { return end == Clock::time_point{}; }
   };
 
   mutable std::mutex mutex_;
@@ -151,11 +155,7 @@ class NetworkCommunicator : public Communicator {
     try {
       action({number, bytes, name}, watch);
     } catch (const BrokenConnection& error) {
-      // Who is to blame is for rank 0 to say; it may take a moment until it knows.
-      for (int tick = 0; tick < 60; ++tick) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        check_alive();
-      }
+      await_verdict(*this);
       fail(error.what());
       throw;
     } catch (const Error& error) {
@@ -225,6 +225,16 @@ std::unique_ptr<Communicator> join_ranks(const RankPlace& place, const Communica
                                          ? make_mpi_network(meeting.ranks)
                                          : make_tcp_network(found.rank, meeting, options.timeout);
   return std::make_unique<NetworkCommunicator>(found, options, std::move(network), std::move(meeting));
+}
+
+void await_verdict(const Communicator& communicator) {
+  // Who is to blame is for rank 0 to say; it may take a moment until it knows.
+  constexpr auto kTick = std::chrono::milliseconds(50);
+  for (int tick = 0; tick < 60; ++tick) {
+    communicator.check_alive();
+    std::this_thread::sleep_for(kTick);
+  }
+  communicator.check_alive();
 }
 
 std::vector<double> gather_numbers(Communicator& communicator, double mine, const std::string& name) {

@@ -57,6 +57,10 @@ class Communicator {
 /// program or launch does not have.
 std::unique_ptr<Communicator> join_ranks(const RankPlace& place, const CommunicatorOptions& options);
 
+/// For whom a call has failed that another rank's end could explain: throws the verdict on that rank as soon
+/// as there is one, and returns when none has come for 3 s.
+void await_verdict(const Communicator& communicator);
+
 /// A number from each rank, by rank.
 std::vector<double> gather_numbers(Communicator& communicator, double mine, const std::string& name);
 /// Whether any rank says yes.

@@ -36,8 +36,9 @@ class Exchange {
 };
 
 /// The exchange that suits backend and ranks: NCCL between GPUs when every rank can load it, else
-/// make_host_exchange; that always for `fixed_order`: sums in pairs (network.h), as train.virtual_shards
-/// promises. All ranks must call it. Throws Error(kCommunication) for different versions of NCCL.
+/// make_host_exchange. `fixed_order`: sums in pairs (network.h), as train.virtual_shards promises, by NCCL
+/// for powers of two of ranks only. All ranks must call it. Throws Error(kCommunication) for different
+/// versions of NCCL.
 std::unique_ptr<Exchange> make_exchange(Communicator& communicator, Backend& backend, bool fixed_order);
 
 /// Through `communicator`'s network: of host memory while the device computes; of a GPU's through host

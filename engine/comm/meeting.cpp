@@ -136,27 +136,49 @@ class Host {
   std::string refused_;  ///< why the run cannot begin
 };
 
-void visit(const RankPlace& place, const MeetingOptions& options, Meeting& meeting) {
+/// A connection to rank 0, which may come later than this rank.
+Socket reach_host(const RankPlace& place, const MeetingOptions& options) {
+  std::string said;
   const std::string what = fmt::format("rank {} has waited {} s for rank 0 at {}:{}", place.rank,
                                        options.timeout, place.host, place.port);
-  std::string said;
-  const Watch late = deadline_watch(options.timeout, what);
+  try {
+    return Socket::connected(place.host, place.port, deadline_watch(options.timeout, what), &said);
+  } catch (const Error& error) {
+    fail(ErrorKind::kCommunication, "{}{}", error.what(), said.empty() ? "" : " (" + said + ")");
+  }
+}
+
+/// Rank 0's door, at the address that the others were told.
+Socket open_door(const RankPlace& place, const MeetingOptions& options) {
+  if (options.listening_file >= 0) return Socket(FileDescriptor(options.listening_file));
+  try {
+    return Socket::listening(place.port);
+  } catch (const Error& error) {
+    fail(ErrorKind::kCommunication, "rank 0 on {}, where the others look for it at {}:{}: {}", host_name(),
+         place.host, place.port, error.what());
+  }
+}
+
+void visit(const RankPlace& place, const MeetingOptions& options, Meeting& meeting) {
+  meeting.control.push_back(reach_host(place, options));
+  const std::string door = fmt::format("{}:{}", place.host, place.port);
+  // Rank 0 waits for all as long, from when it came itself, and then says who is missing.
+  const double patience = options.timeout + kPatience;
+  const std::string silent = fmt::format(
+      "rank {} has reached {} and heard nothing from there for {} s: rank 0 hangs, or something else listens",
+      place.rank, door, patience);
+  const Watch late = deadline_watch(patience, silent);
   Json answer;
   try {
-    meeting.control.push_back(Socket::connected(place.host, place.port, late, &said));
     Json hello = to_json(meeting.ranks[static_cast<size_t>(place.rank)]);
     hello.update({{"greeting", kGreeting}, {"ranks", place.ranks}, {"version", options.version}});
     meeting.control[0].send_text(hello.dump(), late);
     answer = Json::parse(meeting.control[0].receive_text(late));
-  } catch (const Error& error) {
-    if (error.what() != what) {
-      fail(ErrorKind::kCommunication, "rank {} at rank 0's {}:{}: {}", place.rank, place.host, place.port,
-           error.what());
-    }
-    fail(ErrorKind::kCommunication, "{}{}", what, said.empty() ? "" : " (" + said + ")");
+  } catch (const BrokenConnection& error) {
+    fail(ErrorKind::kCommunication, "rank {} had reached rank 0, or something else, at {}, but {}",
+         place.rank, door, error.what());
   } catch (const Json::exception&) {
-    fail(ErrorKind::kCommunication, "what listens at {}:{} is not rank 0 of this run", place.host,
-         place.port);
+    fail(ErrorKind::kCommunication, "what listens at {} is not rank 0 of this run", door);
   }
   check(!answer.contains("error"), ErrorKind::kCommunication, "{}", answer.value("error", ""));
   meeting.ranks.clear();
@@ -181,9 +203,7 @@ Meeting meet(const RankPlace& place, const MeetingOptions& options) {
   if (place.rank > 0) {
     visit(place, options, meeting);
   } else if (place.ranks > 1) {
-    Socket door = options.listening_file >= 0 ? Socket(FileDescriptor(options.listening_file))
-                                              : Socket::listening(place.port);
-    Host(place, options, meeting).run(std::move(door));
+    Host(place, options, meeting).run(open_door(place, options));
     for (RankInfo& info : meeting.ranks) {
       if (info.address.empty()) info.address = place.host;
     }

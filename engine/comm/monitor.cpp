@@ -71,7 +71,7 @@ Monitor::Progress Monitor::own_progress(Clock::time_point now) const {
 
 void Monitor::run(const std::stop_token& stop) {
   Clock::time_point next_beat{};
-  bool said_stuck = false;
+  bool said_stuck = false, lasting_error = false;
   while (!stop.stop_requested()) {
     const Clock::time_point now = Clock::now();
     for (Peer& peer : peers_) listen(peer);
@@ -88,9 +88,10 @@ void Monitor::run(const std::stop_token& stop) {
       for (Peer& peer : peers_) {
         speak(peer, fmt::format("beat {} {} {}\n", own.number, own.waiting_ms, own.name));
       }
-      if (const auto error = options_.poll ? options_.poll() : std::nullopt) {
-        decide(fmt::format("{} stopped: {}", name_of(rank_), one_line(*error)));
-      }
+      // When it has lasted for a beat: of an error that a dead rank explains, rank 0 has heard by then.
+      const auto error = options_.poll ? options_.poll() : std::nullopt;
+      if (error && lasting_error) decide(fmt::format("{} stopped: {}", name_of(rank_), one_line(*error)));
+      lasting_error = error.has_value();
       if (const auto found = judge(now)) decide(*found);
     }
     std::unique_lock lock(mutex_);
@@ -147,14 +148,18 @@ void Monitor::hear(Peer& peer, const std::string& line) {
 }
 
 std::optional<std::string> Monitor::judge(Clock::time_point now) const {
+  std::optional<std::string> late = rank_ == 0 ? judge_collectives() : std::nullopt;
+  // A rank that stops while others wait for it is silent for about as long as they wait.
+  const double patience = late ? options_.timeout / 2 : options_.timeout;
   for (const Peer& peer : peers_) {
     const Progress& progress = progress_[static_cast<size_t>(peer.rank)];
     const double silent = std::chrono::duration<double>(now - progress.heard).count();
-    if (progress.gone || silent <= options_.timeout) continue;
-    return fmt::format("{} has not answered for {:.0f} s: it is stopped, or its machine or network is",
-                       name_of(peer.rank), silent);
+    if (progress.gone || silent <= patience) continue;
+    return fmt::format(
+        "{} has not answered for {:.0f} s: it is stopped, or its machine or the network to it is down",
+        name_of(peer.rank), silent);
   }
-  return rank_ == 0 ? judge_collectives() : std::nullopt;
+  return late;
 }
 
 std::optional<std::string> Monitor::judge_collectives() const {

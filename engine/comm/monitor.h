@@ -20,7 +20,7 @@ namespace residuum {
 struct MonitorOptions {
   /// Seconds that a rank may be silent, or be missing in a collective in which others wait.
   double timeout = 300;
-  /// Asked twice a second for an error of this rank that nobody else would notice.
+  /// Asked twice a second for an error of this rank that nobody else would notice; given twice, it ends all.
   std::function<std::optional<std::string>()> poll;
   /// Called once with the verdict, from the monitor's thread: interrupts what waits for the other ranks.
   std::function<void(const std::string&)> on_verdict;

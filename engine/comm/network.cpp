@@ -83,29 +83,19 @@ void add(std::span<float> a, std::span<const float> b) {
   for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
 }
 
-/// Sums among the inner ranks. The part of `values` that a rank is responsible for halves with each partner.
+/// Sums among the inner ranks.
 void sum_inside(const Call& call, const Pairing& pairing, std::span<float> values,
                 std::vector<float>& buffer) {
-  struct Part {
-    int partner;
-    std::span<float> whole, mine, theirs;
-  };
-  std::vector<Part> parts;
-  std::span<float> part = values;
-  for (int bit = 1; bit < pairing.inner; bit *= 2) {
-    const int partner = pairing.rank ^ bit;
-    call.meet(partner);
-    const std::span<float> low = part.first(part.size() / 2), high = part.subspan(part.size() / 2);
-    const bool keeps_low = (pairing.rank & bit) == 0;
-    parts.push_back({partner, part, keeps_low ? low : high, keeps_low ? high : low});
-    const Part& now = parts.back();
-    buffer.resize(now.mine.size());
-    call.exchange(partner, now.theirs, std::span<float>(buffer));
-    add(now.mine, buffer);
-    part = now.mine;
+  const std::vector<Halving> steps = halvings(pairing.rank, pairing.inner, values.size());
+  const auto at = [&](const Halving::Part& part) { return values.subspan(part.begin, part.count); };
+  for (const Halving& step : steps) {
+    call.meet(step.partner);
+    buffer.resize(step.mine.count);
+    call.exchange(step.partner, at(step.theirs), std::span<float>(buffer));
+    add(at(step.mine), buffer);
   }
-  for (auto now = parts.rbegin(); now != parts.rend(); ++now) {
-    call.exchange(now->partner, now->mine, now->theirs);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    call.exchange(step->partner, at(step->mine), at(step->theirs));
   }
 }
 
@@ -143,6 +133,18 @@ std::vector<int> partners_of(int rank, int ranks) {
   if (pairing.spokesman() >= 0) partners.push_back(pairing.spokesman());
   for (int bit = 1; bit < pairing.inner && !pairing.is_outer(); bit *= 2) partners.push_back(rank ^ bit);
   return partners;
+}
+
+std::vector<Halving> halvings(int rank, int ranks, size_t count) {
+  std::vector<Halving> steps;
+  Halving::Part part{0, count};
+  for (int bit = 1; bit < ranks; bit *= 2) {
+    const Halving::Part low{part.begin, part.count / 2}, high{part.begin + low.count, part.count - low.count};
+    const bool keeps_low = (rank & bit) == 0;
+    steps.push_back({rank ^ bit, keeps_low ? low : high, keeps_low ? high : low});
+    part = steps.back().mine;
+  }
+  return steps;
 }
 
 void sum_over_ranks(Network& network, std::span<float> values, const Collective& what, const Watch& watch) {

@@ -29,6 +29,20 @@ class Network {
 /// The partners of a rank in collectives of `ranks`.
 std::vector<int> partners_of(int rank, int ranks);
 
+/// One exchange of a sum over a power of two of ranks: `mine` and `theirs` are the halves of what the rank
+/// was responsible for before; it adds the partner's `mine` to its own and is then responsible for that
+/// alone.
+struct Halving {
+  struct Part {
+    size_t begin = 0, count = 0;
+  };
+  int partner = 0;
+  Part mine, theirs;
+};
+/// How rank `rank` of `ranks`, a power of two, adds `count` values: neighbours first, then pairs of pairs.
+/// The sums are gathered in the opposite order: each partner sends its `mine` into the other's `theirs`.
+std::vector<Halving> halvings(int rank, int ranks, size_t count);
+
 /// What a collective is, which must be the same on all ranks.
 struct Collective {
   uint64_t number = 0;  ///< how many came before

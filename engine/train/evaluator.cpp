@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "engine/core/check.h"
 #include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 
@@ -59,6 +60,7 @@ Evaluation sum_of(const std::vector<Found>& batches) {
 Evaluator::Evaluator(const ModelBuilder& build, const Dataset& dataset, const Recipe& recipe,
                      Backend& backend, State& state, bool averaged, Communicator* communicator)
     : communicator_(communicator),
+      bad_sample_limit_(recipe.data.bad_sample_limit),
       loader_(dataset, communicator == nullptr
                            ? eval_loader_options(recipe)
                            : eval_loader_options(recipe, communicator->rank(), communicator->ranks())),
@@ -79,7 +81,20 @@ Evaluation Evaluator::run(const BatchCallback& on_batch) {
     mine.push_back({counts[0], counts[1], counts[2], loss});
     if (on_batch) on_batch(batch, executor_.read<float>("logits"));
   }
+  if (communicator_ != nullptr) check_unreadable();
   return sum_of(in_order(communicator_, mine));
+}
+
+/// Each sample of the data set is one rank's, so the ranks' counts add up.
+void Evaluator::check_unreadable() const {
+  double all = 0;
+  for (const double theirs :
+       gather_numbers(*communicator_, static_cast<double>(loader_.bad_samples()), "unreadable samples")) {
+    all += theirs;
+  }
+  check(all <= static_cast<double>(bad_sample_limit_), ErrorKind::kData,
+        "{} samples of the test split could not be read on all ranks together, data.bad_sample_limit is {}",
+        all, bad_sample_limit_);
 }
 
 }  // namespace residuum

@@ -44,7 +44,10 @@ class Evaluator {
   size_t arena_bytes() const { return executor_.plan().memory.arena_bytes; }
 
  private:
+  void check_unreadable() const;
+
   Communicator* communicator_;
+  int64_t bad_sample_limit_;
   Loader loader_;
   int64_t classes_;
   Executor executor_;

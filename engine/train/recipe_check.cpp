@@ -26,7 +26,9 @@ void check_train(const TrainRecipe& train) {
         train.batch);
   const int64_t shards = train.virtual_shards;
   check((shards & (shards - 1)) == 0 && (shards == 0 || train.batch % shards == 0), ErrorKind::kConfig,
-        "train.virtual_shards is {}, allowed are 0 and powers of two that divide train.batch, which is {}",
+        "train.virtual_shards is {}, allowed are 0 and powers of two that divide train.batch, which is {}: "
+        "parts "
+        "are added in pairs, so that each rank holds one branch of the same tree",
         shards, train.batch);
   check(shards == 0 || train.accumulation == 1, ErrorKind::kConfig,
         "train.accumulation is {}, allowed is 1 with train.virtual_shards: each shard is a micro-step",

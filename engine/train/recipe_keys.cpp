@@ -94,7 +94,8 @@ const std::vector<RecipeKey>& table() {
       integer(MEMBER(data.eval_crop), {0, kLargestImage}, "central crop of evaluation images; 0: image_size"),
       integer(MEMBER(data.threads), {0, kMostThreads}, "loader threads; 0: the training thread loads"),
       integer(MEMBER(data.prefetch), {1, 1024}, "batches prepared ahead"),
-      integer(MEMBER(data.bad_sample_limit), {0, kManySteps}, "unreadable samples tolerated"),
+      integer(MEMBER(data.bad_sample_limit), {0, kManySteps},
+              "unreadable samples tolerated, on all ranks together"),
       flag(MEMBER(data.apply_orientation), "turn images as EXIF says"),
 
       integer(MEMBER(train.epochs), {0, kManyEpochs}, "length of the run; 0: steps says"),

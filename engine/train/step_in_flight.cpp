@@ -48,6 +48,9 @@ StepOutcome StepInFlight::outcome() {
     found.valid += counts.wait()[0];
     found.right += counts.wait()[1];
   }
+  for (size_t row = 0; row < batch.ids.size(); ++row) {
+    if (batch.ids[row] >= 0 && batch.labels[row] < 0) found.unreadable.push_back(batch.ids[row]);
+  }
   const std::span<const float> norm = norm_->wait();
   found.gradient_norm = norm[0];
   found.finite = norm[1] != 0.0f;

@@ -14,8 +14,9 @@ namespace residuum {
 
 /// What a step found.
 struct StepOutcome {
-  std::vector<double> losses;    ///< means of the micro-steps
-  int64_t valid = 0, right = 0;  ///< rows with a label; those right in the top 1
+  std::vector<double> losses;       ///< means of the micro-steps
+  int64_t valid = 0, right = 0;     ///< rows with a label; those right in the top 1
+  std::vector<int64_t> unreadable;  ///< samples that were masked
   float gradient_norm = 0;
   bool finite = true;  ///< else the update changed nothing
 

@@ -1,6 +1,8 @@
 #include "engine/train/team.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "engine/core/check.h"
@@ -85,14 +87,20 @@ StepOutcome Team::combined(const StepOutcome& mine) const {
   if (communicator_ == nullptr) return mine;
   StepOutcome whole = mine;  // norm and finiteness are the same on all ranks
   whole.losses.clear();
+  whole.unreadable.clear();
   whole.valid = whole.right = 0;
-  std::vector<double> numbers{static_cast<double>(mine.valid), static_cast<double>(mine.right)};
+  std::vector<double> numbers{static_cast<double>(mine.valid), static_cast<double>(mine.right),
+                              static_cast<double>(mine.losses.size())};
   numbers.insert(numbers.end(), mine.losses.begin(), mine.losses.end());
+  numbers.insert(numbers.end(), mine.unreadable.begin(), mine.unreadable.end());
   for (const std::string& bytes : gather(packed(numbers), "outcome")) {
     const auto theirs = unpacked<double>(bytes);
     whole.valid += static_cast<int64_t>(theirs.at(0));
     whole.right += static_cast<int64_t>(theirs.at(1));
-    whole.losses.insert(whole.losses.end(), theirs.begin() + 2, theirs.end());
+    const auto losses = theirs.begin() + 3, unreadable = losses + static_cast<std::ptrdiff_t>(theirs.at(2));
+    whole.losses.insert(whole.losses.end(), losses, unreadable);
+    std::transform(unreadable, theirs.end(), std::back_inserter(whole.unreadable),
+                   [](double id) { return static_cast<int64_t>(id); });
   }
   return whole;
 }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <chrono>
+#include <set>
 #include <utility>
 
 #include "engine/checkpoint/store.h"
@@ -196,6 +197,7 @@ class Trainer {
     if (in_flight_ == nullptr) return;
     StepInFlight& step = *std::exchange(in_flight_, nullptr);
     const StepOutcome found = team_.combined(step.outcome());
+    count_unreadable(found.unreadable);
     if (!found.finite) on_non_finite(step);
     StepReport report;
     report.step = static_cast<int64_t>(step.params.step) + 1;
@@ -219,6 +221,16 @@ class Trainer {
     result_.train_seconds += report.seconds;
     result_.train_images += report.images;
     for (TrainObserver* observer : observers_) observer->on_step(report);
+  }
+
+  /// A rank's loader counts its own samples: what all of them have masked decides at the same step
+  /// everywhere.
+  void count_unreadable(const std::vector<int64_t>& samples) {
+    unreadable_.insert(samples.begin(), samples.end());
+    check(static_cast<int64_t>(unreadable_.size()) <= recipe_.data.bad_sample_limit, ErrorKind::kData,
+          "{} samples could not be read on all ranks together, data.bad_sample_limit is {}; the last ones "
+          "are {}",
+          unreadable_.size(), recipe_.data.bad_sample_limit, fmt::join(samples, ", "));
   }
 
   /// The step changed nothing (the graph's update saw to that); say where it went wrong, and stop if the
@@ -319,6 +331,7 @@ class Trainer {
   int64_t total_steps_ = 0;
   Progress progress_;
   std::array<StepInFlight, 2> steps_;
+  std::set<int64_t> unreadable_;       ///< samples, in the steps of this process
   StepInFlight* in_flight_ = nullptr;  ///< the one of steps_ that is launched and not reported yet
   Clock::time_point lap_begin_;        ///< end of the last report, or begin of the first step after a pause
   double communication_waited_ = 0;    ///< until the last report

@@ -12,9 +12,11 @@ Share share_of(const Recipe& recipe, int rank, int ranks) {
   const TrainRecipe& train = recipe.train;
   Share share{rank, ranks, train.accumulation, train.virtual_shards > 0};
   if (share.in_pairs) {
-    check(train.virtual_shards % ranks == 0, ErrorKind::kConfig,
-          "train.virtual_shards is {}, allowed for {} ranks are multiples of {}", train.virtual_shards, ranks,
-          ranks);
+    check(
+        train.virtual_shards % ranks == 0, ErrorKind::kConfig,
+        "train.virtual_shards is {}: {} ranks cannot have equal parts, allowed are powers of two of ranks up "
+        "to {}",
+        train.virtual_shards, ranks, train.virtual_shards);
     share.micro_steps = train.virtual_shards / ranks;
   }
   check(train.batch % (ranks * share.micro_steps) == 0, ErrorKind::kConfig,

@@ -1,7 +1,8 @@
 // A library with the functions of NCCL that the exchange loads, for the emulated runtime: ranks are processes
-// of this machine, sums go through rank 0 over loopback, as work on the emulated stream. Invariant: a rank
-// that does not take part blocks the others' work until they abort, as with the real library; ranks that
-// differ in size or operation get an asynchronous error.
+// of this machine, each connected with each over loopback; sums go through rank 0, as work on the emulated
+// stream. Invariant: a rank that does not take part blocks the others' work until they abort, as with the
+// real library; ranks that differ in size or operation, or have lost one, get an asynchronous error, which
+// later calls return; ranks whose NCCL_HOSTID is the same are refused, as all use the one emulated GPU.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -9,8 +10,13 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/emulator/runtime.h"
@@ -25,7 +31,7 @@ struct UniqueId {
 
 struct Communicator {
   int rank = 0, ranks = 1;
-  std::vector<int> sockets;  ///< rank 0: of all others; else to rank 0
+  std::vector<int> sockets;  ///< by rank; -1 of this one
   std::vector<float> factors;
   std::atomic<int> error = kSuccess;
 };
@@ -37,9 +43,27 @@ struct Request {
   bool operator==(const Request&) const = default;
 };
 
+/// Where a rank can be met.
+struct Introduction {
+  int rank = 0, port = 0;
+  std::array<char, 128> host_id{};
+};
+
+/// One side of a message.
+struct Transfer {
+  Communicator* comm = nullptr;
+  CUstream_st* stream = nullptr;
+  int peer = 0;
+  const void* out = nullptr;  ///< or
+  void* in = nullptr;
+  uint64_t count = 0;  ///< of floats
+};
+
 int g_listening = -1;
 int g_group_depth = 0;
 std::vector<std::function<void()>> g_group;
+std::vector<Transfer> g_transfers;
+std::string g_last_error;
 
 bool send_all(int file, const void* data, size_t bytes) {
   for (const char* next = static_cast<const char*>(data); bytes > 0;) {
@@ -69,12 +93,111 @@ int loopback(int port, int& file) {
                    : connect(file, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
 }
 
+/// Opens a socket for others to connect to, and tells its port.
+bool listen_at(int& file, int& port) {
+  sockaddr_in address{};
+  socklen_t size = sizeof(address);
+  if (loopback(0, file) != 0 || listen(file, 64) != 0) return false;
+  getsockname(file, reinterpret_cast<sockaddr*>(&address), &size);
+  port = ntohs(address.sin_port);
+  return true;
+}
+
+int refuse(const char* why) {
+  g_last_error = why;
+  return kInvalidUsage;
+}
+
+/// Rank 0's part of the start: hears of all, and tells them of each other, or that they do not fit.
+int meet_all(Communicator& comm, std::vector<Introduction>& all) {
+  std::set<std::string> hosts{all[0].host_id.data()};
+  for (int i = 1; i < comm.ranks; ++i) {
+    const int file = accept(g_listening, nullptr, nullptr);
+    Introduction theirs;
+    if (!receive_all(file, &theirs, sizeof(theirs))) return kSystemError;
+    comm.sockets[static_cast<size_t>(theirs.rank)] = file;
+    hosts.insert(theirs.host_id.data());
+    all[static_cast<size_t>(theirs.rank)] = theirs;
+  }
+  close(g_listening);
+  const int status = hosts.size() == all.size() ? kSuccess : kInvalidUsage;
+  for (int i = 1; i < comm.ranks; ++i) {
+    const int file = comm.sockets[static_cast<size_t>(i)];
+    if (!send_all(file, &status, sizeof(status)) ||
+        !send_all(file, all.data(), all.size() * sizeof(Introduction))) {
+      return kSystemError;
+    }
+  }
+  return status;
+}
+
+/// Another rank's: connects to those below and waits for those above.
+int meet_others(Communicator& comm, int port, Introduction own) {
+  int door = -1, status = kSuccess;
+  std::vector<Introduction> all(static_cast<size_t>(comm.ranks));
+  int& first = comm.sockets[0];
+  if (!listen_at(door, own.port) || loopback(port, first) != 0 || !send_all(first, &own, sizeof(own)) ||
+      !receive_all(first, &status, sizeof(status)) ||
+      !receive_all(first, all.data(), all.size() * sizeof(Introduction))) {
+    return kSystemError;
+  }
+  for (int peer = 1; peer < comm.rank && status == kSuccess; ++peer) {
+    int& file = comm.sockets[static_cast<size_t>(peer)];
+    if (loopback(all[static_cast<size_t>(peer)].port, file) != 0) return kSystemError;
+    if (!send_all(file, &comm.rank, sizeof(comm.rank))) return kSystemError;
+  }
+  for (int peer = comm.rank + 1; peer < comm.ranks && status == kSuccess; ++peer) {
+    const int file = accept(door, nullptr, nullptr);
+    int theirs = 0;
+    if (!receive_all(file, &theirs, sizeof(theirs))) return kSystemError;
+    comm.sockets[static_cast<size_t>(theirs)] = file;
+  }
+  close(door);
+  return status;
+}
+
+/// The messages of a group, all at once: each side sends while it receives.
+void run_transfers(const std::vector<Transfer>& transfers) {
+  std::vector<std::jthread> sending;
+  for (const Transfer& transfer : transfers) {
+    if (transfer.out == nullptr) continue;
+    sending.emplace_back([&transfer] {
+      const int file = transfer.comm->sockets.at(static_cast<size_t>(transfer.peer));
+      if (!send_all(file, &transfer.count, sizeof(transfer.count)) ||
+          !send_all(file, transfer.out, transfer.count * sizeof(float))) {
+        transfer.comm->error = kRemoteError;
+      }
+    });
+  }
+  for (const Transfer& transfer : transfers) {
+    if (transfer.in == nullptr) continue;
+    const int file = transfer.comm->sockets.at(static_cast<size_t>(transfer.peer));
+    uint64_t count = 0;
+    if (!receive_all(file, &count, sizeof(count))) {
+      transfer.comm->error = kRemoteError;
+    } else if (count != transfer.count) {
+      transfer.comm->error = kInvalidArgument;
+    } else if (!receive_all(file, transfer.in, count * sizeof(float))) {
+      transfer.comm->error = kRemoteError;
+    }
+  }
+}
+
+int add_transfer(const Transfer& transfer, int type) {
+  if (type != 7 || transfer.peer == transfer.comm->rank) return kInvalidArgument;
+  if (transfer.stream == nullptr || g_group_depth == 0) return kInvalidUsage;
+  if (transfer.comm->error != kSuccess) return transfer.comm->error;
+  g_transfers.push_back(transfer);
+  return kSuccess;
+}
+
 /// Rank 0's part: adds in the order of the ranks.
 int sum_for_all(Communicator& comm, const Request& own, float* values) {
   std::vector<float> sum(values, values + own.count), theirs(own.count);
   for (float& value : sum) value *= own.factor;
   int status = kSuccess;
   for (const int file : comm.sockets) {
+    if (file < 0) continue;
     Request request;
     if (!receive_all(file, &request, sizeof(request))) return kRemoteError;
     if (!(request == own)) status = kInvalidArgument;
@@ -83,6 +206,7 @@ int sum_for_all(Communicator& comm, const Request& own, float* values) {
     for (size_t i = 0; i < own.count && i < theirs.size(); ++i) sum[i] += own.factor * theirs[i];
   }
   for (const int file : comm.sockets) {
+    if (file < 0) continue;
     if (!send_all(file, &status, sizeof(status))) return kRemoteError;
     if (status == kSuccess && !send_all(file, sum.data(), own.count * sizeof(float))) return kRemoteError;
   }
@@ -130,38 +254,32 @@ const char* ncclGetErrorString(int error) {
   }
   return "no error";
 }
+const char* ncclGetLastError(void*) {
+  return g_last_error.c_str();
+}
 int ncclGetUniqueId(UniqueId* id) {
-  if (loopback(0, g_listening) != 0 || listen(g_listening, 64) != 0) return kSystemError;
-  sockaddr_in address{};
-  socklen_t size = sizeof(address);
-  getsockname(g_listening, reinterpret_cast<sockaddr*>(&address), &size);
-  const int port = ntohs(address.sin_port);
+  int port = 0;
+  if (!listen_at(g_listening, port)) return kSystemError;
   std::memcpy(id->bytes.data(), &port, sizeof(port));
   return kSuccess;
 }
 int ncclCommInitRank(void** result, int ranks, UniqueId id, int rank) {
-  auto* const comm = new Communicator{rank, ranks, {}, {}, kSuccess};
+  auto* const comm =
+      new Communicator{rank, ranks, std::vector<int>(static_cast<size_t>(ranks), -1), {}, kSuccess};
+  Introduction own{.rank = rank};
+  if (const char* host = std::getenv("NCCL_HOSTID"))
+    std::strncpy(own.host_id.data(), host, own.host_id.size() - 1);
   int port = 0;
   std::memcpy(&port, id.bytes.data(), sizeof(port));
-  if (rank > 0) {
-    int file = -1;
-    if (loopback(port, file) != 0 || !send_all(file, &rank, sizeof(rank))) return kSystemError;
-    comm->sockets = {file};
-  } else {
-    comm->sockets.resize(static_cast<size_t>(ranks - 1));
-    for (int i = 1; i < ranks; ++i) {
-      const int file = accept(g_listening, nullptr, nullptr);
-      int theirs = 0;
-      if (!receive_all(file, &theirs, sizeof(theirs))) return kSystemError;
-      comm->sockets[static_cast<size_t>(theirs - 1)] = file;
-    }
-    close(g_listening);
-  }
+  std::vector<Introduction> all(static_cast<size_t>(ranks), own);
+  const int status = rank == 0 ? meet_all(*comm, all) : meet_others(*comm, port, own);
   *result = comm;
-  return kSuccess;
+  return status == kInvalidUsage ? refuse("two ranks use one GPU of one host") : status;
 }
 int ncclCommDestroy(void* comm) {
-  for (const int file : static_cast<Communicator*>(comm)->sockets) close(file);
+  for (const int file : static_cast<Communicator*>(comm)->sockets) {
+    if (file >= 0) close(file);
+  }
   delete static_cast<Communicator*>(comm);
   return kSuccess;
 }
@@ -169,7 +287,9 @@ int ncclCommDestroy(void* comm) {
 int ncclCommAbort(void* comm) {
   auto& aborted = *static_cast<Communicator*>(comm);
   aborted.error = kRemoteError;
-  for (const int file : aborted.sockets) shutdown(file, SHUT_RDWR);
+  for (const int file : aborted.sockets) {
+    if (file >= 0) shutdown(file, SHUT_RDWR);
+  }
   return kSuccess;
 }
 int ncclCommGetAsyncError(void* comm, int* error) {
@@ -184,6 +304,11 @@ int ncclGroupEnd() {
   if (--g_group_depth > 0) return kSuccess;
   for (const auto& work : g_group) work();
   g_group.clear();
+  if (g_transfers.empty()) return kSuccess;
+  const std::vector<Transfer> transfers = std::exchange(g_transfers, {});
+  residuum::emulator::enqueue(transfers[0].stream, [transfers] {
+    if (transfers[0].comm->error == kSuccess) run_transfers(transfers);
+  });
   return kSuccess;
 }
 int ncclRedOpCreatePreMulSum(int* op, void* scalar, int type, int residence, void* comm) {
@@ -193,11 +318,18 @@ int ncclRedOpCreatePreMulSum(int* op, void* scalar, int type, int residence, voi
   *op = 100 + static_cast<int>(factors.size()) - 1;
   return kSuccess;
 }
+int ncclSend(const void* src, size_t count, int type, int peer, void* comm, CUstream_st* stream) {
+  return add_transfer({static_cast<Communicator*>(comm), stream, peer, src, nullptr, count}, type);
+}
+int ncclRecv(void* dst, size_t count, int type, int peer, void* comm, CUstream_st* stream) {
+  return add_transfer({static_cast<Communicator*>(comm), stream, peer, nullptr, dst, count}, type);
+}
 int ncclAllReduce(const void* src, void* dst, size_t count, int type, int op, void* comm,
                   CUstream_st* stream) {
   auto* const communicator = static_cast<Communicator*>(comm);
   if (type != 7 || src != dst || (op != 0 && op < 100)) return kInvalidArgument;
   if (stream == nullptr) return kInvalidUsage;
+  if (communicator->error != kSuccess) return communicator->error;
   const Request request{count, op == 0 ? 1.0f : communicator->factors.at(static_cast<size_t>(op - 100))};
   run_or_collect([=] {
     residuum::emulator::enqueue(stream, [=] {

@@ -86,6 +86,14 @@ class Gpu : public Device {
                        version_text(driver_version()), version_text(runtime_version()));
   }
 
+  std::string id() const override {
+    std::string digits;
+    for (const char byte : properties_.uuid.bytes) {
+      digits += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+    }
+    return digits;
+  }
+
   std::unique_ptr<Memory> allocate(size_t bytes) override {
     if (bytes == 0) return std::make_unique<DeviceMemory>(DeviceBlock(), 0);
     DeviceBlock block = make_device_block(bytes);

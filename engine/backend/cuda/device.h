@@ -20,6 +20,8 @@ class Device {
 
   /// "NVIDIA H200, sm_90, 132 multiprocessors, 139 GiB, driver 13.0, runtime 13.0".
   virtual std::string describe() const = 0;
+  /// The GPU's UUID in hexadecimal.
+  virtual std::string id() const = 0;
   /// Zeroed memory; throws OutOfMemory naming the bytes asked for, and those free.
   virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
   virtual size_t free_bytes() const = 0;

@@ -38,6 +38,20 @@ class CudaSideQueue : public SideQueue {
     collect();
   }
   void* stream() override { return stream_.get(); }
+  std::string device_id() const override { return device_.id(); }
+  void copy(std::byte* dst, const std::byte* src, size_t bytes) override {
+    check_call(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream_.get()), "cudaMemcpyAsync",
+               "to gather what is communicated");
+  }
+  void add(float* dst, const float* src, size_t count) override {
+    // It comes after work of a library, and programmatic edges are for the engine's own kernels.
+    kernels::DependentLaunches::of_this_thread().interrupt(stream_.get());
+    try {
+      kernels::add({static_cast<int64_t>(count), 1, kernels::Element::kF32}, dst, src, dst, stream_.get());
+    } catch (const kernels::LaunchError& error) {
+      fail(ErrorKind::kDevice, "a sum over ranks could not be added: {}", error.what());
+    }
+  }
   bool is_done() override {
     const cudaError_t status = cudaStreamQuery(stream_.get());
     if (status == cudaErrorNotReady) return false;
