@@ -45,7 +45,7 @@ TEST(KernelPool, DividerAgreesWithDivision) {
 
 TEST(KernelPool, MaxPoolOverNormalisedSourceIsTheOneOverStoredSource) {
   for (const PoolCase& t : kCases) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       SCOPED_TRACE(to_string(TensorDesc{type, t.src()}));
       const Shape vector{t.shape.c};
       const Tensor src = rounded_to(type, uniform_tensor(t.src(), 1));
@@ -77,7 +77,7 @@ TEST(KernelPool, MaxPoolOverNormalisedSourceIsTheOneOverStoredSource) {
 }
 
 TEST(KernelPool, NaNWinsPaddingNeverDoesAndTiesGoToTheFirst) {
-  for (const DType type : kElementTypes) {
+  for (const DType type : element_types()) {
     for (const int64_t c : {int64_t{1}, int64_t{8}}) {
       Tensor src({1, 3, 3, c});
       for (double& value : src.data) value = -5;  // below the padding's zeros
@@ -105,7 +105,7 @@ TEST(KernelPool, NaNWinsPaddingNeverDoesAndTiesGoToTheFirst) {
 
 TEST(KernelPool, GradientsOfEveryKind) {
   for (const PoolCase& t : kCases) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       SCOPED_TRACE(to_string(TensorDesc{type, t.src()}));
       const Tensor src = rounded_to(type, distinct_tensor(t.src(), 1)),
                    d = rounded_to(type, uniform_tensor(t.dst(), 2)),
@@ -152,7 +152,7 @@ TEST(KernelPool, ShortcutAndItsAdjoint) {
                                                       {1, 5, 6, 8, 24, 3, 16},
                                                       {3, 4, 4, 5, 9, 1, 4}};
   for (const kernels::ShortcutShape& s : shapes) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       const Shape small{s.n, s.h, s.w, s.c}, large{s.n, s.p(), s.q(), s.k};
       SCOPED_TRACE(to_string(TensorDesc{type, small}));
       const Tensor src = rounded_to(type, uniform_tensor(small, 1)),

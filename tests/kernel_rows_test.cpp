@@ -70,7 +70,7 @@ std::vector<uint8_t> bytes_of(const KernelCase& test, const void* address) {
 template <typename Body>
 void for_all(const Body& body) {
   for (const Shape& shape : kShapes) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       SCOPED_TRACE(to_string(TensorDesc{type, shape}));
       body(shape, type);
     }
@@ -110,7 +110,7 @@ TEST(KernelRows, BatchNormApplyJoinsRectifiesAndMasks) {
 
 TEST(KernelRows, ReluAndItsMasksLetNaNThrough) {
   for (const int64_t c : {int64_t{8}, int64_t{11}}) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       const Shape shape{1, 1, 2, c};
       Tensor src = uniform_tensor(shape, 1, -2, -1);
       src[3] = NAN;
@@ -245,7 +245,7 @@ TEST(KernelRows, BatchNormBackwardReduceThroughAMaxPool) {
   const std::vector<PoolShape> pools = {
       {2, 9, 7, 16, 3, 2, 1}, {1, 5, 5, 11, 2, 2, 0}, {1, 1, 1, 1, 1, 1, 0}, {2, 6, 5, 8, 3, 1, 1}};
   for (const PoolShape& pool : pools) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       const Shape shape{pool.n, pool.h, pool.w, pool.c}, pooled{pool.n, pool.p(), pool.q(), pool.c};
       SCOPED_TRACE(to_string(TensorDesc{type, shape}));
       KernelCase test;
@@ -364,7 +364,7 @@ TEST(KernelRows, NormalizeCropsAndMirrors) {
   };
   for (const Case& t : {Case{{3, 8, 8, 3}, 8, 8}, Case{{3, 5, 7, 1}, 4, 5}, Case{{4, 32, 32, 3}, 32, 32},
                         Case{{3, 6, 6, 4}, 9, 7}}) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       SCOPED_TRACE(to_string(TensorDesc{type, t.images}));
       const int64_t n = t.images[0], c = t.images[3];
       const Tensor images = integer_tensor(t.images, 1, 256);
@@ -408,7 +408,7 @@ TEST(KernelRows, CopyChannelsLeavesOrClearsTheRest) {
                                    {5, 8, 16, 3, 24, 8},  {700, 8, 8, 0, 16, 8}, {3, 300, 300, 0, 601, 301},
                                    {9, 12, 12, 0, 32, 16}};
   for (const Case& t : cases) {
-    for (const DType type : kElementTypes) {
+    for (const DType type : element_types()) {
       for (const bool zero_rest : {false, true}) {
         SCOPED_TRACE(fmt::format("{} of {} channels, zero_rest {}", t.count, t.dst_channels, zero_rest));
         const Tensor src = rounded_to(type, uniform_tensor({t.rows, t.src_channels}, 1));
@@ -437,8 +437,8 @@ TEST(KernelRows, CopyChannelsLeavesOrClearsTheRest) {
 TEST(KernelRows, CastRoundsToNearestEven) {
   Tensor src = uniform_tensor({3001}, 1, -4, 4);
   src[0] = NAN, src[1] = INFINITY, src[2] = 1e6, src[3] = 0x1p-25, src[4] = 1 + 0x1p-8, src[5] = 1 + 0x1p-11;
-  for (const DType from : kElementTypes) {
-    for (const DType to : kElementTypes) {
+  for (const DType from : element_types()) {
+    for (const DType to : element_types()) {
       SCOPED_TRACE(fmt::format("{} to {}", to_string(from), to_string(to)));
       KernelCase test;
       const void* const in = test.tensor(from, src);

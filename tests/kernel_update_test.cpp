@@ -121,7 +121,8 @@ TEST(KernelUpdate, NoGradientsAreFinite) {
 TEST(KernelUpdate, SgdClipsStepsAndCopies) {
   for (const int32_t longest : {kernels::kChunkElements, 37}) {
     for (const float clip : {0.0f, 0.25f, 1e6f}) {
-      for (const DType copy : kElementTypes) {
+      if (clip > 1 && under_race_detector()) continue;  // the accesses of the one before
+      for (const DType copy : element_types()) {
         Lists lists(longest);
         lists.role(-1, 1), lists.role(-0.1, 0.1), lists.role(-3, 3);
         lists.copies(copy);
