@@ -1,6 +1,7 @@
 #include "engine/lab/surgery.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/core/check.h"
 #include "engine/graph/passes.h"
@@ -126,7 +127,8 @@ Graph swap_blocks(Graph graph, int a, int b) {
   for (size_t n = 0; n < first.size(); ++n) {
     Node& x = graph.nodes[static_cast<size_t>(first[n])];
     Node& y = graph.nodes[static_cast<size_t>(second[n])];
-    std::swap(x.op, y.op);
+    // (std::swap would compile code for every pair of operations.)
+    x.op = std::exchange(y.op, std::move(x.op));
     std::swap(x.name, y.name);
     for (size_t i = 0; i < x.inputs.size(); ++i) {
       if (graph.value(x.inputs[i]).persistent()) std::swap(x.inputs[i], y.inputs[i]);
