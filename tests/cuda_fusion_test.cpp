@@ -298,6 +298,24 @@ TEST(CudaFusion, AResultThatIsReadBeforeItsBatchNormIsStored) {
   EXPECT_EQ(joined.launches(), 2u);
 }
 
+/// Groups of four channels would share the bytes of a mask: ReLU has a launch of its own.
+TEST(CudaFusion, GroupsDoNotShareBytesOfAMask) {
+  for (const int64_t groups : {2, 4}) {
+    GraphChain chain;
+    Graph& g = chain.graph;
+    const ValueId src = chain.input("src", DType::kBF16, eighths({2, 5, 7, 16}, 51));
+    const ValueId weight = chain.input("weight", DType::kBF16, eighths({16, 1, 1, 16 / groups}, 52));
+    const ValueId x = g.add_node("conv", Conv{16, 1, 1, 1, 0, groups}, {src, weight})[0];
+    const std::vector<ValueId> results = g.add_node("relu", ReluMask{}, {x});
+    chain.result(results);
+    const reference::Tensors expected = chain.reference_values();
+    GraphRun joined(g, test_backend(), Grouping::kJoined);
+    EXPECT_EQ(joined.launches(), groups == 2 ? 1u : 2u);
+    chain.run(joined);
+    EXPECT_TRUE(matches(joined.read(results[1]), expected[static_cast<size_t>(results[1])], kExact));
+  }
+}
+
 /// The gradient of z of y = W z with a batch norm behind it: [d_y | f(BN(x))] times one weight, and a bias.
 TEST(CudaFusion, BackwardDataReadsTwoTensorsAsOne) {
   for (const bool formed : {false, true}) {

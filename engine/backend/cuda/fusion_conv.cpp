@@ -168,8 +168,13 @@ class Parser {
     if (const Node* next = cursor_.peek<Activation>();
         next != nullptr && std::get<Activation>(next->op).kind != ActivationKind::kRelu)
       return;
-    const Node* relu = after<Activation, ReluMask>(0);
-    p_.result_relu = relu;
+    const ConvShape shape = conv_problem(m_.graph, *p_.conv).value_or(ConvProblem{}).shape;
+    if (cursor_.peek<ReluMask>() != nullptr && !has_whole_mask_bytes(shape.k, shape.groups)) return;
+    p_.result_relu = after<Activation, ReluMask>(0);
+  }
+  /// Whether no byte of a mask of `channels` belongs to two groups, which have blocks of their own.
+  static bool has_whole_mask_bytes(int64_t channels, int64_t groups) {
+    return groups == 1 || channels / groups % 8 == 0;
   }
   bool can_sum(const char* kind) const {
     const std::optional<ConvProblem> problem = conv_problem(m_.graph, *p_.conv);
@@ -201,7 +206,7 @@ class Parser {
     if (const Node* next = cursor_.peek<ActivationBackward>())
       return std::get<ActivationBackward>(next->op).kind == ActivationKind::kRelu;
     const ConvShape& shape = std::get<ConvBackwardData>(p_.conv->op).shape;
-    return shape.groups == 1 || shape.c / shape.groups % 8 == 0;
+    return has_whole_mask_bytes(shape.c, shape.groups);
   }
   /// batch_norm_apply, relu, relu_backward, and the reduction over the same batch norm: the gate follows from
   /// what that reads.
