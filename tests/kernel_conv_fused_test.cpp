@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -122,13 +123,35 @@ TEST(KernelConvFused, JoinsAShortcut) {
   }
 }
 
+/// Backward-data gives the same result of `source` and, with the usual tile, of `stored`, which form() makes
+/// of the same tensors.
+void expect_backward(KernelCase& test, const ConvProblem& problem, DType type, const ConvSource& source,
+                     const void* stored, const std::function<void()>& form) {
+  const void* const weight = test.tensor(type, small_integers(weight_shape(problem.shape), 3));
+  const Shape out = src_shape(problem.shape);
+  ConvResult fused, separate;
+  fused.type = separate.type = problem.type;
+  fused.dst = test.output(type, out), separate.dst = test.output(type, out);
+  ConvSource formed;
+  formed.a = stored;
+  ConvProblem usual = problem;
+  usual.tile = -1;
+  test.run(
+      [&] {
+        form();
+        conv_backward_data(usual, formed, weight, separate, nullptr);
+        conv_backward_data(problem, source, weight, fused, nullptr);
+      },
+      kOrders);
+  EXPECT_TRUE(matches(test.read(fused.dst, type, out), test.read(separate.dst, type, out), kExact));
+}
+
 TEST(KernelConvFused, ReadsTheGradientOfABatchNorm) {
   for_each_fused(ConvPass::kBackwardData, Form::kGradient, [](const ConvProblem& problem, DType type) {
     const ConvShape& s = problem.shape;
-    const Shape in = dst_shape(s), out = src_shape(s);
+    const Shape in = dst_shape(s);
     const kernels::Rows rows = rows_of(in, problem.type);
     KernelCase test;
-    const void* const weight = test.tensor(type, small_integers(weight_shape(s), 3));
     ConvSource source;
     source.form = Form::kGradient;
     source.a = test.tensor(type, small_integers(in, 1));
@@ -136,23 +159,11 @@ TEST(KernelConvFused, ReadsTheGradientOfABatchNorm) {
     source.vectors = IntegerNorm(s.k, 10).on(test);
     source.d_gamma = integer_sums(test, s.k, rows.rows, 30);
     source.d_beta = integer_sums(test, s.k, 2 * rows.rows, 31);
-    ConvResult fused, separate;
-    fused.type = separate.type = problem.type;
-    fused.dst = test.output(type, out), separate.dst = test.output(type, out);
-    ConvSource formed;
     void* const gradient = test.output(type, in);
-    formed.a = gradient;
-    ConvProblem usual = problem;
-    usual.tile = -1;
-    test.run(
-        [&] {
-          batch_norm_backward_apply(rows, source.a, source.b, source.vectors, source.d_gamma, source.d_beta,
-                                    nullptr, gradient, nullptr);
-          conv_backward_data(usual, formed, weight, separate, nullptr);
-          conv_backward_data(problem, source, weight, fused, nullptr);
-        },
-        kOrders);
-    EXPECT_TRUE(matches(test.read(fused.dst, type, out), test.read(separate.dst, type, out), kExact));
+    expect_backward(test, problem, type, source, gradient, [&] {
+      batch_norm_backward_apply(rows, source.a, source.b, source.vectors, source.d_gamma, source.d_beta,
+                                nullptr, gradient, nullptr);
+    });
   });
 }
 
@@ -160,9 +171,8 @@ TEST(KernelConvFused, ReadsTheGradientOfABatchNorm) {
 void expect_concat(const ConvProblem& problem, DType type, bool norm, bool relu) {
   const ConvShape& s = problem.shape;
   const int64_t first = s.k - s.c;
-  const Shape of_a{s.n, s.h, s.w, first}, of_b{s.n, s.h, s.w, s.c}, in = dst_shape(s), out = src_shape(s);
+  const Shape of_a{s.n, s.h, s.w, first}, of_b{s.n, s.h, s.w, s.c};
   KernelCase test;
-  const void* const weight = test.tensor(type, small_integers(weight_shape(s), 3));
   ConvSource source;
   source.form = Form::kConcat;
   source.a = test.tensor(type, small_integers(of_a, 1));
@@ -172,7 +182,7 @@ void expect_concat(const ConvProblem& problem, DType type, bool norm, bool relu)
   kernels::BatchNormApplyArgs apply;
   apply.src = source.b, apply.vectors = source.vectors, apply.relu = relu;
   apply.dst = test.output(type, of_b);
-  void* const both = test.output(type, in);
+  void* const both = test.output(type, dst_shape(s));
   const auto copy = [&](const void* src, int64_t channels, int64_t to) {
     kernels::CopyChannelsArgs args;
     args.rows = s.n * s.h * s.w, args.count = args.src_channels = channels;
@@ -180,23 +190,11 @@ void expect_concat(const ConvProblem& problem, DType type, bool norm, bool relu)
     args.type = problem.type, args.src = src, args.dst = both;
     copy_channels(args, nullptr);
   };
-  ConvResult fused, separate;
-  fused.type = separate.type = problem.type;
-  fused.dst = test.output(type, out), separate.dst = test.output(type, out);
-  ConvSource whole;
-  whole.a = both;
-  ConvProblem usual = problem;
-  usual.tile = -1;
-  test.run(
-      [&] {
-        if (norm) batch_norm_apply(rows_of(of_b, problem.type), apply, nullptr);
-        copy(source.a, first, 0);
-        copy(norm ? apply.dst : source.b, s.c, first);
-        conv_backward_data(usual, whole, weight, separate, nullptr);
-        conv_backward_data(problem, source, weight, fused, nullptr);
-      },
-      kOrders);
-  EXPECT_TRUE(matches(test.read(fused.dst, type, out), test.read(separate.dst, type, out), kExact));
+  expect_backward(test, problem, type, source, both, [&] {
+    if (norm) batch_norm_apply(rows_of(of_b, problem.type), apply, nullptr);
+    copy(source.a, first, 0);
+    copy(norm ? apply.dst : source.b, s.c, first);
+  });
 }
 
 TEST(KernelConvFused, ReadsTwoTensorsSideBySide) {
