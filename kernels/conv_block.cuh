@@ -290,7 +290,7 @@ class ConvBlock {
     }
   }
 
-  /// From a tensor with `pitch` channels, of which number `first` is channel 0.
+  /// From a tensor with `pitch` channels, where channel c of the sum is number first + c.
   __device__ __forceinline__ void load_chunks(const Cursor& at, const void* tensor, int first, int pitch,
                                               unsigned char* patches) {
     const int channel = channel_of(at);

@@ -113,7 +113,8 @@ struct ConvNorm {
   BatchNormVectors vectors;   ///< gamma and beta for Gate::kNormalised only
   float *d_gamma = nullptr, *d_beta = nullptr;
 };
-/// What becomes of a result r on its way to memory, in this order.
+/// What becomes of a result r on its way to memory, in this order. Batch norms that are applied, ReLU and
+/// statistics are of the forward pass, gates and norms of backward-data.
 struct ConvResult {
   void* dst = nullptr;
   Element type = Element::kBF16;  ///< of dst: the problem's, or kF32
@@ -126,7 +127,7 @@ struct ConvResult {
   Gate gate = Gate::kOpen;        ///< r = 0 where closed; kNormalised: by norms[0]
   const void* gate_tensor = nullptr;
   const uint8_t* gate_mask = nullptr;
-  /// Statistics of dst as stored; null: none. Neither they nor norms together with apply or addend_apply.
+  /// Statistics of dst as stored, not together with apply or addend_apply; null: none.
   float *mean = nullptr, *variance = nullptr;
   ConvNorm norms[2];             ///< sums of dst as stored
   void* workspace = nullptr;     ///< conv_workspace bytes, and
