@@ -4,13 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "engine/backend/cuda/autotuner.h"
+#include "engine/backend/cuda/fusion.h"
+#include "engine/backend/cuda/fusion_conv.h"
 #include "engine/backend/cuda/trial.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/graph/passes.h"
+#include "tests/bottleneck_net.h"
 #include "tests/compare.h"
 #include "tests/emulator/runtime.h"
 #include "tests/graph_chain.h"
@@ -163,24 +168,107 @@ std::vector<std::string> names(const std::vector<Candidate>& candidates) {
   return names;
 }
 
+/// Steps of the candidate of that name, and what they hand on.
+using Pieces = std::pair<size_t, std::vector<ValueId>>;
+Pieces shape_of(const std::vector<Candidate>& list, const std::string& name) {
+  for (const Candidate& candidate : list) {
+    if (candidate.name != name) continue;
+    Pieces pieces{candidate.steps.size(), {}};
+    for (const PassedValue& value : candidate.passed) pieces.second.push_back(value.id);
+    return pieces;
+  }
+  return {0, {}};
+}
+
 TEST_F(Autotune, AFusedGroupCompetesWithTheSumOfWhatItReplaces) {
   for (const DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
     const FusedConv fused(type);
     const std::vector<Candidate> list = candidates(fused.chain, fused.group);
     // Sixteen columns: the usual tile is kConvSlim. f32 has but one for whole chunks.
-    ASSERT_THAT(names(list),
-                type == DType::kF32
-                    ? ElementsAreArray({"own", "cut", "separate", "cudnn", "cudnn 2"})
-                    : ElementsAreArray({"own", "own kConvWide", "own kConvMedium", "own kConvWideTwo",
-                                        "own kConvMediumTwo", "own kConvNarrow", "cut", "separate", "cudnn",
-                                        "cudnn 2"}));
+    ASSERT_THAT(
+        names(list),
+        type == DType::kF32
+            ? ElementsAreArray({"own", "prologue cut", "epilogue cut", "cut", "separate", "cudnn", "cudnn 2"})
+            : ElementsAreArray({"own", "own kConvWide", "own kConvMedium", "own kConvWideTwo",
+                                "own kConvMediumTwo", "own kConvNarrow", "prologue cut", "epilogue cut",
+                                "cut", "separate", "cudnn", "cudnn 2"}));
     expect_right(fused.chain, fused.group, list);
-    const Candidate &cut = list[list.size() - 4], &separate = list[list.size() - 3];
-    EXPECT_EQ(cut.steps.size(), 3u) << "batch_norm_apply and relu are one";
-    EXPECT_EQ(separate.steps.size(), 4u);
-    EXPECT_EQ(cut.passed.size(), 1u);
-    EXPECT_EQ(separate.passed.size(), 2u);
+    const ValueId normal = fused.group.internal[0], active = fused.group.internal[1];
+    EXPECT_EQ(shape_of(list, "own"), Pieces(1, {}));
+    EXPECT_EQ(shape_of(list, "prologue cut"), Pieces(2, {active})) << "batch_norm_apply and relu are one";
+    EXPECT_EQ(shape_of(list, "epilogue cut"), Pieces(2, {})) << "what the convolution forms stays in it";
+    EXPECT_EQ(shape_of(list, "cut"), Pieces(3, {active}));
+    EXPECT_EQ(shape_of(list, "separate"), Pieces(4, {normal, active}));
+    EXPECT_EQ(shape_of(list, "cudnn"), Pieces(3, {active}));
   }
+}
+
+/// A gradient's convolution, of a d_dst that the filter's pass reads too.
+TEST_F(Autotune, TheNodesOnBothSidesOfAGradientAreFused) {
+  GraphChain chain;
+  Graph& g = chain.graph;
+  const Shape shape{2, 6, 5, 16};
+  const auto tensor = [&](const char* name, uint64_t seed) {
+    return chain.input(name, DType::kBF16, uniform_tensor(shape, seed));
+  };
+  const ValueId d_y = tensor("d_y", 1), y = tensor("y", 2), other = tensor("other", 3), x = tensor("x", 4);
+  const ValueId weight = chain.input("weight", DType::kBF16, uniform_tensor({16, 3, 3, 16}, 5));
+  std::vector<ValueId> norm = {d_y, y};
+  for (const char* name : {"mean", "variance", "gamma", "d_gamma", "d_beta"})
+    norm.push_back(chain.vector(name, 16, 0.5, 1.5));
+  std::vector<ValueId> before = {x};
+  for (const char* name : {"mean_x", "variance_x", "gamma_x", "beta_x"})
+    before.push_back(chain.vector(name, 16, 0.5, 1.5));
+  const ValueId d_dst = g.add_node("bn2", BatchNormBackwardApply{}, norm)[0];
+  const ConvShape conv{2, 6, 5, 16, 16, 3, 3, 1, 1, 1};
+  const ValueId d_src = g.add_node("conv", ConvBackwardData{conv}, {d_dst, weight})[0];
+  const ValueId sum = g.add_node("add", Add{}, {other, d_src})[0];
+  const ValueId normal = g.add_node("bn1", BatchNormApply{}, before)[0];
+  const ValueId active = g.add_node("relu", Activation{}, {normal})[0];
+  const ValueId gated = g.add_node("relu", ActivationBackward{}, {sum, active})[0];
+  chain.result({d_dst, gated});
+  chain.result(g.add_node("bn1", BatchNormBackwardReduce{}, {gated, x, before[1], before[2]}));
+  const Group group = {{0, 1, 2, 3, 4, 5, 6}, {d_src, sum, normal, active}};
+  ASSERT_EQ(cuda_groups(g, {}).size(), 1u);
+  const std::vector<Candidate> list = candidates(chain, group);
+  expect_right(chain, group, list);
+  EXPECT_EQ(shape_of(list, "own"), Pieces(1, {}));
+  EXPECT_EQ(shape_of(list, "prologue cut"), Pieces(2, {}));
+  EXPECT_EQ(shape_of(list, "epilogue cut"), Pieces(2, {d_src})) << "all behind it is one";
+  EXPECT_EQ(shape_of(list, "cut"), Pieces(3, {d_src}));
+  EXPECT_EQ(shape_of(list, "cudnn"), Pieces(3, {d_src}));
+}
+
+/// Of a step with Gram matrices, and so convolutions that read, add and normalise whatever they can.
+TEST_F(Autotune, EveryCandidateOfEveryGroupOfAStepAgreesWithOwn) {
+  TrainingPassOptions passes;
+  passes.relu_masks = passes.weight_copies = passes.gram_batch_norm = true;
+  passes.absorbs = [](const Graph& g, NodeId reader, size_t input) { return absorbs(g, reader, input, {}); };
+  const Graph graph = run_passes(bottleneck_net(DType::kBF16, 2, 8, 4), training_passes(passes));
+  std::set<std::string> signatures, found;
+  RandomPatterns patterns;
+  for (const Group& group : cuda_groups(graph, {})) {
+    const std::string signature = signature_of(graph, group, {});
+    if (!signatures.insert(signature).second) continue;
+    const std::vector<Candidate> list = candidates_of(graph, group, {}, {cudnn_.get(), nullptr});
+    const TrialLimit limit = trial_limit(graph, group, kernels::F32Math::kTf32x3);
+    Trial trial(*device_, graph, group, list, patterns);
+    std::vector<std::vector<std::byte>> expected;
+    for (const Candidate& candidate : list) {
+      CudaLaunch launch(device_.get(), candidate.name, candidate.steps, {}, candidate.passed);
+      trial.bind(launch);
+      const auto results = trial.results_of([&] { launch.run({}); });
+      if (candidate.name == "own") expected = results;
+      EXPECT_EQ(trial.difference(results, expected, limit), "") << candidate.name << " of " << signature;
+      found.insert(candidate.name);
+    }
+  }
+  for (const char* name : {"prologue cut", "epilogue cut", "cut", "separate", "cudnn"})
+    EXPECT_TRUE(found.contains(name)) << name;
+  const auto of_gram = std::count_if(signatures.begin(), signatures.end(), [](const std::string& text) {
+    return text.find("gram(") != std::string::npos || text.find("concat(") != std::string::npos;
+  });
+  EXPECT_GE(of_gram, 4);
 }
 
 TEST_F(Autotune, WeightGradientsHaveTilesOfTheirOwn) {
@@ -275,6 +363,56 @@ TEST_F(Autotune, ACandidateThatIsNewIsMeasured) {
             2u);
 }
 
+TEST_F(Autotune, WhatIsFarSlowerIsTimedOnce) {
+  const FusedApply fused;
+  const auto list = candidates(fused.chain, fused.group);
+  constexpr int kRounds = 7;
+  const auto calls_for = [&](double own, double separate, const std::string& device) {
+    int calls = 0;
+    tuner({{"own", own}, {"separate", separate}}, &calls, {{"device", device}})
+        .choose(fused.chain.graph, fused.group, list, {});
+    return calls;
+  };
+  EXPECT_EQ(calls_for(1, 2.9, "a"), 2 + 2 * kRounds);
+  EXPECT_EQ(calls_for(1, 3.1, "b"), 2 + kRounds);
+  EXPECT_EQ(calls_for(9, 2, "c"), 2 + kRounds) << "the first one as well";
+  const nlohmann::json slow = file().at("sections").at(2).at("entries").at(0);
+  EXPECT_EQ(slow.at("choice"), "separate");
+  EXPECT_EQ(slow.at("microseconds"), (nlohmann::json{{"own", 9000.0}, {"separate", 2000.0}}));
+}
+
+/// Three copies of the random data and a part of a fourth: pieces at both ends and between are as they are
+/// at the same place of the first.
+TEST_F(Autotune, LongTensorsRepeatTheirRandomData) {
+  GraphChain chain;
+  const ValueId src = chain.input("src", DType::kBF16, uniform_tensor({1, 1}, 1));
+  chain.graph.values[static_cast<size_t>(src)].desc.shape = {2000, 1600};
+  chain.result(chain.graph.add_node("relu", Activation{}, {src}));
+  const Group group = {{0}, {}};
+  std::vector<Candidate> list = candidates_of(chain.graph, group, {}, {});
+  const size_t bytes = chain.graph.desc(src).bytes();
+  list[0].steps[0].enqueue = [&](const Bound& b) { device_->copy(b.out[0], b.in[0], bytes); };
+  RandomPatterns patterns;
+  const std::span<const std::byte> pattern = patterns.of(chain.graph.desc(src), 256);
+  ASSERT_LT(3 * pattern.size(), bytes);
+  ASSERT_GT(4 * pattern.size(), bytes);
+  Trial trial(*device_, chain.graph, group, list, patterns);
+  CudaLaunch launch(device_.get(), "copy", list[0].steps);
+  trial.bind(launch);
+  const std::vector<std::byte> sample = trial.results_of([&] { launch.run({}); }).at(0);
+  constexpr size_t kPieces = 16;
+  const size_t piece = sample.size() / kPieces;
+  for (size_t i = 0; i < kPieces; ++i) {
+    const size_t first = i + 1 == kPieces ? bytes - piece : i * ((bytes - piece) / (kPieces - 1) / 4 * 4);
+    size_t differing = 0;
+    for (size_t b = 0; b < piece; ++b)
+      differing += sample[i * piece + b] != pattern[(first + b) % pattern.size()] ? 1 : 0;
+    EXPECT_EQ(differing, 0u) << "piece " << i;
+  }
+  const auto nothing = trial.results_of([] {}).at(0);
+  EXPECT_TRUE(std::all_of(nothing.begin(), nothing.end(), [](std::byte b) { return b == std::byte{0xFF}; }));
+}
+
 TEST_F(Autotune, WrongAndFailingCandidatesAreLeftOut) {
   const FusedApply fused;
   const Graph& graph = fused.chain.graph;
@@ -296,6 +434,38 @@ TEST_F(Autotune, WrongAndFailingCandidatesAreLeftOut) {
   EXPECT_THAT(excluded.at("source instead").get<std::string>(), HasSubstr("relative error"));
   EXPECT_THAT(excluded.at("unwritten").get<std::string>(), HasSubstr("nan"));
   EXPECT_THAT(excluded.at("refused").get<std::string>(), HasSubstr("never works"));
+}
+
+/// A mask with one bit of eight wrong, and one that is not written.
+TEST_F(Autotune, WrongMasksAreLeftOut) {
+  GraphChain chain;
+  const ValueId src = chain.input("src", DType::kBF16, uniform_tensor({2, 3, 3, 16}, 1));
+  const std::vector<ValueId> results = chain.graph.add_node("relu", ReluMask{}, {src});
+  chain.result({results[0]});
+  const Group group = {{0}, {}};
+  std::vector<Candidate> list = candidates_of(chain.graph, group, {}, {});
+  const size_t mask_bytes = chain.graph.desc(results[1]).bytes();
+  const auto own = list[0].steps.at(0).enqueue;
+  const auto add = [&](const std::string& name, std::function<void(const Bound&)> enqueue) {
+    list.push_back(list[0]);
+    list.back().name = name;
+    list.back().steps[0].enqueue = std::move(enqueue);
+    list.back().steps[0].scratch_bytes = mask_bytes;
+  };
+  add("one bit", [=](const Bound& b) {
+    own(b);
+    emulator::enqueue(b.stream, [mask = b.out[1], mask_bytes] {
+      for (size_t i = 0; i < mask_bytes; ++i) mask[i] ^= std::byte{1};
+    });
+  });
+  add("unwritten", [=](Bound b) {
+    b.out[1] = b.scratch;
+    own(b);
+  });
+  EXPECT_EQ(tuner({{"own", 5}}).choose(chain.graph, group, list, {}), 0u);
+  const nlohmann::json excluded = file().at("sections").at(0).at("entries").at(0).at("excluded");
+  for (const char* name : {"one bit", "unwritten"})
+    EXPECT_THAT(excluded.at(name).get<std::string>(), HasSubstr("differing bits")) << name;
 }
 
 TEST_F(Autotune, WithoutMemoryTheFirstIsTakenAndNothingKept) {
