@@ -120,7 +120,7 @@ TEST_F(Autotune, ACandidateThatIsNewIsMeasured) {
 TEST_F(Autotune, WhatIsFarSlowerIsTimedOnce) {
   const FusedApply fused;
   const auto list = candidates(fused.chain, fused.group);
-  constexpr int kRounds = 7;
+  constexpr int kRounds = 5;
   const auto calls_for = [&](double own, double separate, const std::string& device) {
     int calls = 0;
     tuner({{"own", own}, {"separate", separate}}, &calls, {{"device", device}})

@@ -16,7 +16,7 @@
 namespace residuum::cuda {
 namespace {
 
-constexpr size_t kRounds = 7;                ///< timings of a candidate, of which the median counts
+constexpr size_t kRounds = 5;                ///< timings of a candidate, of which the median counts
 constexpr double kRoundMicroseconds = 1000;  ///< what a timing should last at least
 constexpr double kMostRepeats = 50;          ///< of the candidate in one recording
 constexpr double kHopeless = 3;              ///< times the fastest first run: no round is worth its time

@@ -17,7 +17,7 @@ namespace {
 /// pieces do not lie alike in rows.
 constexpr int64_t kPatternElements = 1'000'003;
 /// What is compared of an output: at most so many pieces of so many bytes, evenly spread, both ends included.
-constexpr size_t kPieces = 16, kPieceBytes = 65536;
+constexpr size_t kPieces = 16, kPieceBytes = 32768;
 
 /// One more than the largest byte that means something: positions in a max pool's window, else anything.
 uint32_t byte_bound(const Graph& graph, const Group& group, ValueId id) {
