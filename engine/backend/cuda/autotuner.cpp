@@ -59,18 +59,22 @@ class Runner {
         launch_(&device, "candidate " + candidate.name, candidate.steps, {}, candidate.passed) {}
 
   const std::string& name() const { return name_; }
-  /// Of the first replay, of a recording of one.
+  /// Of a run that is not recorded: a library may have something to do at first that cannot be.
   Results results(Trial& trial) {
     trial.bind(launch_);
-    record(1);
-    return trial.results_of([&] { program_->run({}); });
+    return trial.results_of([&] { launch_.run({}); });
   }
-  /// Times the next replay.
-  void time_once(Stopwatch& stopwatch) { once_ = measured(stopwatch); }
+  /// Times one replay, of a recording of one launch.
+  void time_once(Stopwatch& stopwatch) {
+    warm_up(1);
+    once_ = measured(stopwatch);
+  }
   double once() const { return once_; }
-  /// Records the launch `repeats` times, for all rounds, and replays it.
+  /// Records the launch `repeats` times, for all timings from now on, and replays it.
   void warm_up(size_t repeats) {
-    record(repeats);
+    repeats_ = repeats;
+    program_ = std::make_unique<GraphProgram>(
+        device_, std::vector<RecordedLaunch>(repeats, RecordedLaunch{&launch_, 0, {}}), true);
     program_->run({});
     device_.synchronize();
   }
@@ -79,11 +83,6 @@ class Runner {
   double microseconds() const { return rounds_.empty() ? once_ : median(rounds_); }
 
  private:
-  void record(size_t repeats) {
-    repeats_ = repeats;
-    program_ = std::make_unique<GraphProgram>(
-        device_, std::vector<RecordedLaunch>(repeats, RecordedLaunch{&launch_, 0, {}}), true);
-  }
   double measured(Stopwatch& stopwatch) {
     return stopwatch.microseconds(name_, [&] { program_->run({}); }) / static_cast<double>(repeats_);
   }
