@@ -8,7 +8,7 @@
 #pragma once
 
 #include "kernels/conv_filter_forms.cuh"
-#include "kernels/conv_filter_geometry.h"
+#include "kernels/conv_filter_walk.cuh"
 #include "kernels/device/product.cuh"
 #include "kernels/device/sum_tree.cuh"
 
@@ -79,6 +79,7 @@ class FilterBlock {
   static_assert(kRowPasses * kRowPass == kTile.depth && kColumnPasses * kColumnPass == kTile.depth);
   static_assert(kColumnPasses * (kAhead + 1) <= 32, "bits of inside_");
   static constexpr int kNoTap = -(1 << 20);
+  static constexpr unsigned kFarBehind = 1u << 31;
   static constexpr int kColumnsOfThread = kAligned ? 1 : kChunk<T>;
   using FactorA = Factor<T, kMath, 4>;
   /// Warpgroups want columns in panels of 64.
@@ -159,31 +160,43 @@ class FilterBlock {
     return (piece_ * g_.steps_per_piece + step) * kTile.depth;
   }
 
-  __device__ __forceinline__ void load(int step, int slot) {
-    unsigned char* const stage = shared_ + slot * kStageBytes;
-    load_d_dst(stage, first_pixel(step));
-    if constexpr (kAligned) load_src(stage + kRowBytes, first_pixel(step));
+  /// The places of this thread's chunks in the first step.
+  __device__ __forceinline__ void start_walks() {
+    const int row = first_row_ + thread() % kRowChunks * kChunk<T>;
+    const auto pixel = static_cast<unsigned>(first_pixel(0) + thread() / kRowChunks);
+    d_dst_pixel_ = row < g_.rows ? pixel : pixel + kFarBehind;
+    if constexpr (kAligned) {
+      walk_ =
+          TapWalk(g_, first_pixel(0) + thread() / kColumnChunks, tap_h_[0], tap_w_[0], tap_h_[0] > kNoTap);
+    }
   }
 
-  __device__ __forceinline__ void load_d_dst(unsigned char* tile, int first_pixel) {
+  /// Copies the next step.
+  __device__ __forceinline__ void load(int slot) {
+    unsigned char* const stage = shared_ + slot * kStageBytes;
+    load_d_dst(stage);
+    if constexpr (kAligned) load_src(stage + kRowBytes);
+  }
+
+  __device__ __forceinline__ void load_d_dst(unsigned char* tile) {
     const int first = thread() / kRowChunks, chunk = thread() % kRowChunks;
-    const int row = first_row_ + chunk * kChunk<T>, pixel = first_pixel + first;
+    const int row = first_row_ + chunk * kChunk<T>;
     unsigned char* const to = tile + chunk_offset<kRowChunks>(first, chunk);
-    int64_t at = static_cast<int64_t>(pixel) * g_.dst_c + row;
 #pragma unroll
     for (int pass = 0; pass < kTile.depth; pass += kRowPass) {
-      const bool exists = pixel + pass < g_.pixels;
+      const bool exists = d_dst_pixel_ < static_cast<unsigned>(g_.pixels);
       unsigned char* const dst = to + pass * kRowChunks * kChunkBytes;
       if constexpr (kRowChunksWhole) {
-        cp_async_16(shared_address(dst), d_dst_ + at, exists && row < g_.rows);
+        cp_async_16(shared_address(dst), pixel_of(d_dst_ + row, d_dst_pixel_, g_.dst_pitch), exists);
         if (forms_gradient()) {
-          cp_async_16(shared_address(dst) + kRowBytes + kColumnBytes, d_dst_b() + at,
-                      exists && row < g_.rows);
+          cp_async_16(shared_address(dst) + kRowBytes + kColumnBytes,
+                      pixel_of(d_dst_b() + row, d_dst_pixel_, g_.dst_pitch), exists);
         }
       } else {
+        const int64_t at = static_cast<int64_t>(d_dst_pixel_) * g_.dst_c + row;
         load_d_dst_elements(dst, at, chunk * kChunk<T>, exists ? g_.rows - row : 0);
       }
-      at += static_cast<int64_t>(kRowPass) * g_.dst_c;
+      d_dst_pixel_ += kRowPass;
     }
   }
   __device__ __forceinline__ const T* d_dst_b() const {
@@ -214,17 +227,17 @@ class FilterBlock {
     return chunk / kPanelChunks * (kTile.depth * kPanelChunks * kChunkBytes) +
            chunk_offset<kPanelChunks>(pixel, chunk % kPanelChunks);
   }
-  __device__ __forceinline__ void load_src(unsigned char* tile, int first_pixel) {
-    const int first = thread() / kColumnChunks, chunk = thread() % kColumnChunks;
-    unsigned char* const to = tile + column_offset(first, chunk);
-    unsigned inside = 0;
+  __device__ __forceinline__ void load_src(unsigned char* tile) {
+    unsigned char* const to = tile + column_offset(thread() / kColumnChunks, thread() % kColumnChunks);
+    const T* const channel = src_ + channel_[0];
 #pragma unroll
     for (int pass = 0; pass < kColumnPasses; ++pass) {
-      const bool one = load_pixel(to + pass * kColumnPass * kPanelChunks * kChunkBytes,
-                                  first_pixel + first + pass * kColumnPass);
-      inside |= static_cast<unsigned>(one) << pass;
+      const bool inside = walk_.inside(g_);
+      cp_async_16(shared_address(to + pass * kColumnPass * kPanelChunks * kChunkBytes),
+                  pixel_of(channel, walk_.pixel(), g_.src_pitch), inside);
+      walk_.advance(g_);
+      if constexpr (kFormsColumns) inside_ |= static_cast<unsigned>(inside) << pass;
     }
-    if constexpr (kFormsColumns) inside_ |= inside;
   }
 
   /// Where output pixel m has its tap at distance (0, 0).
@@ -235,18 +248,6 @@ class FilterBlock {
     const auto [image, pixel] = g_.image.split(static_cast<uint32_t>(m));
     const auto [y, x] = g_.line.split(pixel);
     return {static_cast<int>(image), static_cast<int>(y) * g_.stride, static_cast<int>(x) * g_.stride};
-  }
-
-  /// This thread's chunk of columns of one output pixel, and whether it is inside the image.
-  __device__ __forceinline__ bool load_pixel(unsigned char* to, int m) {
-    int pixel = m;
-    bool inside = m < g_.pixels && tap_h_[0] > kNoTap;
-    if (!g_.same_pixels) {
-      const Position at = position_of(m);
-      inside = find_pixel(at.image, at.h + tap_h_[0], at.w + tap_w_[0], pixel) && inside;
-    }
-    cp_async_16(shared_address(to), src_ + static_cast<int64_t>(pixel) * g_.src_c + channel_[0], inside);
-    return inside;
   }
 
   /// Columns that are no whole chunks pass through registers: fetched for a step before another one is
@@ -311,7 +312,6 @@ class FilterBlock {
     if (forms_d_dst()) form_d_dst(stage, first_pixel(step));
     if constexpr (kFormsColumns) {
       if (forms_src()) form_src(stage + kRowBytes, inside_ >> (kAhead - 1) * kColumnPasses);
-      inside_ <<= kColumnPasses;
     }
   }
   __device__ __forceinline__ void form_d_dst(unsigned char* tile, int first_pixel) {
@@ -370,9 +370,11 @@ class FilterBlock {
       float4 sum = row_sum(quad, thread());
 #pragma unroll
       for (int pass = 0; pass < kRowPasses; ++pass) {
-        const T* const values = own[pass * kRowPass * kRowChunks].at + 4 * quad;
-        sum.x += to_float(values[0]), sum.y += to_float(values[1]);
-        sum.z += to_float(values[2]), sum.w += to_float(values[3]);
+        const ChunkOf<T> chunk = own[pass * kRowPass * kRowChunks];
+        float low[2], high[2];
+        widen_two(chunk.at + 4 * quad, low);
+        widen_two(chunk.at + 4 * quad + 2, high);
+        sum.x += low[0], sum.y += low[1], sum.z += high[0], sum.w += high[1];
       }
       row_sum(quad, thread()) = sum;
     }
@@ -407,41 +409,71 @@ class FilterBlock {
     if constexpr (kForms && !kAligned) fill_tables();
     const int all_steps = (g_.pixels + kTile.depth - 1) / kTile.depth;
     const int steps = min(g_.steps_per_piece, all_steps - piece_ * g_.steps_per_piece);
-    int ahead_slot = 0, slot = 0;
+    start_walks();
     for (int step = 0; step < kAhead; ++step) {
-      if constexpr (kFormsColumns) inside_ <<= kColumnPasses;
-      if (step < steps) load(step, ahead_slot);
+      load_ahead(step, steps, step);
       if constexpr (!kAligned) {
         Fetched fetched;
         fetch_columns(step, fetched);
-        put_columns(ahead_slot, fetched);
+        put_columns(step, fetched);
       }
-      ++ahead_slot;
-      cp_async_commit();
     }
     if constexpr (kForms && kAligned) fill_tables();
+    prepare(0, 0);
+    int slot = 0, ahead_slot = kAhead;
     for (int step = 0; step < steps; ++step) {
-      cp_async_wait<kAhead - 1>();
-      if constexpr (kFormsRows) form(step, slot);
-      if (sums_rows()) add_row_sums(shared_ + slot * kStageBytes);
-      if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
+      const int next_slot = slot + 1 == kTile.stages ? 0 : slot + 1;
       __syncthreads();
-      if (step + kAhead < steps) load(step + kAhead, ahead_slot);
-      cp_async_commit();
-      if constexpr (kAligned) {
-        multiply(slot);
+      if constexpr (kProduct == Product::kWarpgroup) {
+        LeftFactors<T, kMath, kTile.depth / FactorA::kDepth, kRowFragments> left;
+        start_multiply(slot, left);
+        load_ahead(step + kAhead, steps, ahead_slot);
+        if (step + 1 < steps) prepare(step + 1, next_slot);
+        wgmma_wait();
       } else {
-        Fetched fetched;
-        fetch_columns(step + kAhead, fetched);
-        multiply(slot);
-        put_columns(ahead_slot, fetched);
+        load_ahead(step + kAhead, steps, ahead_slot);
+        multiply(step + kAhead, slot, ahead_slot);
+        if (step + 1 < steps) prepare(step + 1, next_slot);
       }
-      if (++ahead_slot == kTile.stages) ahead_slot = 0;
-      if (++slot == kTile.stages) slot = 0;
+      ahead_slot = slot;
+      slot = next_slot;
     }
     cp_async_wait<0>();
   }
 
+  /// Starts the copies of a step, if it is one of them.
+  __device__ __forceinline__ void load_ahead(int step, int steps, int slot) {
+    if constexpr (kFormsColumns) inside_ <<= kColumnPasses;
+    if (step < steps) load(slot);
+    cp_async_commit();
+  }
+  /// Makes the operands of a step, kAhead - 1 before the one copied last, of what this thread copied.
+  __device__ __forceinline__ void prepare(int step, int slot) {
+    cp_async_wait<kAhead - 1>();
+    if constexpr (kFormsRows) form(step, slot);
+    if (sums_rows()) add_row_sums(shared_ + slot * kStageBytes);
+    if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
+  }
+
+  template <typename Left>
+  __device__ __forceinline__ void start_multiply(int slot, Left& left) {
+    const SharedAddress tile = shared_address(shared_ + slot * kStageBytes);
+    const FlatLane<T, kRowChunks, true> rows(tile, warp_row(), lane());
+    const ColumnFactor columns(tile + kRowBytes, warp_column(), lane());
+    start_steps<kTile.depth / FactorA::kDepth>(
+        sums_, left, columns, [&](auto& a, int step, int f) { load_flat_rows(a, rows, step, f); });
+  }
+  /// Multiplies a step; columns that are no chunks of step `ahead` are under way meanwhile.
+  __device__ __forceinline__ void multiply(int ahead, int slot, int ahead_slot) {
+    if constexpr (kAligned) {
+      multiply(slot);
+    } else {
+      Fetched fetched;
+      fetch_columns(ahead, fetched);
+      multiply(slot);
+      put_columns(ahead_slot, fetched);
+    }
+  }
   __device__ __forceinline__ void multiply(int slot) {
     const SharedAddress tile = shared_address(shared_ + slot * kStageBytes);
     const FlatLane<T, kRowChunks, true> rows(tile, warp_row(), lane());
@@ -496,6 +528,9 @@ class FilterBlock {
   int first_column_, first_row_, piece_, group_;
   int tap_h_[kColumnsOfThread], tap_w_[kColumnsOfThread], channel_[kColumnsOfThread];
   int offset_[kColumnsOfThread];  ///< of the element from the pixel's first channel; not of chunks
+  unsigned
+      d_dst_pixel_;  ///< of the next chunk of d_dst that this thread copies, far behind the last: of none
+  TapWalk walk_;     ///< of the next chunk of columns
   /// Which of this thread's chunks of src are pixels and not padding: kColumnPasses bits a step, the step
   /// copied last in the lowest.
   unsigned inside_ = 0;

@@ -348,8 +348,8 @@ constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, int pieces
 
 /// Pieces into which backward-filter cuts its sum over pixels: as many as make the slowest block finish
 /// first, counted in steps of the sum (a tenth of a microsecond).
-///   Two blocks for each multiprocessor at most, which keep the copies of one under way while the other
-///   multiplies, and all of which are resident at once. Pieces of eight steps or more: a shorter one spends
+///   As many blocks for each multiprocessor as are resident at once, which keep the copies of one under way
+///   while the other multiplies. Pieces of eight steps or more: a shorter one spends
 ///   its time filling the pipeline. A level of the tree is some 32 steps: a store, fence, atomic and load
 ///   follow each other through L2, at half a microsecond or more each. Partial sums pass through L2 at about
 ///   512 KB a step. Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be
@@ -358,9 +358,10 @@ constexpr int filter_pieces(const ConvProblem& problem) {
   constexpr int64_t kFewestSteps = 8, kLevelSteps = 32, kStepBytes = 512 * 1024;
   const ConvShape& s = problem.shape;
   const FilterTiles all = filter_tiles(problem);
+  const int64_t blocks = tile_of(filter_tile(problem)).blocks * kMultiprocessors;
   const int64_t operands =
       (s.src_elements() + s.dst_elements()) * static_cast<int64_t>(size_of(problem.type));
-  const int64_t most = std::min(2 * kMultiprocessors / all.tiles, all.steps / kFewestSteps);
+  const int64_t most = std::min(blocks / all.tiles, all.steps / kFewestSteps);
   int best = 1;
   int64_t shortest = all.steps;
   for (int pieces = 2; pieces <= most; ++pieces) {

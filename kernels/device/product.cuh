@@ -97,13 +97,17 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[kRows][kColumns][4]
     }
   }
 }
-/// The same by warpgroups; ends when all is done.
+/// The left factors of kSteps steps, which stay as they are while warpgroups multiply.
+template <typename T, F32Math kMath, int kSteps, int kRows>
+using LeftFactors = Factor<T, kMath, 4>[kSteps][kRows];
+
+/// Starts the same by warpgroups: until wgmma_wait(), sums and left factors are theirs.
 template <int kSteps, int kRows, int kColumns, typename T, F32Math kMath, bool kFlat, int kRowBytes,
           int kDepth, typename LeftTile>
-__device__ __forceinline__ void multiply_steps(
-    float (&sums)[kRows][kColumns][4], const WarpgroupFactor<T, kMath, kFlat, kRowBytes, kDepth>& right,
-    const LeftTile& left) {
-  Factor<T, kMath, 4> a[kSteps][kRows];
+__device__ __forceinline__ void start_steps(float (&sums)[kRows][kColumns][4],
+                                            LeftFactors<T, kMath, kSteps, kRows>& a,
+                                            const WarpgroupFactor<T, kMath, kFlat, kRowBytes, kDepth>& right,
+                                            const LeftTile& left) {
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
@@ -116,6 +120,15 @@ __device__ __forceinline__ void multiply_steps(
     for (int f = 0; f < kRows; ++f) right.multiply_add(sums[f], a[step][f].words, step);
   }
   wgmma_commit();
+}
+/// The same, until all is done.
+template <int kSteps, int kRows, int kColumns, typename T, F32Math kMath, bool kFlat, int kRowBytes,
+          int kDepth, typename LeftTile>
+__device__ __forceinline__ void multiply_steps(
+    float (&sums)[kRows][kColumns][4], const WarpgroupFactor<T, kMath, kFlat, kRowBytes, kDepth>& right,
+    const LeftTile& left) {
+  LeftFactors<T, kMath, kSteps, kRows> a;
+  start_steps<kSteps>(sums, a, right, left);
   wgmma_wait();
 }
 
