@@ -41,13 +41,15 @@ struct TensorSource {
 /// Where g starts: the backward pass of a pool.
 template <typename T, typename Gather>
 struct PoolSource {
-  struct Item {
-    Pack<T> a;
-  };
+  using Item = typename Gather::Item;
   Gather gather;
 
-  __device__ __forceinline__ Item load(const RowSpan& span, int64_t row) const { return {gather(span, row)}; }
-  __device__ __forceinline__ void widen_into(const Item& item, float (&g)[kUnit]) const { widen(item.a, g); }
+  __device__ __forceinline__ Item load(const RowSpan& span, int64_t row) const {
+    return gather.load(span, row);
+  }
+  __device__ __forceinline__ void widen_into(const Item& item, float (&g)[kUnit]) const {
+    widen(gather.gradient(item), g);
+  }
 };
 
 template <typename T, bool kWholeUnits, typename Source>
@@ -184,8 +186,10 @@ void batch_norm_backward_reduce(const Rows& rows, const BatchNormBackwardReduceA
       sum_rows(kName, rows.rows, rows.channels, policy, workspace, counter, stream);
     };
     if (args.pool != nullptr) {
-      using Gather = MaxPoolGather<T, kWholeUnits>;
-      sum(PoolSource<T, Gather>{Gather{PoolWindow(*args.pool), d_a, args.argmax}});
+      with_few_windows(*args.pool, [&](auto few) {
+        using Gather = MaxPoolGather<T, kWholeUnits, few.value>;
+        sum(PoolSource<T, Gather>{Gather{PoolWindow(*args.pool), d_a, args.argmax}});
+      });
     } else if (args.average_pixels != 0) {
       using Gather = GlobalPoolGather<T, kWholeUnits>;
       sum(PoolSource<T, Gather>{Gather(rows.channels, args.average_pixels, d_a)});

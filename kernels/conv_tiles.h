@@ -62,6 +62,7 @@ enum class TileName : uint8_t {
   kFilterSlim,
   kFilterPacked,
   kFilterPackedColumns,
+  kFilterLines,
   kFilterF32,
 };
 
@@ -104,6 +105,8 @@ constexpr Tile tile_of(TileName name) {
       return {64, 64, 32, 2, 2, 2, 3};  // any channel count
     case TileName::kFilterPackedColumns:
       return {64, 64, 32, 2, 2, 3, 3};  // whole chunks of output channels, any of input channels: the stem
+    case TileName::kFilterLines:
+      return {64, 192, 32, 2, 4, 4, 2};  // the same, all columns in one block: d_dst is read once
     case TileName::kFilterF32:
       return {64, 64, 16, 2, 2, 3, 2};  // also with any channel count
   }
@@ -320,12 +323,34 @@ constexpr bool has_whole_rows(const ConvProblem& problem) {
   return problem.type != Element::kF32 && problem.shape.k / problem.shape.groups % 8 == 0;
 }
 
+/// Output pixels of a run of kFilterLines (conv_filter_lines.cuh): two runs are a step. 112, 56 and 48 pixels
+/// are whole runs.
+inline constexpr int kFilterRun = 16;
+/// Shared memory for the segments of a step: a chunk for each of 256 threads, and gaps.
+inline constexpr int kSegmentBytes = (256 + 2 * 8) * 16;
+/// Columns of a line of the kernel, in whole chunks.
+constexpr int64_t filter_line_columns(const ConvShape& s) {
+  return (s.s * s.c + 7) / 8 * 8;
+}
+/// Chunks of a segment: up to seven elements before a run's first one, all columns of its last pixel, and one
+/// element more to fill a word.
+constexpr int64_t filter_segment_chunks(const ConvShape& s) {
+  return (7 + (kFilterRun - 1) * s.stride * s.c + filter_line_columns(s) + 1 + 7) / 8;
+}
+constexpr bool suits_lines(const ConvProblem& problem) {
+  const ConvShape& s = problem.shape;
+  return has_whole_rows(problem) && s.groups == 1 && !is_aligned(problem) && s.src_elements() % 8 == 0 &&
+         s.r * filter_line_columns(s) <= tile_of(TileName::kFilterLines).columns &&
+         2 * s.r * filter_segment_chunks(s) <= tile_of(TileName::kFilterLines).threads();
+}
+
 /// Whether backward-filter can run the problem with that tile.
 constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
   if (tile == TileName::kFilterF32) return problem.type == Element::kF32;
   if (problem.type == Element::kF32) return false;
   if (tile == TileName::kFilterPacked) return true;
   if (tile == TileName::kFilterPackedColumns) return has_whole_rows(problem);
+  if (tile == TileName::kFilterLines) return suits_lines(problem);
   return tile >= TileName::kFilterWide && tile <= TileName::kFilterSlim && is_aligned(problem);
 }
 
@@ -334,6 +359,10 @@ constexpr TileName filter_tile(const ConvProblem& problem) {
   if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
   if (problem.type == Element::kF32) return TileName::kFilterF32;
   if (!is_aligned(problem)) {
+    // One tile of packed columns reads d_dst once, too.
+    const ConvShape& s = problem.shape;
+    const bool one_tile = s.r * s.s * s.c <= tile_of(TileName::kFilterPackedColumns).columns;
+    if (!one_tile && suits_lines(problem)) return TileName::kFilterLines;
     return has_whole_rows(problem) ? TileName::kFilterPackedColumns : TileName::kFilterPacked;
   }
   const int64_t rows = problem.shape.k / problem.shape.groups;
@@ -345,7 +374,7 @@ constexpr TileName filter_tile(const ConvProblem& problem) {
 
 /// The result of backward-filter as its blocks cut it: a matrix for each group, in tiles.
 struct FilterTiles {
-  int64_t rows = 0, columns = 0;  ///< of a group's matrix
+  int64_t rows = 0, columns = 0;  ///< of a group's matrix; kFilterLines: with those between kernel lines
   int64_t tiles = 0;              ///< of all groups
   int64_t steps = 0;              ///< of the sum over pixels
 
@@ -362,9 +391,11 @@ constexpr FilterTiles filter_tiles(const ConvProblem& problem) {
   const auto parts = [](int64_t extent, int size) { return (extent + size - 1) / size; };
   FilterTiles all;
   all.rows = s.k / s.groups;
-  all.columns = s.r * s.s * (s.c / s.groups);
+  const bool lines = filter_tile(problem) == TileName::kFilterLines;
+  all.columns = lines ? s.r * filter_line_columns(s) : s.r * s.s * (s.c / s.groups);
   all.tiles = parts(all.rows, tile.rows) * parts(all.columns, tile.columns) * s.groups;
-  all.steps = parts(s.n * s.p() * s.q(), tile.depth);
+  all.steps =
+      lines ? parts(s.n * s.p() * parts(s.q(), kFilterRun), 2) : parts(s.n * s.p() * s.q(), tile.depth);
   return all;
 }
 
@@ -378,8 +409,8 @@ constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, int pieces
 
 /// Pieces into which backward-filter cuts its sum over pixels: as many as make the slowest block finish
 /// first, counted in steps of the sum (a tenth of a microsecond).
-///   Two blocks for each multiprocessor at most, which keep the copies of one under way while the other
-///   multiplies, and all of which are resident at once. Pieces of eight steps or more: a shorter one spends
+///   As many blocks for each multiprocessor as are resident at once, which keep the copies of one under way
+///   while the other multiplies. Pieces of eight steps or more: a shorter one spends
 ///   its time filling the pipeline. A level of the tree is some 32 steps: a store, fence, atomic and load
 ///   follow each other through L2, at half a microsecond or more each. Partial sums pass through L2 at about
 ///   512 KB a step. Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be
@@ -388,9 +419,10 @@ constexpr int filter_pieces(const ConvProblem& problem) {
   constexpr int64_t kFewestSteps = 8, kLevelSteps = 32, kStepBytes = 512 * 1024;
   const ConvShape& s = problem.shape;
   const FilterTiles all = filter_tiles(problem);
+  const int64_t blocks = tile_of(filter_tile(problem)).blocks * kMultiprocessors;
   const int64_t operands =
       (s.src_elements() + s.dst_elements()) * static_cast<int64_t>(size_of(problem.type));
-  const int64_t most = std::min(2 * kMultiprocessors / all.tiles, all.steps / kFewestSteps);
+  const int64_t most = std::min(blocks / all.tiles, all.steps / kFewestSteps);
   int best = 1;
   int64_t shortest = all.steps;
   for (int pieces = 2; pieces <= most; ++pieces) {

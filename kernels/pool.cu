@@ -58,15 +58,16 @@ struct MaxPoolForward {
   }
 };
 
-template <typename T, bool kWholeUnits>
+template <typename T, bool kWholeUnits, bool kFew>
 struct MaxPoolBackward {
   static constexpr int kVectors = 0;
-  MaxPoolGather<T, kWholeUnits> gather;
+  MaxPoolGather<T, kWholeUnits, kFew> gather;
   T* d_src;
 
   template <typename Vectors>
   __device__ __forceinline__ void row(const RowSpan& span, int64_t row, const Vectors&) const {
-    store_pack<kWholeUnits>(gather(span, row), d_src + row * gather.pool.channels + span.channel, span.count);
+    store_pack<kWholeUnits>(gather.gradient(gather.load(span, row)),
+                            d_src + row * gather.pool.channels + span.channel, span.count);
   }
 };
 
@@ -140,7 +141,8 @@ struct GlobalAveragePoolBackward {
 
   template <typename Vectors>
   __device__ __forceinline__ void row(const RowSpan& span, int64_t row, const Vectors&) const {
-    store_pack<kWholeUnits>(gather(span, row), d_src + row * gather.channels + span.channel, span.count);
+    store_pack<kWholeUnits>(gather.gradient(gather.load(span, row)),
+                            d_src + row * gather.channels + span.channel, span.count);
   }
 };
 
@@ -189,10 +191,12 @@ void max_pool_backward(const PoolShape& shape, Element type, const void* d_dst, 
   require_pool(kName, shape);
   require_addresses(kName, {d_dst, argmax, d_src});
   with_units(type, shape.c % kUnit == 0, [&](auto zero, auto whole) {
-    using T = decltype(zero);
-    const MaxPoolBackward<T, whole.value> policy{{PoolWindow(shape), static_cast<const T*>(d_dst), argmax},
-                                                 static_cast<T*>(d_src)};
-    map_rows(kName, src_pixels(shape), shape.c, policy, stream);
+    with_few_windows(shape, [&](auto few) {
+      using T = decltype(zero);
+      const MaxPoolBackward<T, whole.value, few.value> policy{
+          {PoolWindow(shape), static_cast<const T*>(d_dst), argmax}, static_cast<T*>(d_src)};
+      map_rows(kName, src_pixels(shape), shape.c, policy, stream);
+    });
   });
 }
 

@@ -83,15 +83,20 @@ __device__ __forceinline__ void for_windows_over(const PoolWindow& pool, int64_t
   }
 }
 
-/// The gradient of a max pool's source: of every window over a pixel, d_dst where argmax is that pixel.
-template <typename T, bool kWholeUnits>
+/// The gradient of a max pool's source: of every window over a pixel, d_dst where argmax is that pixel. A
+/// gather loads an Item without waiting for it, if it can, and makes the gradient of it, as it would be
+/// stored: rounded to T. kFew: two windows at most lie over a pixel in each direction; of
+/// whole units all four are then loaded at once.
+template <typename T, bool kWholeUnits, bool kFew>
 struct MaxPoolGather {
+  struct Item {
+    Pack<T> sum;
+  };
   PoolWindow pool;
   const T* d_dst;
   const uint8_t* argmax;
 
-  /// As it would be stored: rounded to T.
-  __device__ __forceinline__ Pack<T> operator()(const RowSpan& span, int64_t row) const {
+  __device__ __forceinline__ Item load(const RowSpan& span, int64_t row) const {
     float sum[kUnit] = {};
     for_windows_over(pool, row, [&](int64_t pixel, int position) {
       const int64_t at = pixel * pool.channels + span.channel;
@@ -101,13 +106,83 @@ struct MaxPoolGather {
 #pragma unroll
       for (int i = 0; i < kUnit; ++i) sum[i] += winner.at[i] == position ? d[i] : 0.0f;
     });
+    return {narrow<T>(sum)};
+  }
+  __device__ __forceinline__ Pack<T> gradient(const Item& item) const {
+    return item.sum;
+  }
+};
+template <typename T>
+struct MaxPoolGather<T, true, true> {
+  static constexpr int kWindows = 4;
+  /// Units as words: their elements would take a register each while they are under way.
+  struct alignas(8) Winners {
+    uint32_t words[2];
+  };
+  struct alignas(16) Gradients {
+    uint32_t words[kUnit * sizeof(T) / 4];
+  };
+  struct Item {
+    Winners winner[kWindows];
+    Gradients d[kWindows];  ///< zeros of a window that is not over the pixel
+    int position;           ///< of the pixel in the last of the windows
+  };
+  PoolWindow pool;
+  const T* d_dst;
+  const uint8_t* argmax;
+
+  __device__ __forceinline__ Item load(const RowSpan& span, int64_t row) const {
+    const PoolWindow::Pixel at = pool.src_pixel(row);
+    const int h = at.row + pool.pad, w = at.column + pool.pad;
+    const int last_p = static_cast<int>(pool.by_stride.quotient(static_cast<uint32_t>(h)));
+    const int last_q = static_cast<int>(pool.by_stride.quotient(static_cast<uint32_t>(w)));
+    const int tap_h = h - last_p * pool.stride, tap_w = w - last_q * pool.stride;
+    const int64_t last = ((at.image * pool.p + last_p) * pool.q + last_q) * pool.channels + span.channel;
+    Item item;
+    item.position = tap_h * pool.window + tap_w;
+#pragma unroll
+    for (int i = 0; i < kWindows; ++i) {
+      const int up = 1 - i / 2, left = 1 - i % 2;
+      const bool over = static_cast<unsigned>(last_p - up) < static_cast<unsigned>(pool.p) &&
+                        static_cast<unsigned>(last_q - left) < static_cast<unsigned>(pool.q) &&
+                        tap_h + up * pool.stride < pool.window && tap_w + left * pool.stride < pool.window;
+      item.winner[i] = {}, item.d[i] = {};
+      if (over) {
+        const int64_t element = last - (up * pool.q + left) * pool.channels;
+        item.winner[i] = *reinterpret_cast<const Winners*>(argmax + element);
+        item.d[i] = *reinterpret_cast<const Gradients*>(d_dst + element);
+      }
+    }
+    return item;
+  }
+  __device__ __forceinline__ Pack<T> gradient(const Item& item) const {
+    float sum[kUnit] = {};
+#pragma unroll
+    for (int n = 0; n < kWindows; ++n) {
+      const int up = 1 - n / 2, left = 1 - n % 2;
+      const auto position =
+          static_cast<uint32_t>(item.position + (up * pool.window + left) * pool.stride) * 0x01010101u;
+      float d[kUnit];
+      widen(reinterpret_cast<const Pack<T>&>(item.d[n]), d);
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) {
+        const uint32_t other = (item.winner[n].words[i / 4] ^ position) & 0xFFu << i % 4 * 8;
+        sum[i] += other == 0 ? d[i] : 0.0f;
+      }
+    }
     return narrow<T>(sum);
   }
 };
+/// Calls function(constant) with what kFew of a pool is.
+template <typename Call>
+void with_few_windows(const PoolShape& shape, const Call& function) {
+  with_flag(shape.window <= 2 * shape.stride, function);
+}
 
 /// The gradient of a global average pool's source: d_dst of the image times `share` = 1 / pixels.
 template <typename T, bool kWholeUnits>
 struct GlobalPoolGather {
+  using Item = Pack<T>;
   int64_t channels;
   Divider by_pixels;
   const T* d_dst;
@@ -116,11 +191,14 @@ struct GlobalPoolGather {
   GlobalPoolGather(int64_t channel_count, int64_t pixels, const T* d)
       : channels(channel_count), by_pixels(pixels), d_dst(d), share(1.0f / static_cast<float>(pixels)) {}
 
-  /// As it would be stored: rounded to T.
-  __device__ __forceinline__ Pack<T> operator()(const RowSpan& span, int64_t row) const {
+  __device__ __forceinline__ Item load(const RowSpan& span, int64_t row) const {
     const int64_t image = by_pixels.quotient(static_cast<uint32_t>(row));
+    return load_pack<kWholeUnits>(d_dst + image * channels + span.channel, span.count);
+  }
+  /// As it would be stored: rounded to T.
+  __device__ __forceinline__ Pack<T> gradient(const Item& item) const {
     float d[kUnit];
-    load_unit<kWholeUnits>(d_dst + image * channels + span.channel, span.count, d);
+    widen(item, d);
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) d[i] *= share;
     return narrow<T>(d);

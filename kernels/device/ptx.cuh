@@ -94,6 +94,20 @@ __device__ __forceinline__ uint32_t round_to_tf32(float value) {
   return bits;
 }
 
+/// cvt.rn.relu.bf16x2.f32 (9.7.9.21): two values to nearest even, those below 0 as 0, a NaN as NaN; `low` is
+/// in the low half.
+__device__ __forceinline__ uint32_t rectified_pair_bf16(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+/// The same to f16.
+__device__ __forceinline__ uint32_t rectified_pair_f16(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.relu.f16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
 /// griddepcontrol.wait (9.7.13.13): until the grids that this one was launched behind are complete and their
 /// writes visible; at once when this is no dependent launch. Comes before every access to memory: reads of
 /// what those grids write, and writes to what they still read.

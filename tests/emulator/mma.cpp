@@ -1,5 +1,8 @@
 // Twins of the tensor-core instructions, run once per warp. Layouts are those of the PTX ISA (see
 // kernels/device/ptx.cuh).
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -340,6 +343,22 @@ uint32_t round_to_tf32(float value) {
   // Infinities and NaNs are cut, as the recording of an H100 shows: a NaN of low bits alone becomes infinite.
   if ((bits & 0x7F800000u) == 0x7F800000u) return bits & ~0x1FFFu;
   return (bits + 0x1000u) & ~0x1FFFu;
+}
+
+namespace {
+float rectified(float value) {
+  return value <= 0 ? 0.0f : value;
+}
+}  // namespace
+uint32_t rectified_pair_bf16(float low, float high) {
+  const auto bits = [](float value) {
+    return std::bit_cast<uint16_t>(__float2bfloat16_rn(rectified(value)));
+  };
+  return static_cast<uint32_t>(bits(low)) | static_cast<uint32_t>(bits(high)) << 16;
+}
+uint32_t rectified_pair_f16(float low, float high) {
+  const auto bits = [](float value) { return std::bit_cast<uint16_t>(__float2half_rn(rectified(value))); };
+  return static_cast<uint32_t>(bits(low)) | static_cast<uint32_t>(bits(high)) << 16;
 }
 
 }  // namespace residuum::kernels

@@ -48,6 +48,8 @@ void mma_f16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
               CallSite site = CallSite::current());
 uint32_t round_to_tf32(float value);
+uint32_t rectified_pair_bf16(float low, float high);
+uint32_t rectified_pair_f16(float low, float high);
 
 /// Of kernels/device/ptx_sm90.cuh. Products are carried out by wgmma_wait, as late as the hardware may.
 struct SharedFactor {

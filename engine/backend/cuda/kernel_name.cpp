@@ -46,6 +46,8 @@ const char* tile_name(TileName tile) {
       return "kFilterPacked";
     case TileName::kFilterPackedColumns:
       return "kFilterPackedColumns";
+    case TileName::kFilterLines:
+      return "kFilterLines";
     case TileName::kFilterF32:
       return "kFilterF32";
   }
