@@ -104,10 +104,11 @@ class ConvBlock {
   using LeftFactors = StepFactors<T, kMath, kSteps, kRowFragments>;
 
   static constexpr bool kWholeResults = sizeof(T) == 2 && kPatch != Patch::kElements;
-  static constexpr int kRegisterSums = register_sums(kTile, kBackwardData, kPatch == Patch::kHalo);
+  static constexpr int kRunSums = most_sums(kBackwardData) * Units::kGroups;
+  static constexpr int kRegisterSums =
+      std::min(kRunSums, register_sums(kTile, kBackwardData, kPatch == Patch::kHalo));
   using Result =
-      ResultBlock<T, kTile.columns, kThreads, (most_sums(kBackwardData) - kRegisterSums) * Units::kGroups,
-                  kWholeResults, kBackwardData>;
+      ResultBlock<T, kTile.columns, kThreads, kRunSums - kRegisterSums, kWholeResults, kBackwardData>;
 
   /// Where the sum stands: tile of the run, channel depth of the step, tap, and the ring slots of its
   /// operands.
@@ -570,10 +571,9 @@ class ConvBlock {
 
   /// Sum `s` of the tiles so far in column group `group`, this lane's share of its warp.
   __device__ __forceinline__ float& run_sum(int s, int group) {
-    if constexpr (kRegisterSums > 0) {
-      if (s < kRegisterSums) return run_sums_[s][group];
-    }
-    return result_.kept((s - kRegisterSums) * Units::kGroups + group);
+    const int number = s * Units::kGroups + group;
+    if (number < kRegisterSums) return run_sums_[number];
+    return result_.kept(number - kRegisterSums);
   }
 
   /// From the first row of the run: its first warps have it.
@@ -633,7 +633,7 @@ class ConvBlock {
   unsigned char *work_, *patches_, *weights_;
   float* coefficients_;
   float sums_[kRowFragments][kColumnFragments][4];
-  float run_sums_[kRegisterSums > 0 ? kRegisterSums : 1][Units::kGroups] = {};
+  float run_sums_[kRegisterSums > 0 ? kRegisterSums : 1] = {};
 };
 
 /// Blocks that a patch for all taps leaves room for: it takes up to half of an H100's 227 KB, and more than

@@ -39,7 +39,7 @@ inline constexpr size_t kFactorAlignment = 1024;
 inline constexpr int kMultiprocessors = 132;
 /// Shared memory a block may have: A100 offers 163 KB; half of H100's 228 KB lets two blocks overlap
 /// (each with 1 KB of the system's and 128 bytes of static arrays).
-inline constexpr size_t kSharedBytes = 112 * 1024 + 768;
+inline constexpr size_t kSharedBytes = 112 * 1024 + 896;
 
 /// Shared memory of an sm_90 multiprocessor, and what the system keeps of it for each block.
 inline constexpr size_t kMultiprocessorBytes = 228 * 1024, kBlockReserve = 1024;
@@ -177,21 +177,22 @@ constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, s
          conv_work_bytes(tile, element, form, patch_pixels) +
          static_cast<size_t>(form_vectors(form) * form_pitch(formed)) * sizeof(float);
 }
-/// Sums per channel that results may have, and how many of them wait for the next tile in registers, the
-/// others in shared memory: there deep tiles have no room for all, in registers no tile has.
+/// Sums per channel that results may have. A thread has one number for each of them and every 32 columns,
+/// which wait for the next tile: so many in registers, the others in shared memory. Deep tiles have no room
+/// for all of them there; in registers no tile has.
 constexpr int most_sums(bool backward_data) {
   return backward_data ? 3 : 2;
 }
 constexpr int register_sums(const Tile& tile, bool backward_data, bool halo) {
   if (tile.depth < 64) return 0;
-  return backward_data ? 2 : halo ? 0 : 1;
+  return backward_data ? 7 : halo ? 0 : 4;
 }
 /// What a block needs besides when there is more to do with results than to store them: five vectors of
-/// floats, and of each thread a float for every 32 columns and sum that is not in registers.
+/// floats, and the numbers of each thread that are not in registers.
 constexpr size_t conv_result_bytes(const Tile& tile, bool backward_data, bool halo) {
-  const int kept = most_sums(backward_data) - register_sums(tile, backward_data, halo);
-  return static_cast<size_t>(tile.columns * 5 + kept * ((tile.columns + 31) / 32) * tile.threads()) *
-         sizeof(float);
+  const int numbers = most_sums(backward_data) * ((tile.columns + 31) / 32);
+  const int kept = std::max(0, numbers - register_sums(tile, backward_data, halo));
+  return static_cast<size_t>(tile.columns * 5 + kept * tile.threads()) * sizeof(float);
 }
 
 /// Whether a tile leaves room for forms of two tensors: deep tiles for 16-bit types do not; and whether it is
