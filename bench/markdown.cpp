@@ -20,18 +20,19 @@ std::string text(const Json& json, const char* key) {
 
 std::string peers_table(const Json& report) {
   std::string table =
-      "| model | batch | type | Residuum | PyTorch | its images/s | ratio (lowest to highest) | MiB |\n"
-      "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
+      "| model | batch | type | Residuum | images/s | PyTorch | images/s | ratio (lowest to highest) | MiB "
+      "|\n"
+      "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const Json& row : report.at("rows")) {
     const Json& ours = row.at("ours");
     for (const Json& peer : row.at("peers")) {
       const Json& ratio = peer.at("ratio");
       table += fmt::format(
-          "| {} | {} | {} | {:.1f} | {} | {:.1f} | {:.2f} ({:.2f} to {:.2f}) | {:.0f} / {:.0f} |\n",
-          text(row, "model"), text(row, "batch"), text(row, "precision"), number(ours, "images_per_second"),
-          text(peer, "name"), number(peer, "images_per_second"), number(ratio, "median"),
-          number(ratio, "lowest"), number(ratio, "highest"), number(ours, "memory_bytes") / (1 << 20),
-          number(peer, "memory_bytes") / (1 << 20));
+          "| {} | {} | {} | {} | {:.1f} | {} | {:.1f} | {:.2f} ({:.2f} to {:.2f}) | {:.0f} / {:.0f} |\n",
+          text(row, "model"), text(row, "batch"), text(row, "precision"), our_variant(row),
+          number(ours, "images_per_second"), text(peer, "name"), number(peer, "images_per_second"),
+          number(ratio, "median"), number(ratio, "lowest"), number(ratio, "highest"),
+          number(ours, "memory_bytes") / (1 << 20), number(peer, "memory_bytes") / (1 << 20));
     }
   }
   return table;

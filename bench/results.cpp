@@ -78,7 +78,8 @@ Measurement side(std::string key, const Json& json) {
 std::vector<Measurement> peers(const Json& report) {
   std::vector<Measurement> list;
   for (const Json& row : report.at("rows")) {
-    list.push_back(side(step_key(row) + ", ours", row.at("ours")));
+    const std::string variant = our_variant(row) == "plain" ? "" : " " + our_variant(row);
+    list.push_back(side(fmt::format("{}, ours{}", step_key(row), variant), row.at("ours")));
     for (const Json& peer : row.at("peers")) {
       list.push_back(side(fmt::format("{}, PyTorch {}", step_key(row), text(peer, "name")), peer));
     }
@@ -116,6 +117,10 @@ std::vector<Measurement> measurements_of(const Json& report, const std::string& 
   } catch (const Json::exception& error) {
     fail(ErrorKind::kData, "{}: not what a benchmark writes: {}", file, error.what());
   }
+}
+
+std::string our_variant(const Json& row) {
+  return row.contains("variant") ? text(row, "variant") : "plain";
 }
 
 Json read_report(const std::filesystem::path& file) {

@@ -21,6 +21,10 @@ struct Measurement {
 /// Reads "kind" kernels, step, data or peers. Throws Error(kData) naming the file for anything else.
 std::vector<Measurement> measurements_of(const nlohmann::ordered_json& report, const std::string& file);
 
+/// Which of ours a row of kind peers measured: "plain", or what bench/compare --ours had of options. Files
+/// from before there were variants are plain.
+std::string our_variant(const nlohmann::ordered_json& row);
+
 /// A JSON file; throws Error(kIo) or, for what is no JSON, Error(kData).
 nlohmann::ordered_json read_report(const std::filesystem::path& file);
 

@@ -26,7 +26,8 @@ void launch_conv_product(const ConvCall<T>& call) {
   const bool only_stored = call.result.bias == nullptr && call.result.apply.mean == nullptr &&
                            call.result.addend_apply.mean == nullptr &&
                            call.result.gate != Gate::kNormalised && conv_sums(call.result) == 0;
-  const size_t shared = conv_shared_bytes(g, kTile, sizeof(T)) + (only_stored ? 0 : conv_result_bytes(kTile));
+  const size_t shared =
+      conv_shared_bytes(g, kTile, sizeof(T)) + (only_stored ? 0 : conv_result_bytes(g, kTile));
   launch(kBackwardData ? "conv_backward_data" : "conv_forward",
          conv_kernel<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct>,
          dim3(static_cast<unsigned>(g.column_tiles(kTile.columns)), static_cast<unsigned>(runs),

@@ -263,11 +263,11 @@ class FilterBlock {
       const int next_slot = slot + 1 == kTile.stages ? 0 : slot + 1;
       __syncthreads();
       if constexpr (kProduct == Product::kWarpgroup) {
-        LeftFactors<T, kMath, kTile.depth / FactorA::kDepth, kRowFragments> left;
+        StepFactors<T, kMath, kTile.depth / FactorA::kDepth, kRowFragments> left;
         start_multiply(slot, left);
         load_ahead(step + kAhead, steps, ahead_slot);
         if (step + 1 < steps) prepare(next_slot);
-        wgmma_wait();
+        finish_products(sums_, left);
       } else {
         load_ahead(step + kAhead, steps, ahead_slot);
         multiply(step + kAhead, slot, ahead_slot);
@@ -303,8 +303,7 @@ class FilterBlock {
     const SharedAddress tile = shared_address(shared_ + slot * kStageBytes);
     const FlatLane<T, kRowChunks, true> rows(tile, warp_row(), lane());
     const ColumnFactor columns(tile + kRowBytes, warp_column(), lane());
-    start_steps<kTile.depth / FactorA::kDepth>(
-        sums_, left, columns, [&](auto& a, int step, int f) { load_flat_rows(a, rows, step, f); });
+    start_products(sums_, left, columns, [&](auto& a, int step, int f) { load_flat_rows(a, rows, step, f); });
   }
   /// Multiplies a step; columns that are no chunks of step `ahead` are under way meanwhile.
   __device__ __forceinline__ void multiply(int ahead, int slot, int ahead_slot) {

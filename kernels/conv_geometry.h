@@ -112,7 +112,11 @@ constexpr size_t conv_work_bytes(const ConvGeometry& g, const Tile& tile, size_t
 }
 constexpr size_t conv_shared_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
   const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
-  return conv_block_bytes(tile, element, g.form, pixels, g.formed);
+  return conv_block_bytes(tile, element, g.form, pixels, g.formed, int64_t{g.kernel_h} * g.kernel_w);
+}
+
+constexpr size_t conv_result_bytes(const ConvGeometry& g, const Tile& tile) {
+  return conv_result_bytes(tile, g.backward_data, g.halo);
 }
 
 /// The convolution without its patches.
@@ -161,14 +165,15 @@ constexpr ConvGeometry with_halo(const ConvGeometry& gather, const Tile& tile, s
   if (most < 3) return gather;
   ConvGeometry halo = gather;
   halo.halo = true;
-  halo.patch_rows = rows + rows % 2;  // weights, which come behind, stay aligned to 128 bytes
-  halo.patch_slots = 1 + (tile.stages - 1 + fewest - 1) / fewest;
-  return conv_shared_bytes(halo, tile, element) + conv_result_bytes(tile) <= kSharedBytes ? halo : gather;
+  halo.patch_rows = rows + rows % 2;  // coefficients, which come behind, stay aligned to 128 bytes
+  halo.patch_slots = 1 + (steps_ahead(tile) + fewest - 1) / fewest;
+  return conv_shared_bytes(halo, tile, element) + conv_result_bytes(halo, tile) <= kSharedBytes ? halo
+                                                                                                : gather;
 }
 
 /// Blocks of a launch that a multiprocessor holds at once; a patch for all taps leaves room for two.
 constexpr int64_t resident_blocks(const ConvGeometry& g, const Tile& tile, size_t element) {
-  const size_t bytes = conv_shared_bytes(g, tile, element) + conv_result_bytes(tile) + kBlockReserve;
+  const size_t bytes = conv_shared_bytes(g, tile, element) + conv_result_bytes(g, tile) + kBlockReserve;
   const int64_t by_memory = static_cast<int64_t>(kMultiprocessorBytes / bytes);
   return std::min({int64_t{tile.blocks}, int64_t{g.halo ? 2 : tile.blocks}, by_memory});
 }

@@ -1,7 +1,7 @@
 // What becomes of the results of a convolution on their way to memory, a unit of eight channels of one pixel
 // at a time: bias, batch norm, addend, ReLU, gate, and sums per channel of what was stored. Sums go through a
-// fixed tree: the rows of a lane, the lanes of a warp, the warps of a block (in double), the parts of the
-// launch; so the bits are the same in every run.
+// fixed tree: the rows of a lane, the lanes of a warp, the tiles of a block, its warps (in double), the parts
+// of the launch; so the bits are the same in every run.
 #pragma once
 
 #include "kernels/device/batch_norm.cuh"
@@ -36,23 +36,22 @@ __device__ __forceinline__ void store_eight(const Pack<T>& pack, void* dst, int6
   }
 }
 
-/// Sums of a lane's column-eight over the rows it has seen.
+/// The first two sums of a lane's unit over the rows it has seen.
 struct LaneSums {
-  float of[kMostSums][kUnit];
+  float of[2][kUnit];
 };
 
 /// The results of one block in columns [first, first + kColumns) of the tensor, `channels` of which exist.
 /// kBackward: of a gradient, which has gates and norms; else of a forward pass, which has batch norms that
-/// are applied, ReLU and statistics.
-template <typename T, int kColumns, int kThreads, bool kWhole, bool kBackward>
+/// are applied, ReLU and statistics. kKept: numbers that a thread keeps in shared memory.
+template <typename T, int kColumns, int kThreads, int kKept, bool kWhole, bool kBackward>
 class ResultBlock {
  public:
   /// `memory`: conv_result_bytes, not touched where results are only stored.
   __device__ __forceinline__ ResultBlock(const ConvResult& result, int first, int channels, int pitch,
                                          unsigned char* memory)
       : result_(result),
-        totals_(reinterpret_cast<double*>(memory)),
-        vectors_(reinterpret_cast<float*>(totals_ + kMostSums * kColumns)),
+        vectors_(reinterpret_cast<float*>(memory)),
         first_(first),
         columns_(min(channels, kColumns)),
         pitch_(pitch) {}
@@ -76,39 +75,46 @@ class ResultBlock {
       if (has_norm(1)) at(kSecondMean, c) = result_.norms[1].vectors.mean[channel];
     }
     if (sums() == 0) return;
-    for (int i = thread(); i < kMostSums * kColumns; i += kThreads) totals_[i] = 0;
+    for (int number = 0; number < kKept; ++number) kept(number) = 0;
   }
 
   /// Statistics are summed less a shift, the first result of the block's run in column `c`: neither a mean
-  /// far from zero nor an outlier may cost them their digits.
-  __device__ __forceinline__ void set_shift(int c, float value, int64_t pixel) {
+  /// far from zero nor an outlier may cost them their digits. The product, until finish_shift() has made it
+  /// the result at `pixel`.
+  __device__ __forceinline__ float& shift(int c) { return at(kShift, c); }
+  __device__ __forceinline__ void finish_shift(int c, int64_t pixel) {
     if (c >= columns_) return;
+    float value = shift(c);
     if (result_.bias != nullptr) value += at(kBias, c);
     if (result_.addend != nullptr) {
       value += to_float(static_cast<const T*>(result_.addend)[pixel * pitch_ + first_ + c]);
     }
-    at(kShift, c) = value;
+    shift(c) = value;
   }
 
   /// What finish() reads of memory for a unit: together, as each waits long.
   struct Operands {
-    Pack<T> addend, x[2];
+    PackWords<T> addend, x[2];
     unsigned mask;
   };
   __device__ __forceinline__ void load(int64_t pixel, int c, Operands& operands) const {
     const int64_t offset = pixel * pitch_ + first_ + c;
     const int count = min(columns_ - c, kUnit);
     const auto eight = [&](const void* src) { return load_eight<kWhole, T>(src, offset, count); };
-    if (result_.addend != nullptr) operands.addend = eight(result_.addend);
+    if (result_.addend != nullptr) operands.addend.set(eight(result_.addend));
     if (has_gate(Gate::kMask)) {
       operands.mask = result_.gate_mask[unit_index(pixel, first_ + c, pitch_).mask_byte];
     }
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
-      if (has_norm(n)) operands.x[n] = eight(result_.norms[n].src);
+      if (has_norm(n)) operands.x[n].set(eight(result_.norms[n].src));
     }
   }
 
+  /// Whether load() or finish() read whole tensors.
+  __device__ __forceinline__ bool reads() const {
+    return result_.addend != nullptr || has_gate(Gate::kTensor) || has_norm(0);
+  }
   /// Asks for the cache lines of a pixel's channels from column `c` on that load() reads later.
   __device__ __forceinline__ void prefetch(int64_t pixel, int c) const {
     const int64_t offset = pixel * pitch_ + first_ + c;
@@ -121,7 +127,8 @@ class ResultBlock {
     if (has_norm(1)) line(result_.norms[1].src);
   }
 
-  /// Finishes and stores `values`, the unit from column `c` on of a pixel, and adds it to the lane's sums.
+  /// Finishes and stores `values`, the unit from column `c` on of a pixel, and adds it to the lane's sums
+  /// (but to the third: multiply_second).
   __device__ __forceinline__ void finish(int64_t pixel, int c, const Operands& operands,
                                          float (&values)[kUnit], LaneSums& sums) const {
     const int64_t offset = pixel * pitch_ + first_ + c;
@@ -133,7 +140,7 @@ class ResultBlock {
       for (int i = 0; i < kUnit; ++i) values[i] += bias[i];
     }
     if (applies()) normalise(kApplyScale, c, values);
-    if (result_.addend != nullptr) add(c, operands.addend, values);
+    if (result_.addend != nullptr) add(c, operands.addend.get(), values);
     if (!kBackward && result_.relu) rectify(values);
     close(offset, c, count, operands, values);
     store(offset, count, values);
@@ -144,58 +151,46 @@ class ResultBlock {
     if (!has_norm(0)) return;
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) sums.of[0][i] += values[i];
-    add_products(kFirstMean, c, values, operands.x[0], sums.of[1]);
-    if (has_norm(1)) add_products(kSecondMean, c, values, operands.x[1], sums.of[2]);
+    add_products(kFirstMean, c, values, operands.x[0].get(), sums.of[1]);
   }
 
-  /// Adds what the lanes of a warp with the same column-eight (kEights apart) have summed; lanes below
-  /// kEights leave it in `memory` as [sum][pitch].
-  template <int kEights>
-  __device__ __forceinline__ void reduce(LaneSums& lane_sums, int lane, int pitch, float* memory) const {
-#pragma unroll
-    for (int s = 0; s < kMostSums; ++s) {
-      if (s >= sums()) break;
-#pragma unroll
-      for (int i = 0; i < kUnit; ++i) {
-        float& sum = lane_sums.of[s][i];
-#pragma unroll
-        for (int distance = kEights; distance < kWarp; distance *= 2) {
-          sum += __shfl_xor_sync(kFullWarp, sum, distance);
-        }
-      }
-      if (lane < kEights) {
-#pragma unroll
-        for (int i = 0; i < kUnit; ++i) memory[s * pitch + lane * kUnit + i] = lane_sums.of[s][i];
-      }
-    }
+  __device__ __forceinline__ bool has_second_norm() const {
+    return has_norm(1);
+  }
+  /// A number that this thread keeps in shared memory from tile to tile; zero at first.
+  __device__ __forceinline__ float& kept(int number) const {
+    return vectors_[kResultVectors * kColumns + number * kThreads + thread()];
+  }
+  /// Adds to `products` what a unit adds to the sum of the second norm.
+  __device__ __forceinline__ void multiply_second(int c, const float (&values)[kUnit],
+                                                  const Operands& operands, float (&products)[kUnit]) const {
+    add_products(kSecondMean, c, values, operands.x[1].get(), products);
   }
 
-  /// Adds the sums of a tile to those of the block's run: of(warp_row, sum, column), in the order of the warp
-  /// rows.
+  /// Adds the sums of the warp rows, of(warp_row, sum, column), in their order, to totals[sum][column].
   template <typename Of>
-  __device__ __forceinline__ void add_tile(int warp_rows, const Of& of) {
+  __device__ __forceinline__ void add_warps(int warp_rows, double* totals, const Of& of) const {
     for (int i = thread(); i < sums() * kColumns; i += kThreads) {
-      double total = totals_[i];
+      double total = 0;
       for (int w = 0; w < warp_rows; ++w) total += static_cast<double>(of(w, i / kColumns, i % kColumns));
-      totals_[i] = total;
+      totals[i] = total;
     }
   }
 
-  /// Leaves the sums of the block's run in the workspace as part `part`; the last block of the `parts` in its
-  /// columns, which share counter number `counter`, finishes them. rows_of(part) are the rows of a part,
-  /// `all` those of all; `scratch` is 2 kThreads doubles of shared memory. A barrier must lie behind
-  /// add_tile().
+  /// Leaves the block's totals in the workspace as part `part`; the last block of the `parts` in its columns,
+  /// which share counter number `counter`, finishes them. rows_of(part) are the rows of a part, `all` those
+  /// of all; `scratch` is 2 kThreads doubles of shared memory. A barrier must lie behind add_warps().
   template <typename RowsOf>
-  __device__ __forceinline__ void finish_run(int part, int parts, int counter, int all, const RowsOf& rows_of,
-                                             double* scratch) {
+  __device__ __forceinline__ void finish_run(const double* totals, int part, int parts, int counter, int all,
+                                             const RowsOf& rows_of, double* scratch) {
     float* const partials = static_cast<float*>(result_.workspace);
     const int n = sums();
     if (thread() < columns_) {
       float* const to = partials + index(n, part, 0, thread());
       if (has_statistics()) {
-        store_moments(to, rows_of(part));
+        store_moments(totals, to, rows_of(part));
       } else {
-        for (int s = 0; s < n; ++s) to[s * pitch_] = static_cast<float>(totals_[s * kColumns + thread()]);
+        for (int s = 0; s < n; ++s) to[s * pitch_] = static_cast<float>(totals[s * kColumns + thread()]);
       }
     }
     if (!is_last_block(result_.counters + counter, static_cast<unsigned>(parts))) return;
@@ -271,7 +266,7 @@ class ResultBlock {
       float scale[kUnit], shift[kUnit];
       vector(kGateScale, c, scale);
       vector(kGateShift, c, shift);
-      widen(operands.x[0], gate);
+      widen(operands.x[0].get(), gate);
       close_by_normalised<T>(gate, scale, shift, g);
     }
   }
@@ -305,8 +300,8 @@ class ResultBlock {
   }
 
   /// The moments of column thread() of a run of `rows` rows.
-  __device__ __forceinline__ void store_moments(float* to, double rows) const {
-    const double sum = totals_[thread()], squares = totals_[kColumns + thread()];
+  __device__ __forceinline__ void store_moments(const double* totals, float* to, double rows) const {
+    const double sum = totals[thread()], squares = totals[kColumns + thread()];
     const double offset = sum / rows, m2 = squares - offset * sum;
     const double mean = static_cast<double>(vectors_[kShift * kColumns + thread()]) + offset;
     const float rounded = static_cast<float>(mean);
@@ -327,7 +322,6 @@ class ResultBlock {
   }
 
   const ConvResult& result_;
-  double* totals_;
   float* vectors_;
   int first_, columns_, pitch_;
 };

@@ -37,8 +37,9 @@ inline constexpr size_t kFactorAlignment = 1024;
 /// Streaming multiprocessors the choices aim at: H100 and H200 have 132 (A100: 108). A constant, so that
 /// results do not depend on the chip a plan is made for.
 inline constexpr int kMultiprocessors = 132;
-/// Shared memory a block may have: A100 offers 163 KB; half of H100's 227 KB lets two blocks overlap.
-inline constexpr size_t kSharedBytes = 113 * 1024;
+/// Shared memory a block may have: A100 offers 163 KB; half of H100's 228 KB lets two blocks overlap
+/// (each with 1 KB of the system's and 128 bytes of static arrays).
+inline constexpr size_t kSharedBytes = 112 * 1024 + 768;
 
 /// Shared memory of an sm_90 multiprocessor, and what the system keeps of it for each block.
 inline constexpr size_t kMultiprocessorBytes = 228 * 1024, kBlockReserve = 1024;
@@ -79,7 +80,7 @@ constexpr Tile tile_of(TileName name) {
     case TileName::kConvWideTwo:
       return {128, 128, 32, 2, 4, 3, 2};  // 74 KB: 39 KB are left for coefficients, 2048 channels of 4
     case TileName::kConvMediumTwo:
-      return {128, 64, 32, 4, 2, 3, 2};
+      return {128, 64, 32, 4, 2, 4, 2};  // a stage more: two tensors of 256 channels come from memory
     case TileName::kConvNarrow:
       return {128, 32, 32, 4, 1, 4, 4};  // CIFAR's second stage: 32 channels
     case TileName::kConvSlim:
@@ -142,28 +143,55 @@ constexpr int64_t conv_formed(const ConvProblem& problem, ConvPass pass, Form fo
   return form == Form::kConcat ? conv_columns(problem, pass) : conv_depth(problem, pass);
 }
 
-/// Shared memory of a block's operands, whose place the results of a tile take on their way out (rows of four
-/// floats more than columns: rows of a fragment fall into different banks). Tiles that warpgroups multiply
-/// leave room to align the weights.
+/// Loads run so many steps ahead of the product.
+constexpr int steps_ahead(const Tile& tile) {
+  return tile.stages - 1;
+}
+/// Tables of a tile's rows that are in use at once: those of the tile that is multiplied, of the tiles that
+/// the loads may reach where each is one step, and the one that is being filled.
+constexpr int row_tables(const Tile& tile) {
+  return steps_ahead(tile) + 2;
+}
+
+/// Shared memory of a block's operands, whose place the sums per channel take in the end: of each warp as
+/// floats, of the block in double, and scratch. Tiles that warpgroups multiply leave room to align them.
 constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels) {
-  const size_t rows = static_cast<size_t>(tile.rows), columns = static_cast<size_t>(tile.columns);
+  const size_t columns = static_cast<size_t>(tile.columns), threads = static_cast<size_t>(tile.threads());
   const size_t vectors =
       patch_pixels * static_cast<size_t>(form_tensors(form)) + columns * static_cast<size_t>(tile.stages);
-  const size_t results = rows * (columns + 4 * static_cast<size_t>(tile.warps_n)) * sizeof(float);
+  const size_t sums =
+      3 * columns * (threads / 32 * sizeof(float) + sizeof(double)) + threads * 2 * sizeof(double);
   const size_t alignment = tile.columns >= 64 && element == 2 ? kFactorAlignment : 0;
-  return std::max(vectors * static_cast<size_t>(tile.depth) * element + alignment, results);
+  return std::max(vectors * static_cast<size_t>(tile.depth) * element + alignment, sums);
 }
-/// Shared memory of a block: 16 bytes for each row of the tile, 128 of zeros and 128 of scalars, operands,
-/// coefficients.
+/// Coefficients of one vector take whole units of eight channels.
+constexpr int64_t form_pitch(int64_t channels) {
+  return (channels + 7) / 8 * 8;
+}
+/// Shared memory of a block: 8 bytes for each row of each table, 16 for each tap, 128 of zeros and 128 of
+/// scalars, operands, coefficients.
 constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
-                                  int64_t formed) {
-  return static_cast<size_t>(tile.rows) * 16 + 256 + conv_work_bytes(tile, element, form, patch_pixels) +
-         static_cast<size_t>(form_vectors(form) * formed) * sizeof(float);
+                                  int64_t formed, int64_t taps) {
+  const size_t tables = static_cast<size_t>(tile.rows * row_tables(tile)) * 8;
+  return tables + static_cast<size_t>((taps * 16 + 127) / 128 * 128) + 256 +
+         conv_work_bytes(tile, element, form, patch_pixels) +
+         static_cast<size_t>(form_vectors(form) * form_pitch(formed)) * sizeof(float);
 }
-/// What a block needs besides when there is more to do with results than to store them: three sums in double
-/// and five vectors of floats.
-constexpr size_t conv_result_bytes(const Tile& tile) {
-  return static_cast<size_t>(tile.columns) * (3 * sizeof(double) + 5 * sizeof(float));
+/// Sums per channel that results may have, and how many of them wait for the next tile in registers, the
+/// others in shared memory: there deep tiles have no room for all, in registers no tile has.
+constexpr int most_sums(bool backward_data) {
+  return backward_data ? 3 : 2;
+}
+constexpr int register_sums(const Tile& tile, bool backward_data, bool halo) {
+  if (tile.depth < 64) return 0;
+  return backward_data ? 2 : halo ? 0 : 1;
+}
+/// What a block needs besides when there is more to do with results than to store them: five vectors of
+/// floats, and of each thread a float for every 32 columns and sum that is not in registers.
+constexpr size_t conv_result_bytes(const Tile& tile, bool backward_data, bool halo) {
+  const int kept = most_sums(backward_data) - register_sums(tile, backward_data, halo);
+  return static_cast<size_t>(tile.columns * 5 + kept * ((tile.columns + 31) / 32) * tile.threads()) *
+         sizeof(float);
 }
 
 /// Whether a tile leaves room for forms of two tensors: deep tiles for 16-bit types do not; and whether it is
@@ -210,8 +238,9 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
   if (form == Form::kConcat && !suits_concat(problem)) return false;
   const Tile tile = tile_of(name);
   const size_t pixels = static_cast<size_t>(tile.rows * tile.stages);
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form)) +
-             conv_result_bytes(tile) <=
+  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form),
+                          problem.shape.r * problem.shape.s) +
+             conv_result_bytes(tile, pass == ConvPass::kBackwardData, false) <=
          kSharedBytes;
 }
 
@@ -244,8 +273,9 @@ constexpr bool leaves_room_for_halo(const ConvProblem& problem, ConvPass pass, F
   const Tile tile = tile_of(name);
   const int64_t line = pass == ConvPass::kForward ? s.w : s.q();
   const size_t pixels = static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s));
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form)) +
-             conv_result_bytes(tile) <=
+  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form),
+                          problem.shape.r * problem.shape.s) +
+             conv_result_bytes(tile, pass == ConvPass::kBackwardData, true) <=
          kSharedBytes;
 }
 

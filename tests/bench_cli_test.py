@@ -149,9 +149,12 @@ for _ in sys.stdin:
 """
     OURS = """#!/usr/bin/env python3
 import json, sys
+if "--recompute" in sys.argv:
+    sys.exit("error: not this one")
+first = 400.0 if "--autotune" in sys.argv else 100.0
 print("ready", flush=True)
 for i, _ in enumerate(sys.stdin):
-    print(json.dumps({"implementation": "residuum", "images_per_second": 100.0 + 20 * i}), flush=True)
+    print(json.dumps({"implementation": "residuum", "images_per_second": first + 20 * i, "options": sys.argv[-3:]}), flush=True)
 """
 
     def compare(self, *arguments):
@@ -176,6 +179,29 @@ for i, _ in enumerate(sys.stdin):
                          {("compile-max-autotune", "not in this one"), ("compile", "the compiler has failed")})
         self.assertIn("missing: compile-max-autotune: not in this one", process.stderr)
         self.assert_ok(run("bench", "compare", self.folder / "out.json", self.folder / "out.json"))
+
+    def test_variants_of_ours_have_rows_of_their_own(self):
+        process = self.compare("--python", self.folder / "peer", "--modes", "eager", "--rounds", "1", "--out",
+                               self.folder / "out.json", "--ours", "plain,gram+autotune,recompute", "--autotune-cache", "tuned",
+                               "resnet50:16:bf16", "resnet18:16:bf16")
+        self.assertEqual(process.returncode, 0, process.stderr)
+        report = json.loads((self.folder / "out.json").read_text())
+        self.assertEqual([(row["model"], row["variant"]) for row in report["rows"]],
+                         [(model, variant) for model in ("resnet50", "resnet18") for variant in ("plain", "gram+autotune")])
+        plain, tuned = report["rows"][:2]
+        self.assertEqual(tuned["ours"]["runs"][0]["options"], ["--autotune", "--autotune-cache", "tuned"])
+        self.assertNotIn("tuned", plain["ours"]["runs"][0]["options"])
+        self.assertEqual([row["peers"][0]["ratio"]["median"] for row in (plain, tuned)], [2.2, 8.2])
+        self.assertEqual(plain["peers"][0]["runs"], tuned["peers"][0]["runs"], "they took turns with one peer")
+        self.assertIn(("Residuum recompute", "resnet50:16:bf16", "error: not this one"),
+                      [(m["name"], m.get("case"), m["reason"]) for m in report["missing"]])
+        self.assertIn("Residuum gram+autotune", process.stdout)
+        refused = self.compare("--ours", "plain,fast", "resnet50:16:bf16")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("no variant 'fast'", refused.stderr)
+        failing = self.compare("--python", self.folder / "peer", "--ours", "recompute", "resnet50:16:bf16")
+        self.assertIn("not this one", failing.stderr)
+        self.assertNotEqual(failing.returncode, 0)
 
     def test_no_peer_at_all_is_named(self):
         process = self.compare("--python", "/bin/false", "--rounds", "1", "resnet50:16:bf16")
@@ -220,7 +246,8 @@ class GpuReport(ProgramTest):
         self.assertEqual({name: s["result"] for name, s in stages.items()},
                          {"build": "done", "ptx": "skipped", "step": "done", "kernels": "done", "tests": "skipped"})
         self.assertIn("no GPU", stages["ptx"]["reason"])
-        self.assertEqual(json.loads((out / "step_cifar_resnet8_b8.json").read_text())["kind"], "step")
+        for variant in ("", "_autotune"):
+            self.assertEqual(json.loads((out / f"step_cifar_resnet8_b8{variant}.json").read_text())["kind"], "step")
         self.assertEqual(json.loads((out / "kernels_tests.json").read_text())["kind"], "kernels")
         before = (out / "kernels_tests.json").stat().st_mtime_ns
         again = self.dry_run("--stages", "kernels,ranks,data")
@@ -246,8 +273,8 @@ class GpuReport(ProgramTest):
         self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
         limits = {name: stage["limit_s"] for name, stage in self.stages().items()}
         self.assertAlmostEqual(limits["build"], 3000, delta=20)
-        # Two thirds of what is left: twice the weight of the only one that follows and is not done.
-        self.assertAlmostEqual(limits["step"], 2000, delta=40)
+        # Four fifths of what is left: four times the weight of the only one that follows and is not done.
+        self.assertAlmostEqual(limits["step"], 2400, delta=40)
         self.assertGreater(limits["data"], 2800, "the last one may have all that the others left")
 
     def test_libraries_beside_pytorch_are_found(self):

@@ -95,6 +95,24 @@ TEST(Results, MoreImagesASecondAreBetter) {
   EXPECT_DOUBLE_EQ(comparison.changes[1].speed, 1);
 }
 
+TEST(Results, VariantsOfOursAreApart) {
+  Json report = peers_report(100);
+  report["rows"].push_back(report["rows"][0]);
+  report["rows"][1]["variant"] = "gram+autotune";
+  report["rows"][0]["variant"] = "plain";
+  report["rows"][1]["ours"] = peers_report(150)["rows"][0]["ours"];
+  const ResultComparison with_itself = compared(report, report);
+  EXPECT_EQ(with_itself.changes.size(), 3u) << "plain, gram+autotune and the peer of both";
+  const ResultComparison with_older = compared(peers_report(50), report);  // a file without variants
+  ASSERT_EQ(with_older.changes.size(), 2u);
+  EXPECT_DOUBLE_EQ(with_older.changes[1].speed, 2) << with_older.changes[1].key;
+  ASSERT_EQ(with_older.only_new.size(), 1u);
+  EXPECT_THAT(with_older.only_new[0], HasSubstr("ours gram+autotune"));
+  EXPECT_THAT(markdown_of(report, "r.json"),
+              HasSubstr("| bf16 | plain | 100.0 | eager | 50.0 | 2.00 (1.90 to 2.10) | 3 / 3 |\n"
+                        "| resnet50 | 16 | bf16 | gram+autotune | 150.0 | eager | 50.0 |"));
+}
+
 TEST(Results, OtherFilesAreRefused) {
   for (const Json& other : {Json{{"kind", "poem"}}, Json::object(), Json{{"kind", "kernels"}}}) {
     EXPECT_THROW(measurements_of(other, "other.json"), Error) << other;
@@ -108,9 +126,10 @@ TEST(Report, TablesStandBetweenTheirMarkers) {
   const std::string after = with_tables(before, folder.path());
   EXPECT_EQ(after,
             "text\n<!-- bench report: p.json -->\n"
-            "| model | batch | type | Residuum | PyTorch | its images/s | ratio (lowest to highest) | MiB |\n"
-            "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
-            "| resnet50 | 16 | bf16 | 100.0 | eager | 50.0 | 2.00 (1.90 to 2.10) | 3 / 3 |\n"
+            "| model | batch | type | Residuum | images/s | PyTorch | images/s | ratio (lowest to highest) | "
+            "MiB |\n"
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+            "| resnet50 | 16 | bf16 | plain | 100.0 | eager | 50.0 | 2.00 (1.90 to 2.10) | 3 / 3 |\n"
             "\na device, someone, commit 0123456789ab, 2026-01-02.\n<!-- end -->\nmore\n");
   EXPECT_EQ(with_tables(after, folder.path()), after);
   EXPECT_EQ(with_tables("no marker", folder.path()), "no marker");

@@ -306,7 +306,7 @@ class Plan(ProgramTest):
 
     def test_each_kind_of_fusion_can_be_left_out(self):
         fused = self.cuda_plan("resnet18", "--batch", 8)
-        for kind in ("conv_source", "conv_source_gradient", "conv_statistics", "conv_residual",
+        for kind in ("conv_source", "conv_source_gradient", "conv_filter_gradient", "conv_statistics", "conv_residual",
                      "conv_gradient_sums", "linear_bias", "loss", "optimizer"):
             plain = self.cuda_plan("resnet18", "--batch", 8, "--disable-pass", kind)
             self.assertGreater(plain["launches"], fused["launches"], kind)

@@ -1,5 +1,5 @@
-// The autotuner: which candidates there are and that all compute the same, that the fastest by given times is
-// taken, what the cache file keeps and for whom, and that training goes on as without it.
+// The autotuner: that the fastest by given times is taken and what is wrong or hopeless is left out, what the
+// cache file keeps and for whom, and that training goes on as without it.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,19 +8,16 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/backend/cuda/autotuner.h"
-#include "engine/backend/cuda/trial.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "tests/compare.h"
-#include "tests/emulator/runtime.h"
-#include "tests/graph_chain.h"
 #include "tests/small_run.h"
+#include "tests/stand_in_libraries.h"
 
 namespace residuum::cuda {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Header = AutotuneCache::Header;
@@ -44,91 +41,18 @@ class GivenTimes : public Stopwatch {
   int* calls_;
 };
 
-/// batch_norm_apply, relu, conv and batch_norm_stats as one group, which one fused kernel may compute.
-struct FusedConv {
-  explicit FusedConv(DType type) {
-    const Shape shape{2, 6, 5, 8};
-    const ValueId src = chain.input("src", type, uniform_tensor(shape, 11));
-    const ValueId mean = chain.vector("mean", 8, -0.1, 0.1), variance = chain.vector("variance", 8, 0.2, 0.4);
-    const ValueId gamma = chain.vector("gamma", 8, 0.5, 1.5), beta = chain.vector("beta", 8, -0.5, 0.5);
-    const ValueId weight = chain.input("weight", type, uniform_tensor({16, 3, 3, 8}, 12));
-    Graph& g = chain.graph;
-    const ValueId normal = g.add_node("bn", BatchNormApply{}, {src, mean, variance, gamma, beta})[0];
-    const ValueId active = g.add_node("relu", Activation{}, {normal})[0];
-    const ValueId dst = g.add_node("conv", Conv{16, 3, 3, 1, 1, 1}, {active, weight})[0];
-    chain.result({dst});
-    chain.result(g.add_node("stats", BatchNormStats{}, {dst}));
-    group = {{0, 1, 2, 3}, {normal, active}};
-  }
-
-  GraphChain chain;
-  Group group;
-};
-
 /// Tests run beside each other, so that files are named after them.
 std::string test_name() {
   return ::testing::UnitTest::GetInstance()->current_test_info()->name();
 }
 
-class Autotune : public ::testing::Test {
+class Autotune : public StandInTest {
  protected:
   Autotune() : file_(fs::path(::testing::TempDir()) / ("autotune_test_" + test_name()) / "cache.json") {
-    setenv("RESIDUUM_CUDNN_LIBRARY", RESIDUUM_CUDNN_STAND_IN, 1);
-    setenv("RESIDUUM_CUBLAS_LIBRARY", RESIDUUM_CUBLAS_STAND_IN, 1);
-    emulator::reset();
-    device_ = open_device(0);
-    cudnn_ = open_cudnn();
     fs::remove_all(file_.parent_path());
   }
-  ~Autotune() override {
-    fs::remove_all(file_.parent_path());
-    cudnn_.reset();
-    device_.reset();
-    emulator::reset();
-  }
+  ~Autotune() override { fs::remove_all(file_.parent_path()); }
 
-  std::vector<Candidate> candidates(const GraphChain& chain, const Group& group) const {
-    return candidates_of(chain.graph, group, {}, {cudnn_.get(), nullptr});
-  }
-  /// The chain's results by one candidate.
-  reference::Tensors run(const GraphChain& chain, const Candidate& candidate) const {
-    std::vector<std::unique_ptr<Memory>> memory;
-    std::vector<std::byte*> addresses(chain.graph.values.size());
-    const auto place = [&](ValueId id) {
-      memory.push_back(device_->allocate(chain.graph.desc(id).bytes()));
-      addresses[static_cast<size_t>(id)] = memory.back()->data();
-    };
-    for (const auto& [id, value] : chain.inputs) {
-      place(id);
-      const auto bytes = encode(value, chain.graph.desc(id).dtype);
-      device_->copy_to_device(addresses[static_cast<size_t>(id)], bytes.data(), bytes.size());
-    }
-    for (const ValueId id : chain.results) place(id);
-    CudaLaunch launch(device_.get(), candidate.name, candidate.steps, {}, candidate.passed);
-    const auto scratch = device_->allocate(launch.scratch_bytes());
-    launch.bind(addresses, scratch->data());
-    launch.run(chain.params);
-    reference::Tensors results;
-    for (const ValueId id : chain.results) {
-      std::vector<std::byte> bytes(chain.graph.desc(id).bytes());
-      device_->copy_to_host(bytes.data(), addresses[static_cast<size_t>(id)], bytes.size());
-      results.push_back(decode(bytes, chain.graph.desc(id)));
-    }
-    return results;
-  }
-  /// Every candidate's results are the reference's, within what the autotuner allows between candidates.
-  void expect_right(const GraphChain& chain, const Group& group, const std::vector<Candidate>& list) const {
-    const reference::Tensors all = chain.reference_values();
-    const double unit = trial_limit(chain.graph, group, kernels::F32Math::kTf32x3).relative;
-    const Tolerance tolerance{"candidate", "what the autotuner itself allows between candidates", unit, unit};
-    for (const Candidate& candidate : list) {
-      const reference::Tensors found = run(chain, candidate);
-      for (size_t r = 0; r < found.size(); ++r) {
-        EXPECT_TRUE(matches(found[r], all[static_cast<size_t>(chain.results[r])], tolerance, 1))
-            << candidate.name << " result " << r;
-      }
-    }
-  }
   Autotuner tuner(std::map<std::string, double> times, int* calls = nullptr,
                   const Header& header = {{"device", "one"}}) {
     return Autotuner(*device_, AutotuneCache(file_, header), std::make_unique<GivenTimes>(times, calls));
@@ -136,89 +60,7 @@ class Autotune : public ::testing::Test {
   nlohmann::json file() const { return nlohmann::json::parse(read_text_file(file_)); }
 
   fs::path file_;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<cuda::Cudnn> cudnn_;
 };
-
-/// A chain of batch_norm_apply and relu: one fused launch.
-struct FusedApply {
-  explicit FusedApply(int64_t channels = 16) {
-    const ValueId src = chain.input("src", DType::kF32, uniform_tensor({2, 3, 3, channels}, 11));
-    std::vector<ValueId> inputs = {src};
-    for (const char* name : {"mean", "variance", "gamma", "beta"}) {
-      inputs.push_back(chain.vector(name, channels, 0.2, 0.4));
-    }
-    const ValueId normal = chain.graph.add_node("bn", BatchNormApply{}, inputs)[0];
-    chain.result(chain.graph.add_node("relu", Activation{}, {normal}));
-    group = {{0, 1}, {normal}};
-  }
-
-  GraphChain chain;
-  Group group;
-};
-
-std::vector<std::string> names(const std::vector<Candidate>& candidates) {
-  std::vector<std::string> names;
-  for (const Candidate& candidate : candidates) names.push_back(candidate.name);
-  return names;
-}
-
-TEST_F(Autotune, AFusedGroupCompetesWithTheSumOfWhatItReplaces) {
-  for (const DType type : {DType::kF32, DType::kBF16, DType::kF16}) {
-    const FusedConv fused(type);
-    const std::vector<Candidate> list = candidates(fused.chain, fused.group);
-    // Sixteen columns: the usual tile is kConvSlim. f32 has but one for whole chunks.
-    ASSERT_THAT(names(list),
-                type == DType::kF32
-                    ? ElementsAreArray({"own", "cut", "separate", "cudnn", "cudnn 2"})
-                    : ElementsAreArray({"own", "own kConvWide", "own kConvMedium", "own kConvWideTwo",
-                                        "own kConvMediumTwo", "own kConvNarrow", "cut", "separate", "cudnn",
-                                        "cudnn 2"}));
-    expect_right(fused.chain, fused.group, list);
-    const Candidate &cut = list[list.size() - 4], &separate = list[list.size() - 3];
-    EXPECT_EQ(cut.steps.size(), 3u) << "batch_norm_apply and relu are one";
-    EXPECT_EQ(separate.steps.size(), 4u);
-    EXPECT_EQ(cut.passed.size(), 1u);
-    EXPECT_EQ(separate.passed.size(), 2u);
-  }
-}
-
-TEST_F(Autotune, WeightGradientsHaveTilesOfTheirOwn) {
-  GraphChain chain;
-  const ConvShape shape{1, 9, 7, 16, 64, 3, 3, 1, 1, 1};
-  const ValueId d_dst = chain.input("d_dst", DType::kBF16, uniform_tensor({1, 9, 7, 64}, 1));
-  const ValueId src = chain.input("src", DType::kBF16, uniform_tensor({1, 9, 7, 16}, 2));
-  chain.result(chain.graph.add_node("d_weight", ConvBackwardFilter{shape}, {d_dst, src}));
-  const Group group = {{0}, {}};
-  const std::vector<Candidate> list = candidates_of(chain.graph, group, {}, {});
-  EXPECT_THAT(names(list), ElementsAre("own", "own kFilterWide", "own kFilterBroad", "own kFilterSlim"));
-  expect_right(chain, group, list);
-}
-
-TEST_F(Autotune, LinearLayersHaveCublas) {
-  GraphChain chain;
-  const ValueId src = chain.input("src", DType::kF32, uniform_tensor({4, 8}, 1));
-  const ValueId weight = chain.input("weight", DType::kF32, uniform_tensor({3, 8}, 2));
-  chain.result(chain.graph.add_node("fc", Linear{3, DType::kF32}, {src, weight}));
-  const auto cublas = open_cublas(*device_);
-  const Libraries libraries{cudnn_.get(), cublas.get()};
-  EXPECT_THAT(names(candidates_of(chain.graph, {{0}, {}}, {}, libraries)), ElementsAre("own", "cublas"));
-}
-
-TEST_F(Autotune, SignaturesTellWhatTakesAnotherTime) {
-  const FusedApply one, other(32);
-  const StepOptions own;
-  const std::string text = signature_of(one.chain.graph, one.group, own);
-  EXPECT_EQ(text,
-            "batch_norm_apply(0:f32[2, 3, 3, 16], 1:f32[16], 2:f32[16], 3:f32[16], 4:f32[16]) -> "
-            "(~5:f32[2, 3, 3, 16]); relu(~5:f32[2, 3, 3, 16]) -> (6:f32[2, 3, 3, 16])");
-  EXPECT_NE(text, signature_of(other.chain.graph, other.group, own));
-  EXPECT_NE(text, signature_of(one.chain.graph, {{0, 1}, {}}, own)) << "the value between is stored";
-  EXPECT_NE(text, signature_of(one.chain.graph, one.group, {.f32_math = kernels::F32Math::kTf32}));
-  EXPECT_EQ("without apply; " + text, signature_of(one.chain.graph, one.group, {.fusions_off = {"apply"}}));
-  const FusedConv conv(DType::kBF16);
-  EXPECT_THAT(signature_of(conv.chain.graph, conv.group, own), HasSubstr("conv s1 p1 g1("));
-}
 
 TEST_F(Autotune, TheFastestByTheMedianIsTaken) {
   const FusedApply fused;
@@ -275,6 +117,24 @@ TEST_F(Autotune, ACandidateThatIsNewIsMeasured) {
             2u);
 }
 
+TEST_F(Autotune, WhatIsFarSlowerIsTimedOnce) {
+  const FusedApply fused;
+  const auto list = candidates(fused.chain, fused.group);
+  constexpr int kRounds = 5;
+  const auto calls_for = [&](double own, double separate, const std::string& device) {
+    int calls = 0;
+    tuner({{"own", own}, {"separate", separate}}, &calls, {{"device", device}})
+        .choose(fused.chain.graph, fused.group, list, {});
+    return calls;
+  };
+  EXPECT_EQ(calls_for(1, 2.9, "a"), 2 + 2 * kRounds);
+  EXPECT_EQ(calls_for(1, 3.1, "b"), 2 + kRounds);
+  EXPECT_EQ(calls_for(9, 2, "c"), 2 + kRounds) << "the first one as well";
+  const nlohmann::json slow = file().at("sections").at(2).at("entries").at(0);
+  EXPECT_EQ(slow.at("choice"), "separate");
+  EXPECT_EQ(slow.at("microseconds"), (nlohmann::json{{"own", 9000.0}, {"separate", 2000.0}}));
+}
+
 TEST_F(Autotune, WrongAndFailingCandidatesAreLeftOut) {
   const FusedApply fused;
   const Graph& graph = fused.chain.graph;
@@ -296,6 +156,38 @@ TEST_F(Autotune, WrongAndFailingCandidatesAreLeftOut) {
   EXPECT_THAT(excluded.at("source instead").get<std::string>(), HasSubstr("relative error"));
   EXPECT_THAT(excluded.at("unwritten").get<std::string>(), HasSubstr("nan"));
   EXPECT_THAT(excluded.at("refused").get<std::string>(), HasSubstr("never works"));
+}
+
+/// A mask with one bit of eight wrong, and one that is not written.
+TEST_F(Autotune, WrongMasksAreLeftOut) {
+  GraphChain chain;
+  const ValueId src = chain.input("src", DType::kBF16, uniform_tensor({2, 3, 3, 16}, 1));
+  const std::vector<ValueId> results = chain.graph.add_node("relu", ReluMask{}, {src});
+  chain.result({results[0]});
+  const Group group = {{0}, {}};
+  std::vector<Candidate> list = candidates_of(chain.graph, group, {}, {});
+  const size_t mask_bytes = chain.graph.desc(results[1]).bytes();
+  const auto own = list[0].steps.at(0).enqueue;
+  const auto add = [&](const std::string& name, std::function<void(const Bound&)> enqueue) {
+    list.push_back(list[0]);
+    list.back().name = name;
+    list.back().steps[0].enqueue = std::move(enqueue);
+    list.back().steps[0].scratch_bytes = mask_bytes;
+  };
+  add("one bit", [=](const Bound& b) {
+    own(b);
+    emulator::enqueue(b.stream, [mask = b.out[1], mask_bytes] {
+      for (size_t i = 0; i < mask_bytes; ++i) mask[i] ^= std::byte{1};
+    });
+  });
+  add("unwritten", [=](Bound b) {
+    b.out[1] = b.scratch;
+    own(b);
+  });
+  EXPECT_EQ(tuner({{"own", 5}}).choose(chain.graph, group, list, {}), 0u);
+  const nlohmann::json excluded = file().at("sections").at(0).at("entries").at(0).at("excluded");
+  for (const char* name : {"one bit", "unwritten"})
+    EXPECT_THAT(excluded.at(name).get<std::string>(), HasSubstr("differing bits")) << name;
 }
 
 TEST_F(Autotune, WithoutMemoryTheFirstIsTakenAndNothingKept) {

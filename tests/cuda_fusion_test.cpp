@@ -12,6 +12,7 @@
 #include "engine/graph/passes.h"
 #include "models/zoo.h"
 #include "tests/compare.h"
+#include "tests/gradients.h"
 #include "tests/graph_chain.h"
 #include "tests/op_case.h"
 
@@ -367,9 +368,9 @@ TEST(CudaFusion, BackwardFilterSumsTheGradientOfABias) {
 }
 
 /// Every value a step reads or writes has memory, but for results of a kernel that nobody reads.
-void expect_one_step_a_group(const Graph& graph) {
-  for (const Group& group : cuda::cuda_groups(graph, {})) {
-    const std::vector<cuda::Step> steps = cuda::make_steps(graph, group, {});
+void expect_one_step_a_group(const Graph& graph, const std::set<std::string>& off = {}) {
+  for (const Group& group : cuda::cuda_groups(graph, off)) {
+    const std::vector<cuda::Step> steps = cuda::make_steps(graph, group, {.fusions_off = off});
     ASSERT_EQ(steps.size(), 1u) << graph.node(group.nodes[0]).name;
     for (const ValueId id : steps[0].inputs) {
       EXPECT_EQ(std::count(group.internal.begin(), group.internal.end(), id), 0)
@@ -407,6 +408,34 @@ TEST(CudaFusion, GroupsOfEveryNetAreSingleSteps) {
       }
     }
   }
+}
+
+/// Without conv_filter_gradient each batch norm's gradient is formed once, and stored for the weights'.
+TEST(CudaFusion, GradientsAreFormedOnceWhereFiltersReadThem) {
+  const std::set<std::string> off = {"conv_filter_gradient"};
+  ModelOptions options;
+  options.batch = 2;
+  options.activation = DType::kBF16;
+  TrainingPassOptions passes;
+  passes.relu_masks = passes.weight_copies = true;
+  passes.absorbs = [&](const Graph& g, NodeId reader, size_t input) {
+    return cuda::absorbs(g, reader, input, off);
+  };
+  const Graph graph = run_passes(build_model("resnet50", options), training_passes(passes));
+  constexpr int64_t kNorms = 53;
+  EXPECT_EQ(count(graph, "batch_norm_backward_apply"), kNorms);
+  expect_one_step_a_group(graph, off);
+  int64_t by_data = 0;
+  for (const Group& group : cuda::cuda_groups(graph, off)) {
+    std::set<std::string> ops;
+    for (const NodeId id : group.nodes) ops.insert(std::string(op_name(graph.node(id).op)));
+    if (!ops.contains("batch_norm_backward_apply")) continue;
+    EXPECT_FALSE(ops.contains("conv_backward_filter")) << graph.node(group.nodes[0]).name;
+    by_data += ops.contains("conv_backward_data") ? 1 : 0;
+  }
+  constexpr int64_t kStrided = 6,
+                    kStem = 1;  // whose backward-data cannot store what it forms, or is not there
+  EXPECT_EQ(by_data, kNorms - kStrided - kStem);
 }
 
 }  // namespace

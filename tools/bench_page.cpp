@@ -124,22 +124,29 @@ std::vector<Cell> cells_of(const Json& row) {
   return cells;
 }
 
+void add_once(std::vector<std::string>& list, const std::string& text) {
+  if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(text);
+}
+
 /// Images/s of each case: ours and the peers, from the slowest to the fastest round.
 Figure peers_figure(const Json& report) {
   BarChart chart;
   chart.category_name = "case";
   chart.value.name = "images/s";
   std::map<std::string, std::map<std::string, const Json*>> sides;
-  std::vector<std::string> names = {"Residuum"};
+  std::vector<std::string> names;
+  const auto add = [&](const Json& row, const std::string& name, const Json& side) {
+    const std::string category = text(row, "model") + " " + text(row, "batch") + " " + text(row, "precision");
+    add_once(chart.categories, category);
+    add_once(names, name);
+    sides[category][name] = &side;
+  };
   for (const Json& row : report.at("rows")) {
-    chart.categories.push_back(text(row, "model") + " " + text(row, "batch") + " " + text(row, "precision"));
-    auto& found = sides[chart.categories.back()];
-    found["Residuum"] = &row.at("ours");
-    for (const Json& peer : row.at("peers")) {
-      const std::string name = "PyTorch " + text(peer, "name");
-      found[name] = &peer;
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-    }
+    const std::string variant = bench::our_variant(row);
+    add(row, variant == "plain" ? "Residuum" : "Residuum " + variant, row.at("ours"));
+  }
+  for (const Json& row : report.at("rows")) {
+    for (const Json& peer : row.at("peers")) add(row, "PyTorch " + text(peer, "name"), peer);
   }
   for (const std::string& name : names) {
     Bars bars{name, {}, {}, {}};

@@ -97,39 +97,73 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[kRows][kColumns][4]
     }
   }
 }
-/// The left factors of kSteps steps, which stay as they are while warpgroups multiply.
+/// The left factors of a step in registers: warpgroups read them until they have waited.
 template <typename T, F32Math kMath, int kSteps, int kRows>
-using LeftFactors = Factor<T, kMath, 4>[kSteps][kRows];
+struct StepFactors {
+  Factor<T, kMath, 4> at[kSteps][kRows];
+};
 
-/// Starts the same by warpgroups: until wgmma_wait(), sums and left factors are theirs.
+/// The same by warpgroups, started: sums and factors are theirs until finish_products().
 template <int kSteps, int kRows, int kColumns, typename T, F32Math kMath, bool kFlat, int kRowBytes,
           int kDepth, typename LeftTile>
-__device__ __forceinline__ void start_steps(float (&sums)[kRows][kColumns][4],
-                                            LeftFactors<T, kMath, kSteps, kRows>& a,
-                                            const WarpgroupFactor<T, kMath, kFlat, kRowBytes, kDepth>& right,
-                                            const LeftTile& left) {
+__device__ __forceinline__ void start_products(
+    float (&sums)[kRows][kColumns][4], StepFactors<T, kMath, kSteps, kRows>& factors,
+    const WarpgroupFactor<T, kMath, kFlat, kRowBytes, kDepth>& right, const LeftTile& left) {
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
-    for (int f = 0; f < kRows; ++f) left(a[step][f], step, f);
+    for (int f = 0; f < kRows; ++f) left(factors.at[step][f], step, f);
   }
   wgmma_fence();
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
-    for (int f = 0; f < kRows; ++f) right.multiply_add(sums[f], a[step][f].words, step);
+    for (int f = 0; f < kRows; ++f) right.multiply_add(sums[f], factors.at[step][f].words, step);
   }
   wgmma_commit();
 }
-/// The same, until all is done.
+/// The same with left factors from a deep tile in shared memory: `rows` are the first of a warpgroup's 64.
+template <int kSteps, int kLeftBytes, int kColumns, typename T, F32Math kMath, bool kFlat, int kRowBytes,
+          int kDepth>
+__device__ __forceinline__ void start_products(
+    float (&sums)[1][kColumns][4], SharedAddress rows,
+    const WarpgroupFactor<T, kMath, kFlat, kRowBytes, kDepth>& right) {
+  wgmma_fence();
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+    const SharedFactor left{rows + static_cast<SharedAddress>(step * 2 * kChunkBytes), 0, 8 * kLeftBytes};
+    wgmma<T, kFlat, kRowBytes, kLeftBytes>(sums[0], left, right.at(step));
+  }
+  wgmma_commit();
+}
+
+/// Waits for all products that were started.
+template <int kRows, int kColumns>
+__device__ __forceinline__ void finish_products(float (&sums)[kRows][kColumns][4]) {
+  wgmma_wait();
+#pragma unroll
+  for (int f = 0; f < kRows; ++f) hold_registers(sums[f]);
+}
+template <int kRows, int kColumns, typename T, F32Math kMath, int kSteps>
+__device__ __forceinline__ void finish_products(float (&sums)[kRows][kColumns][4],
+                                                StepFactors<T, kMath, kSteps, kRows>& factors) {
+  finish_products(sums);
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+#pragma unroll
+    for (int f = 0; f < kRows; ++f) hold_registers(factors.at[step][f].words);
+  }
+}
+
+/// The same by warpgroups; ends when all is done.
 template <int kSteps, int kRows, int kColumns, typename T, F32Math kMath, bool kFlat, int kRowBytes,
           int kDepth, typename LeftTile>
 __device__ __forceinline__ void multiply_steps(
     float (&sums)[kRows][kColumns][4], const WarpgroupFactor<T, kMath, kFlat, kRowBytes, kDepth>& right,
     const LeftTile& left) {
-  LeftFactors<T, kMath, kSteps, kRows> a;
-  start_steps<kSteps>(sums, a, right, left);
-  wgmma_wait();
+  StepFactors<T, kMath, kSteps, kRows> factors;
+  start_products(sums, factors, right, left);
+  finish_products(sums, factors);
 }
 
 }  // namespace residuum::kernels

@@ -46,6 +46,13 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&regs)[4], Shar
                : "r"(row)
                : "memory");
 }
+/// The same number, of which the compiler no longer knows where it comes from: what is computed from it stays
+/// where it is written and takes no register in the loop around it.
+__device__ __forceinline__ int computed_here(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 /// 32 bits of shared memory.
 __device__ __forceinline__ uint32_t load_shared_32(SharedAddress address) {
   uint32_t value;

@@ -32,17 +32,17 @@ __device__ __forceinline__ void fence_shared_for_wgmma() {
   RESIDUUM_SM90A("fence.proxy.async.shared::cta;\n" ::: "memory");
 }
 
-/// A right factor in shared memory, seen from its first element (9.7.15.5.1): rows of kRowBytes (128, or 64
+/// A factor in shared memory, seen from its first element (9.7.15.5.1): rows of kRowBytes (128, or 64
 /// for deep ones) whose 16-byte chunks are swizzled as tile.cuh does, eight of them aligned to their size.
-/// Deep: rows are columns of the product, the sum runs along them; `stride` bytes lie between eight rows.
-/// Flat: the sum runs across the rows, `stride` bytes between eight of them, and 64 columns are followed by
-/// the next 64 `leading` bytes further.
+/// Deep: rows are columns of the product (or rows, of a left factor), the sum runs along them; `stride` bytes
+/// lie between eight rows. Flat: the sum runs across the rows, `stride` bytes between eight of them, and 64
+/// columns are followed by the next 64 `leading` bytes further.
 struct SharedFactor {
   SharedAddress start;
   int leading, stride;
 };
 
-/// The descriptor of a right factor.
+/// The descriptor of a factor.
 template <int kRowBytes>
 __device__ __forceinline__ uint64_t descriptor_of(const SharedFactor& factor) {
   static_assert(kRowBytes == 128 || kRowBytes == 64);
@@ -99,11 +99,66 @@ __device__ __forceinline__ void wgmma(float (&c)[kEights][4], const uint32_t (&a
   }
 }
 
+#define RESIDUUM_SHARED64(type)                                                                       \
+  "{\n.reg .pred p;\n.reg .b32 one;\nmov.b32 one, 1;\nsetp.ne.b32 p, one, 0;\n"                       \
+  "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                                         \
+  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, " \
+  "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, p, 1, 1, 0, %34;\n}\n"
+#define RESIDUUM_SHARED128(type)                                                                         \
+  "{\n.reg .pred p;\n.reg .b32 one;\nmov.b32 one, 1;\nsetp.ne.b32 p, one, 0;\n"                          \
+  "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                                           \
+  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "    \
+  "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, " \
+  "%41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, " \
+  "%61, %62, %63}, %64, %65, p, 1, 1, 0, %66;\n}\n"
+
+/// The same with the left factor, rows of kLeftBytes (deep), from shared memory too: sixty-four rows, sixteen
+/// for each warp (9.7.15.5.2 with two descriptors).
+template <typename T, bool kFlat, int kRowBytes, int kLeftBytes, int kEights>
+__device__ __forceinline__ void wgmma(float (&c)[kEights][4], const SharedFactor& a, const SharedFactor& b) {
+  static_assert(kEights == 8 || kEights == 16, "64 or 128 columns");
+  static_assert(!kFlat || kRowBytes == 128);
+  [[maybe_unused]] const uint64_t left = descriptor_of<kLeftBytes>(a), right = descriptor_of<kRowBytes>(b);
+  constexpr int kTransposed = kFlat ? 1 : 0;
+  if constexpr (kEights == 8 && std::is_same_v<T, __nv_bfloat16>) {
+    RESIDUUM_SM90A(RESIDUUM_SHARED64("bf16")
+                   : RESIDUUM_SUMS32(c, 0)
+                   : "l"(left), "l"(right), "n"(kTransposed));
+  } else if constexpr (kEights == 8) {
+    RESIDUUM_SM90A(RESIDUUM_SHARED64("f16")
+                   : RESIDUUM_SUMS32(c, 0)
+                   : "l"(left), "l"(right), "n"(kTransposed));
+  } else if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    RESIDUUM_SM90A(RESIDUUM_SHARED128("bf16")
+                   : RESIDUUM_SUMS32(c, 0), RESIDUUM_SUMS32(c, 8)
+                   : "l"(left), "l"(right), "n"(kTransposed));
+  } else {
+    RESIDUUM_SM90A(RESIDUUM_SHARED128("f16")
+                   : RESIDUUM_SUMS32(c, 0), RESIDUUM_SUMS32(c, 8)
+                   : "l"(left), "l"(right), "n"(kTransposed));
+  }
+}
+
+/// Nothing that the code does with these registers before or after moves past this place: sums and factors
+/// belong to the products from their start to wgmma_wait.
+template <int kCount>
+__device__ __forceinline__ void hold_registers(float (&values)[kCount][4]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) RESIDUUM_SM90A("" : RESIDUUM_SUMS4(values[i])::"memory");
+}
+template <int kCount>
+__device__ __forceinline__ void hold_registers(uint32_t (&words)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) RESIDUUM_SM90A("" : "+r"(words[i])::"memory");
+}
+
 #undef RESIDUUM_SM90A
 #undef RESIDUUM_SUMS4
 #undef RESIDUUM_SUMS32
 #undef RESIDUUM_FACTORS
 #undef RESIDUUM_WGMMA64
 #undef RESIDUUM_WGMMA128
+#undef RESIDUUM_SHARED64
+#undef RESIDUUM_SHARED128
 
 }  // namespace residuum::kernels

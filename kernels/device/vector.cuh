@@ -15,6 +15,28 @@ struct alignas(kUnit * sizeof(T) < 16 ? kUnit * sizeof(T) : 16) Pack {
   T at[kUnit];
 };
 
+/// A unit as it lies in registers, as words: what is loaded under a condition is then merged by words and not
+/// by 16-bit elements.
+template <typename T>
+struct PackWords {
+  uint32_t at[sizeof(Pack<T>) / sizeof(uint32_t)];
+
+  __device__ __forceinline__ void set(const Pack<T>& pack) {
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(at) / sizeof(uint32_t)); ++i) {
+      at[i] = reinterpret_cast<const uint32_t*>(&pack)[i];
+    }
+  }
+  __device__ __forceinline__ Pack<T> get() const {
+    Pack<T> pack;
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(at) / sizeof(uint32_t)); ++i) {
+      reinterpret_cast<uint32_t*>(&pack)[i] = at[i];
+    }
+    return pack;
+  }
+};
+
 /// `count` elements matter when not kWhole.
 template <bool kWhole, typename T>
 __device__ __forceinline__ Pack<T> load_pack(const T* src, int count) {
@@ -31,7 +53,11 @@ __device__ __forceinline__ Pack<T> load_pack(const T* src, int count) {
 template <bool kWhole, typename T>
 __device__ __forceinline__ void store_pack(const Pack<T>& pack, T* dst, int count) {
   if constexpr (kWhole) {
-    *reinterpret_cast<Pack<T>*>(dst) = pack;
+    // As vectors: a struct of 16-bit elements would be stored piece by piece.
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(Pack<T>) / sizeof(uint4)); ++i) {
+      reinterpret_cast<uint4*>(dst)[i] = reinterpret_cast<const uint4*>(&pack)[i];
+    }
   } else {
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) {

@@ -1,8 +1,8 @@
 // A library with the functions of cuDNN that the CUDA backend loads, for the emulated runtime: naive
 // convolutions in double, put on the emulated stream. The program that loads it exports emulator::enqueue.
 // Invariant: what the real library would refuse (shapes that do not fit, too small a workspace, unknown
-// types) fails here too. Of each pass it offers one algorithm with other bits in every run, two without, and
-// one that does not suit; of strides above 2 it knows nothing.
+// types) fails here too. Of each pass it offers one algorithm with other bits in every run, two without, one
+// that does not suit, and one of the two again with another math; of strides above 2 it knows nothing.
 #include <optional>
 #include <vector>
 
@@ -95,7 +95,8 @@ int guess(const Problem& problem, int wanted, int* found, void* results) {
   const std::vector<Performance> all = {{kNotDeterministic, kSuccess, 1, 0, 0, math, {}},
                                         {kWithWorkspace, kSuccess, 2, kWorkspaceBytes, 1, math, {}},
                                         {kWithout, kSuccess, 3, 0, 1, math, {}},
-                                        {kUnsuited, kNotSupported, -1, 0, 1, math, {}}};
+                                        {kUnsuited, kNotSupported, -1, 0, 1, math, {}},
+                                        {kWithout, kSuccess, 900, 0, 1, math == 1 ? 0 : 3, {}}};
   for (*found = 0; *found < wanted && *found < static_cast<int>(all.size()); ++*found) {
     static_cast<Performance*>(results)[*found] = all[static_cast<size_t>(*found)];
   }

@@ -3,8 +3,10 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
+#include <string>
 
 #include "tests/emulator/execution.h"
 #include "tests/emulator/grid.h"
@@ -170,26 +172,40 @@ void run_mma_tf32(void* const* posted, uint32_t) {
 
 // ---- products of a warpgroup; each of its warps carries out its own sixteen rows ----
 
-/// Element (k, column) of a right factor in shared memory (PTX ISA 9.7.15.5.1): the swizzle exchanges chunks
-/// by address bits above those of a row.
-uint32_t factor_element(const emulator::WarpgroupProduct& product, int k, int column) {
-  const kernels::SharedFactor& b = product.b;
-  SharedAddress at = b.start;
-  if (product.flat) {
-    at += static_cast<SharedAddress>(k % 8 * product.row_bytes + k / 8 * b.stride + column / 64 * b.leading +
-                                     column % 64 * 2);
-  } else {
-    at += static_cast<SharedAddress>(column % 8 * product.row_bytes + column / 8 * b.stride + 2 * k);
-  }
-  const SharedAddress mask = static_cast<SharedAddress>(product.row_bytes / 16 - 1);
+/// The 16 bits at an address as it would be without a swizzle (PTX ISA 9.7.15.5.1), which exchanges chunks by
+/// address bits above those of a row.
+uint32_t swizzled_element(SharedAddress at, int row_bytes) {
+  const SharedAddress mask = static_cast<SharedAddress>(row_bytes / 16 - 1);
   at ^= (at >> 7 & mask) << 4;
   uint16_t bits;
   std::memcpy(&bits, reinterpret_cast<const void*>(at), sizeof bits);
   return bits;
 }
+/// Element (k, column) of a right factor in shared memory.
+uint32_t factor_element(const emulator::WarpgroupProduct& product, int k, int column) {
+  const kernels::SharedFactor& b = product.b;
+  const int offset =
+      product.flat ? k % 8 * product.row_bytes + k / 8 * b.stride + column / 64 * b.leading + column % 64 * 2
+                   : column % 8 * product.row_bytes + column / 8 * b.stride + 2 * k;
+  return swizzled_element(b.start + static_cast<SharedAddress>(offset), product.row_bytes);
+}
+/// The words of a lane of a left factor in shared memory: a warp's sixteen rows are the next after those of
+/// the warp before it.
+void take_left_factor(emulator::WarpgroupProduct& product, int lane) {
+  if (product.left_bytes == 0) return;
+  for (int h = 0; h < 4; ++h) {
+    const int row = lane / 4 + 8 * (h & 1), k = lane % 4 * 2 + 8 * (h >> 1);
+    const SharedAddress at =
+        product.rows.start + static_cast<SharedAddress>((2 * product.warp + row / 8) * product.rows.stride +
+                                                        row % 8 * product.left_bytes + 2 * k);
+    product.a[h] = swizzled_element(at, product.left_bytes) | swizzled_element(at + 2, product.left_bytes)
+                                                                  << 16;
+  }
+}
 
 template <float (*kToFloat)(uint32_t)>
-void run_product(const emulator::WarpgroupProduct* const (&lanes)[32]) {
+void run_product(emulator::WarpgroupProduct* const (&lanes)[32]) {
+  for (int lane = 0; lane < 32; ++lane) take_left_factor(*lanes[lane], lane);
   for (int eight = 0; eight < lanes[0]->eights; ++eight) {
     Mma mma[32];
     void* posted[32];
@@ -211,7 +227,7 @@ void run_products(void* const* posted, uint32_t) {
   const auto queue_of = [&](int lane) { return static_cast<emulator::ProductQueue*>(posted[lane]); };
   const size_t count = queue_of(0)->started.size();
   for (size_t i = 0; i < count; ++i) {
-    const emulator::WarpgroupProduct* lanes[32];
+    emulator::WarpgroupProduct* lanes[32];
     for (int lane = 0; lane < 32; ++lane) {
       if (queue_of(lane)->started.size() != count)
         emulator::fault("wgmma: lanes of a warp started different products");
@@ -224,28 +240,34 @@ void run_products(void* const* posted, uint32_t) {
 
 constexpr Collective kWgmma = {"wgmma_wait", run_products};
 
-/// That a factor lies in shared memory, aligned as its swizzle needs; and what the lane stands for reading of
-/// it.
-void check_factor(emulator::Thread& thread, const emulator::WarpgroupProduct& product) {
-  const SharedAddress swizzle_bytes = static_cast<SharedAddress>(8 * product.row_bytes);
-  const SharedAddress begin = product.b.start / swizzle_bytes * swizzle_bytes;
-  const bool advanced = product.b.start - begin < static_cast<SharedAddress>(product.row_bytes);
-  if (product.b.start % 16 != 0 || !advanced || product.b.stride % static_cast<int>(swizzle_bytes) != 0 ||
-      product.b.leading % 1024 != 0) {
-    emulator::fault("wgmma: the right factor is not aligned to eight rows of its swizzle");
+/// That a factor of `groups` times eight rows in each of `panels` lies in shared memory, aligned as its
+/// swizzle needs; and what the lane stands for reading of it.
+void check_factor(emulator::Thread& thread, const char* side, const kernels::SharedFactor& factor,
+                  int row_bytes, int groups, int panels) {
+  const SharedAddress swizzle_bytes = static_cast<SharedAddress>(8 * row_bytes);
+  const SharedAddress begin = factor.start / swizzle_bytes * swizzle_bytes;
+  const bool advanced = factor.start - begin < static_cast<SharedAddress>(row_bytes);
+  if (factor.start % 16 != 0 || !advanced || factor.stride % static_cast<int>(swizzle_bytes) != 0 ||
+      factor.leading % 1024 != 0) {
+    emulator::fault(std::string("wgmma: the ") + side +
+                    " factor is not aligned to eight rows of its swizzle");
   }
-  const int groups = product.flat ? 2 : product.eights, panels = product.flat ? product.eights / 8 : 1;
   for (int i = static_cast<int>(thread.lane); i < 8 * groups * panels; i += 32) {
     const SharedAddress row =
-        begin + static_cast<SharedAddress>(i / (8 * groups) * product.b.leading +
-                                           i / 8 % groups * product.b.stride + i % 8 * product.row_bytes);
-    const auto bytes = static_cast<size_t>(product.row_bytes);
+        begin + static_cast<SharedAddress>(i / (8 * groups) * factor.leading +
+                                           i / 8 % groups * factor.stride + i % 8 * row_bytes);
+    const auto bytes = static_cast<size_t>(row_bytes);
     const auto* address = reinterpret_cast<const void*>(row);
     if (!thread.owner->shared.contains(address, bytes)) {
-      emulator::fault("wgmma: the right factor is not in the block's shared memory");
+      emulator::fault(std::string("wgmma: the ") + side + " factor is not in the block's shared memory");
     }
     if (emulator::race_detector) emulator::race_detector->access(thread, address, bytes, false);
   }
+}
+void check_factors(emulator::Thread& thread, const emulator::WarpgroupProduct& product) {
+  const int groups = product.flat ? 2 : product.eights, panels = product.flat ? product.eights / 8 : 1;
+  check_factor(thread, "right", product.b, product.row_bytes, groups, panels);
+  if (product.left_bytes != 0) check_factor(thread, "left", product.rows, product.left_bytes, 8, 1);
 }
 
 constexpr Collective kMmaBf16 = {"mma_bf16", run_mma_16<bf16_to_float>};
@@ -297,12 +319,21 @@ void wgmma_wait(CallSite site) {
   if (!queue.committed) emulator::fault("wgmma_wait at " + to_string(site) + ": products were not committed");
   warp_collective(kWgmma, kFullMask, &queue, site);
 }
-void detail::wgmma(float* c, int eights, const uint32_t (&a)[4], const SharedFactor& b, bool is_bf16,
-                   bool flat, int row_bytes) {
+void detail::wgmma(float* c, int eights, const LeftFactor& a, const SharedFactor& b, bool is_bf16, bool flat,
+                   int row_bytes) {
   emulator::Thread& thread = emulator::current_thread();
   if (!thread.products.fenced) emulator::fault("wgmma without a wgmma_fence since the last wait");
-  emulator::WarpgroupProduct product{c, eights, {a[0], a[1], a[2], a[3]}, b, is_bf16, flat, row_bytes};
-  check_factor(thread, product);
+  emulator::WarpgroupProduct product{.c = c,
+                                     .eights = eights,
+                                     .rows = a.rows,
+                                     .left_bytes = a.row_bytes,
+                                     .b = b,
+                                     .is_bf16 = is_bf16,
+                                     .flat = flat,
+                                     .row_bytes = row_bytes};
+  product.warp = static_cast<int>(thread.warp->number % 4);
+  if (a.words != nullptr) std::copy_n(a.words, 4, product.a);
+  check_factors(thread, product);
   thread.products.started.push_back(product);
   thread.products.committed = false;
 }

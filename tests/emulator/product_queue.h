@@ -8,11 +8,13 @@
 
 namespace residuum::emulator {
 
-/// One lane's part of a product, and how the right factor lies in shared memory.
+/// One lane's part of a product, and how the factors lie in shared memory.
 struct WarpgroupProduct {
   float* c = nullptr;  ///< [eights][4]
   int eights = 0;
-  uint32_t a[4] = {};
+  uint32_t a[4] = {};            ///< where the left factor is in registers
+  kernels::SharedFactor rows{};  ///< else
+  int left_bytes = 0, warp = 0;  ///< of a row of those; the warp in its warpgroup
   kernels::SharedFactor b{};
   bool is_bf16 = false, flat = false;
   int row_bytes = 0;

@@ -19,6 +19,9 @@ inline SharedAddress shared_address(const void* pointer) {
   return reinterpret_cast<SharedAddress>(pointer);
 }
 
+inline int computed_here(int value) {
+  return value;
+}
 void cp_async_16(SharedAddress dst, const void* src, bool valid);
 void cp_async_commit();
 namespace detail {
@@ -59,15 +62,32 @@ void wgmma_wait(CallSite site = CallSite::current());
 /// Not modelled: memory is one.
 inline void fence_shared_for_wgmma() {}
 namespace detail {
-void wgmma(float* c, int eights, const uint32_t (&a)[4], const SharedFactor& b, bool is_bf16, bool flat,
+/// Of a left factor in registers, words; else rows of left_bytes at `left`.
+struct LeftFactor {
+  const uint32_t* words = nullptr;
+  SharedFactor rows{};
+  int row_bytes = 0;
+};
+void wgmma(float* c, int eights, const LeftFactor& a, const SharedFactor& b, bool is_bf16, bool flat,
            int row_bytes);
-}
+}  // namespace detail
 template <typename T, bool kFlat, int kRowBytes, int kEights>
 void wgmma(float (&c)[kEights][4], const uint32_t (&a)[4], const SharedFactor& b) {
   static_assert(kEights == 8 || kEights == 16, "64 or 128 columns");
   static_assert(kRowBytes == 128 || (!kFlat && kRowBytes == 64));
-  detail::wgmma(c[0], kEights, a, b, std::is_same_v<T, __nv_bfloat16>, kFlat, kRowBytes);
+  detail::wgmma(c[0], kEights, {a, {}, 0}, b, std::is_same_v<T, __nv_bfloat16>, kFlat, kRowBytes);
 }
+template <typename T, bool kFlat, int kRowBytes, int kLeftBytes, int kEights>
+void wgmma(float (&c)[kEights][4], const SharedFactor& a, const SharedFactor& b) {
+  static_assert(kEights == 8 || kEights == 16, "64 or 128 columns");
+  static_assert(kRowBytes == 128 || (!kFlat && kRowBytes == 64));
+  static_assert(kLeftBytes == 128 || kLeftBytes == 64);
+  detail::wgmma(c[0], kEights, {nullptr, a, kLeftBytes}, b, std::is_same_v<T, __nv_bfloat16>, kFlat,
+                kRowBytes);
+}
+/// Products read registers when they start or, of sums, when they are waited for.
+template <typename Values>
+void hold_registers(Values&) {}
 
 /// Grids run one after another here: these only check that the wait is there, and comes first.
 void grid_dependency_wait();

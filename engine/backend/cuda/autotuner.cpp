@@ -1,6 +1,7 @@
 // A candidate is timed as it will run: recorded as a graph and replayed, several times over in one recording
 // so that the start of a graph does not count. The candidates take turns, so that a clock that changes its
-// speed changes it for all of them.
+// speed changes it for all of them. What one replay shows to be far slower than the fastest is not timed on:
+// cuDNN has algorithms that take a hundred times as long.
 #include "engine/backend/cuda/autotuner.h"
 
 #include <spdlog/spdlog.h>
@@ -10,15 +11,15 @@
 #include <optional>
 
 #include "engine/backend/cuda/program.h"
-#include "engine/backend/cuda/trial.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {
 namespace {
 
-constexpr size_t kRounds = 7;                ///< timings of a candidate, of which the median counts
+constexpr size_t kRounds = 5;                ///< timings of a candidate, of which the median counts
 constexpr double kRoundMicroseconds = 1000;  ///< what a timing should last at least
 constexpr double kMostRepeats = 50;          ///< of the candidate in one recording
+constexpr double kHopeless = 3;              ///< times the fastest first run: no round is worth its time
 
 class EventStopwatch : public Stopwatch {
  public:
@@ -58,21 +59,28 @@ class Runner {
         launch_(&device, "candidate " + candidate.name, candidate.steps, {}, candidate.passed) {}
 
   const std::string& name() const { return name_; }
+  /// Of a run that is not recorded: a library may have something to do at first that cannot be.
   Results results(Trial& trial) {
     trial.bind(launch_);
-    return trial.results_of(launch_);
+    return trial.results_of([&] { launch_.run({}); });
   }
-  /// Records the launch `repeats` times, for all timings from now on, and runs it; microseconds of one.
-  double warm_up(Stopwatch& stopwatch, size_t repeats) {
+  /// Times one replay, of a recording of one launch.
+  void time_once(Stopwatch& stopwatch) {
+    warm_up(1);
+    once_ = measured(stopwatch);
+  }
+  double once() const { return once_; }
+  /// Records the launch `repeats` times, for all timings from now on, and replays it.
+  void warm_up(size_t repeats) {
     repeats_ = repeats;
     program_ = std::make_unique<GraphProgram>(
         device_, std::vector<RecordedLaunch>(repeats, RecordedLaunch{&launch_, 0, {}}), true);
     program_->run({});
     device_.synchronize();
-    return measured(stopwatch);
   }
-  void time(Stopwatch& stopwatch) { times_.push_back(measured(stopwatch)); }
-  double median_time() const { return median(times_); }
+  void time_round(Stopwatch& stopwatch) { rounds_.push_back(measured(stopwatch)); }
+  /// Microseconds: the median of the rounds, if there were any.
+  double microseconds() const { return rounds_.empty() ? once_ : median(rounds_); }
 
  private:
   double measured(Stopwatch& stopwatch) {
@@ -84,12 +92,28 @@ class Runner {
   CudaLaunch launch_;
   std::unique_ptr<GraphProgram> program_;
   size_t repeats_ = 1;
-  std::vector<double> times_;
+  double once_ = 0;
+  std::vector<double> rounds_;
 };
 
 size_t repeats_for(double microseconds) {
   const double wanted = kRoundMicroseconds / std::max(microseconds, kRoundMicroseconds / kMostRepeats);
   return static_cast<size_t>(std::ceil(std::max(wanted, 1.0)));
+}
+
+/// Rounds of those that one replay has not shown to be hopeless.
+void time_in_turns(const std::vector<Runner*>& runners, Stopwatch& stopwatch) {
+  double fastest = runners.front()->once();
+  for (const Runner* runner : runners) fastest = std::min(fastest, runner->once());
+  std::vector<Runner*> worth_it;
+  for (Runner* runner : runners) {
+    if (runner->once() > kHopeless * fastest) continue;
+    runner->warm_up(repeats_for(fastest));
+    worth_it.push_back(runner);
+  }
+  for (size_t round = 0; round < kRounds; ++round) {
+    for (Runner* runner : worth_it) runner->time_round(stopwatch);
+  }
 }
 
 /// "own 12.3 us, cudnn 10.1 us, cudnn 2 excluded (...)".
@@ -160,34 +184,33 @@ Measured Autotuner::measure(const Graph& graph, const Group& group, const std::v
   for (const Candidate& candidate : candidates) {
     runners.push_back(std::make_unique<Runner>(device_, candidate));
   }
-  Trial trial(device_, graph, group, candidates);
+  Trial trial(device_, graph, group, candidates, patterns_);
   const TrialLimit limit = trial_limit(graph, group, own.f32_math);
   Measured measured;
   const Results expected = runners.front()->results(trial);
-  const size_t repeats = repeats_for(runners.front()->warm_up(*stopwatch_, 1));
-  std::vector<Runner*> usable;
-  for (const auto& runner : runners) {
+  runners.front()->time_once(*stopwatch_);
+  std::vector<Runner*> usable = {runners.front().get()};
+  for (size_t i = 1; i < runners.size(); ++i) {
     std::string reason;
     try {
-      if (runner != runners.front()) reason = trial.difference(runner->results(trial), expected, limit);
-      if (reason.empty()) runner->warm_up(*stopwatch_, repeats);
+      reason = trial.difference(runners[i]->results(trial), expected, limit);
+      if (reason.empty()) runners[i]->time_once(*stopwatch_);
+    } catch (const OutOfMemory&) {
+      throw;
     } catch (const Error& error) {
-      if (runner == runners.front() || dynamic_cast<const OutOfMemory*>(&error) != nullptr) throw;
       device_.synchronize();  // throws when nothing works any more
       reason = error.what();
     }
     if (reason.empty()) {
-      usable.push_back(runner.get());
+      usable.push_back(runners[i].get());
       continue;
     }
-    measured.excluded.emplace_back(runner->name(), reason);
-    spdlog::warn("autotuner: candidate {} is left out: {}", runner->name(), reason);
+    measured.excluded.emplace_back(runners[i]->name(), reason);
+    spdlog::warn("autotuner: candidate {} is left out: {}", runners[i]->name(), reason);
   }
-  for (size_t round = 0; round < kRounds; ++round) {
-    for (Runner* runner : usable) runner->time(*stopwatch_);
-  }
+  time_in_turns(usable, *stopwatch_);
   for (const Runner* runner : usable)
-    measured.microseconds.emplace_back(runner->name(), runner->median_time());
+    measured.microseconds.emplace_back(runner->name(), runner->microseconds());
   measured.choice = std::min_element(measured.microseconds.begin(), measured.microseconds.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; })
                         ->first;

@@ -11,11 +11,12 @@
 
 #include "engine/backend/cuda/autotune_cache.h"
 #include "engine/backend/cuda/candidates.h"
+#include "engine/backend/cuda/trial.h"
 
 namespace residuum::cuda {
 
 /// Of the cache's header: to be raised when kernels or steps become faster or slower.
-inline constexpr int kKernelRevision = 1;
+inline constexpr int kKernelRevision = 2;
 
 /// Measures time; tests have their own.
 class Stopwatch {
@@ -35,8 +36,8 @@ class Autotuner {
 
   /// The index of the candidate to take; candidates[0] is what the others' results are compared with, and
   /// what is taken when the device has no memory for measuring. Says what it chose. Candidates that fail, or
-  /// give other results, are named and left out. `own` are the options of candidates[0]. Throws
-  /// Error(kDevice) when the first one fails.
+  /// give other results, are named and left out; those that take several times as long as the fastest are
+  /// timed once. `own` are the options of candidates[0]. Throws Error(kDevice) when the first one fails.
   size_t choose(const Graph& graph, const Group& group, const std::vector<Candidate>& candidates,
                 const StepOptions& own);
   /// Known choices are used from now on, unknown groups get their first candidate.
@@ -51,6 +52,7 @@ class Autotuner {
   Device& device_;
   AutotuneCache cache_;
   std::unique_ptr<Stopwatch> stopwatch_;
+  RandomPatterns patterns_;
   std::map<std::string, std::string> chosen_;  ///< signature -> candidate, of this process
   std::set<std::string> unmeasured_;           ///< signatures for which there was no memory
   size_t fresh_ = 0;

@@ -10,14 +10,16 @@
 namespace residuum::cuda {
 namespace {
 
-constexpr size_t kMostCudnnAlgorithms = 3;  ///< of a convolution; those further down are never the fastest
+/// Of a convolution. On an H100 even the second was the fastest for no shape of ResNet-50; each one costs
+/// measuring.
+constexpr size_t kMostCudnnAlgorithms = 2;
 
 template <typename... Operations>
 bool is_one_of(const Op& op) {
   return (std::holds_alternative<Operations>(op) || ...);
 }
 bool is_conv(const Op& op) {
-  return is_one_of<Conv, ConvBackwardData, ConvBackwardFilter>(op);
+  return is_one_of<Conv, ConvBackwardData, ConvBackwardFilter, Gram>(op);
 }
 bool is_linear(const Op& op) {
   return is_one_of<Linear, LinearBackwardData, LinearBackwardFilter>(op);
@@ -29,17 +31,36 @@ std::vector<Group> separate(const Group& group) {
   return pieces;
 }
 
-/// Each node of a kind alone, the runs of nodes between them together.
-std::vector<Group> cut_at(bool (*is_alone)(const Op&), const Graph& graph, const Group& group) {
+/// Where a group is cut: ahead of each node of a kind, and behind it.
+struct Cut {
+  bool ahead = true, behind = true;
+};
+std::vector<Group> cut_at(bool (*is_kind)(const Op&), const Graph& graph, const Group& group,
+                          const Cut& cut = {}) {
   std::vector<Group> pieces;
   bool open = false;
   for (const NodeId id : group.nodes) {
-    const bool alone = is_alone(graph.node(id).op);
-    if (alone || !open) pieces.emplace_back();
+    const bool here = is_kind(graph.node(id).op);
+    if (!open || (here && cut.ahead)) pieces.emplace_back();
     pieces.back().nodes.push_back(id);
-    open = !alone;
+    open = !(here && cut.behind);
   }
   return pieces;
+}
+
+/// Whether a value inside of the group must have a place in memory: one step leaves it for another. (What a
+/// step both forms and reads stays in it; what no node reads, steps still write.)
+bool is_passed(const Graph& graph, const Group& group, const std::vector<Step>& steps, ValueId id) {
+  const auto lists = [&](std::vector<ValueId> Step::*list) {
+    return std::any_of(steps.begin(), steps.end(), [&](const Step& step) {
+      return std::count((step.*list).begin(), (step.*list).end(), id) != 0;
+    });
+  };
+  const bool has_reader = std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId node) {
+    const std::vector<ValueId>& inputs = graph.node(node).inputs;
+    return std::count(inputs.begin(), inputs.end(), id) != 0;
+  });
+  return lists(&Step::inputs) || (!has_reader && lists(&Step::outputs));
 }
 
 /// The pieces one after the other; values between them pass through the scratch.
@@ -50,15 +71,25 @@ Candidate in_pieces(std::string name, const Graph& graph, const Group& group,
     for (Step& step : make_steps(graph, piece, options)) candidate.steps.push_back(std::move(step));
   }
   for (const ValueId id : group.internal) {
-    const auto uses = [&](const Step& step) {
-      return std::count(step.inputs.begin(), step.inputs.end(), id) != 0 ||
-             std::count(step.outputs.begin(), step.outputs.end(), id) != 0;
-    };
-    if (std::any_of(candidate.steps.begin(), candidate.steps.end(), uses)) {
+    if (is_passed(graph, group, candidate.steps, id))
       candidate.passed.push_back({id, graph.desc(id).bytes()});
-    }
   }
   return candidate;
+}
+
+/// The group by the engine's kernels in more launches than one.
+void add_cut(std::vector<Candidate>& list, const Graph& graph, const Group& group, const StepOptions& own) {
+  const std::vector<Group> ahead = cut_at(is_conv, graph, group, {.behind = false}),
+                           behind = cut_at(is_conv, graph, group, {.ahead = false}),
+                           cut = cut_at(is_conv, graph, group);
+  if (ahead.size() > 1 && behind.size() > 1) {
+    list.push_back(in_pieces("prologue cut", graph, group, ahead, own));
+    list.push_back(in_pieces("epilogue cut", graph, group, behind, own));
+  }
+  if (cut.size() > 1) list.push_back(in_pieces("cut", graph, group, cut, own));
+  if (group.nodes.size() > cut.size()) {
+    list.push_back(in_pieces("separate", graph, group, separate(group), own));
+  }
 }
 
 void add_cudnn(std::vector<Candidate>& list, const Graph& graph, const Group& group, StepOptions options) {
@@ -99,10 +130,6 @@ std::string attributes_of(const Op& op) {
 
 std::vector<Candidate> candidates_of(const Graph& graph, const Group& group, const StepOptions& own,
                                      const Libraries& libraries) {
-  const auto holds = [&](bool (*is)(const Op&)) {
-    return std::any_of(group.nodes.begin(), group.nodes.end(),
-                       [&](NodeId id) { return is(graph.node(id).op); });
-  };
   std::vector<Candidate> list;
   list.push_back({"own", make_steps(graph, group, own), {}});
   for (const kernels::TileName tile : other_conv_tiles(graph, group, own)) {
@@ -110,17 +137,15 @@ std::vector<Candidate> candidates_of(const Graph& graph, const Group& group, con
     options.conv_tile = static_cast<int>(tile);
     list.push_back({fmt::format("own {}", tile_name(tile)), make_steps(graph, group, options), {}});
   }
-  const std::vector<Group> cut = cut_at(is_conv, graph, group);
-  if (cut.size() > 1) list.push_back(in_pieces("cut", graph, group, cut, own));
-  if (group.nodes.size() > cut.size()) {
-    list.push_back(in_pieces("separate", graph, group, separate(group), own));
-  }
+  add_cut(list, graph, group, own);
   StepOptions others = own;
   others.cudnn = libraries.cudnn;
   add_cudnn(list, graph, group, others);
   others = own;
   others.cublas = libraries.cublas;
-  if (others.cublas != nullptr && holds(is_linear)) {
+  const bool linear = std::any_of(group.nodes.begin(), group.nodes.end(),
+                                  [&](NodeId id) { return is_linear(graph.node(id).op); });
+  if (others.cublas != nullptr && linear) {
     list.push_back(in_pieces("cublas", graph, group, cut_at(is_linear, graph, group), others));
   }
   return list;

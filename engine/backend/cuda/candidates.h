@@ -24,12 +24,13 @@ struct Libraries {
 
 /// The group's candidates, "own" (make_steps with `own`) first:
 ///   "own kConvWide" ...  the same with other tiles of the convolution (other_conv_tiles); they add in
-///   another
-///               order, so the last bits may differ
-///   "cut"       the nodes before, between and behind convolutions fused as ever, the convolutions alone
-///   "separate"  every node alone
-///   "cudnn"     as "cut", convolutions by cuDNN; "cudnn 2", "cudnn 3": by the next algorithms it offers
-///   "cublas"    linear layers by cuBLAS
+///                another order, so the last bits may differ
+///   "prologue cut"  the nodes ahead of a convolution fused as ever, the convolution with those behind it
+///   "epilogue cut"  the convolution with the nodes ahead of it, those behind it fused as ever
+///   "cut"        the nodes between, ahead of and behind convolutions fused as ever, the convolutions alone
+///   "separate"   every node alone
+///   "cudnn"      as "cut", convolutions by cuDNN; "cudnn 2": by the next algorithm it offers
+///   "cublas"     linear layers by cuBLAS
 /// Those that would be no other than one before are left out.
 std::vector<Candidate> candidates_of(const Graph& graph, const Group& group, const StepOptions& own,
                                      const Libraries& libraries);

@@ -31,7 +31,8 @@ class Cudnn {
   virtual ~Cudnn() = default;
   /// "cuDNN 9.19.0".
   virtual std::string version() const = 0;
-  /// The deterministic algorithms for a problem, fastest first as cuDNN guesses; none: it cannot compute it.
+  /// The deterministic algorithms for a problem, fastest first as cuDNN guesses, without those that fall back
+  /// to another math than asked for where there is a faster one; none: it cannot compute it.
   virtual std::vector<CudnnAlgorithm> algorithms(const CudnnProblem& problem) const = 0;
   /// Puts a convolution on a stream; can be captured. (a, b) -> dst as the operations of engine/graph/op.h:
   /// (src, weight) -> dst, (d_dst, weight) -> d_src, (d_dst, src) -> d_weight. `algorithm` is one of

@@ -12,10 +12,10 @@ using kernels::ConvProblem;
 
 // Names of conv_fusion_kinds().
 constexpr const char *kSource = "conv_source", *kSourceGradient = "conv_source_gradient",
-                     *kSourceConcat = "conv_source_concat", *kBias = "conv_bias",
-                     *kLinearBias = "linear_bias", *kApply = "conv_apply", *kResidual = "conv_residual",
-                     *kStatistics = "conv_statistics", *kGradientSums = "conv_gradient_sums",
-                     *kBiasGradient = "conv_bias_gradient";
+                     *kFilterGradient = "conv_filter_gradient", *kSourceConcat = "conv_source_concat",
+                     *kBias = "conv_bias", *kLinearBias = "linear_bias", *kApply = "conv_apply",
+                     *kResidual = "conv_residual", *kStatistics = "conv_statistics",
+                     *kGradientSums = "conv_gradient_sums", *kBiasGradient = "conv_bias_gradient";
 
 template <typename Op>
 bool is(const Node* node) {
@@ -75,7 +75,8 @@ class Parser {
     if (is<ConvBackwardData>(p_.conv))
       return p_.apply == nullptr && conv_can_form(*problem) && gradient_fits(*problem);
     if (!is<ConvBackwardFilter>(p_.conv)) return false;
-    const bool d_dst = p_.gradient == nullptr || feeds(p_.gradient, p_.conv, 0);
+    const bool d_dst =
+        p_.gradient == nullptr || (m_.allows(kFilterGradient) && feeds(p_.gradient, p_.conv, 0));
     return d_dst && (p_.apply == nullptr || chain_feeds(p_.conv, 1));
   }
   /// Whether a batch norm, with or without ReLU, is all that forms input `input` of `reader`.
@@ -383,13 +384,16 @@ bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std
   if (std::holds_alternative<ConvBackwardData>(node.op))
     return input == 0 && gradient && conv_can_form(*problem);
   if (!std::holds_alternative<ConvBackwardFilter>(node.op) || gradient != (input == 0)) return false;
-  return !gradient || !reads_stored_gradient(graph, node.inputs[0], *problem);
+  return !gradient ||
+         (!off.contains(kFilterGradient) && !reads_stored_gradient(graph, node.inputs[0], *problem));
 }
 
 std::vector<FusionKind> conv_fusion_kinds() {
   return {
       {kSource, "convolutions normalise, join and rectify the tensor they read"},
       {kSourceGradient, "backward convolutions form batch norm's gradient, and the activations they read"},
+      {kFilterGradient,
+       "backward convolutions form batch norm's gradient once for the weights, once for the data"},
       {kSourceConcat, "backward convolutions read two tensors as one"},
       {kBias, "convolutions add their bias"},
       {kLinearBias, "linear layers add their bias"},

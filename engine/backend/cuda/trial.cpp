@@ -1,6 +1,7 @@
 #include "engine/backend/cuda/trial.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -16,7 +17,7 @@ namespace {
 /// pieces do not lie alike in rows.
 constexpr int64_t kPatternElements = 1'000'003;
 /// What is compared of an output: at most so many pieces of so many bytes, evenly spread, both ends included.
-constexpr size_t kPieces = 16, kPieceBytes = 65536;
+constexpr size_t kPieces = 16, kPieceBytes = 32768;
 
 /// One more than the largest byte that means something: positions in a max pool's window, else anything.
 uint32_t byte_bound(const Graph& graph, const Group& group, ValueId id) {
@@ -30,27 +31,24 @@ uint32_t byte_bound(const Graph& graph, const Group& group, ValueId id) {
   return 256;
 }
 
-/// Random data of a type: floats uniform in [-1, 1), vectors in [0.5, 1.5) as variances must be positive;
-/// bytes below `bound`; integers 0 or 1.
-std::vector<std::byte> random_pattern(const TensorDesc& desc, uint32_t bound) {
-  const auto elements = static_cast<size_t>(std::min(desc.elements(), kPatternElements));
+/// The first elements are the same however many there are.
+std::vector<std::byte> random_pattern(DType type, bool vector, uint32_t bound, size_t elements) {
   RandomStream random(1, RandomPurpose::kAnalysis, 0, 0);
-  if (desc.dtype == DType::kU8) {
+  if (type == DType::kU8) {
     std::vector<std::byte> bytes(elements);
     for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.uniform_below(bound));
     return bytes;
   }
-  if (desc.dtype == DType::kI32 || desc.dtype == DType::kI64) {
-    std::vector<std::byte> bytes(elements * size_of(desc.dtype));
-    for (size_t i = 0; i < bytes.size(); i += size_of(desc.dtype)) {
+  if (type == DType::kI32 || type == DType::kI64) {
+    std::vector<std::byte> bytes(elements * size_of(type));
+    for (size_t i = 0; i < bytes.size(); i += size_of(type)) {
       bytes[i] = static_cast<std::byte>(random.uniform_below(2));
     }
     return bytes;
   }
-  const bool vector = desc.shape.rank() <= 1;
   std::vector<float> values(elements);
   for (float& value : values) value = vector ? 0.5f + random.uniform() : 2 * random.uniform() - 1;
-  return encode_floats(values, desc.dtype);
+  return encode_floats(values, type);
 }
 
 /// The node that made a value, when it is a ReLU behind a batch_norm_apply; else kNone.
@@ -92,9 +90,11 @@ double relative_error(const std::vector<std::byte>& found, const std::vector<std
 }
 
 double differing_share(const std::vector<std::byte>& found, const std::vector<std::byte>& expected) {
-  size_t differing = 0;
-  for (size_t i = 0; i < expected.size(); ++i) differing += found[i] != expected[i] ? 1 : 0;
-  return static_cast<double>(differing) / static_cast<double>(expected.size());
+  int64_t bits = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    bits += std::popcount(static_cast<unsigned>(found[i] ^ expected[i]));
+  }
+  return static_cast<double>(bits) / static_cast<double>(8 * expected.size());
 }
 
 }  // namespace
@@ -114,7 +114,17 @@ TrialLimit trial_limit(const Graph& graph, const Group& group, kernels::F32Math 
   return {kRounding * unit, kDiffering};
 }
 
-Trial::Trial(Device& device, const Graph& graph, const Group& group, const std::vector<Candidate>& candidates)
+std::span<const std::byte> RandomPatterns::of(const TensorDesc& desc, uint32_t byte_bound) {
+  const bool vector = desc.shape.rank() <= 1;
+  const auto elements = static_cast<size_t>(std::min(desc.elements(), kPatternElements));
+  const size_t bytes = elements * size_of(desc.dtype);
+  std::vector<std::byte>& made = made_[{desc.dtype, vector, byte_bound}];
+  if (made.size() < bytes) made = random_pattern(desc.dtype, vector, byte_bound, elements);
+  return std::span(made).first(bytes);
+}
+
+Trial::Trial(Device& device, const Graph& graph, const Group& group, const std::vector<Candidate>& candidates,
+             RandomPatterns& patterns)
     : device_(device), graph_(graph) {
   std::set<ValueId> known(group.internal.begin(), group.internal.end());
   const auto place = [&](std::vector<Place>& places, const std::vector<ValueId>& ids) {
@@ -138,7 +148,9 @@ Trial::Trial(Device& device, const Graph& graph, const Group& group, const std::
     place(inputs_, normalisation_of(graph, gate).inputs);
   }
   scratch_ = device.allocate(scratch_bytes);
-  for (const Place& input : inputs_) fill_random(group, input);
+  for (const Place& input : inputs_) {
+    fill(*input.memory, patterns.of(graph.desc(input.id), byte_bound(graph, group, input.id)));
+  }
   compute(gates);
 }
 
@@ -172,10 +184,10 @@ void Trial::bind(CudaLaunch& launch) const {
   launch.bind(addresses(), scratch_->data());
 }
 
-std::vector<std::vector<std::byte>> Trial::results_of(CudaLaunch& launch) {
+std::vector<std::vector<std::byte>> Trial::results_of(const std::function<void()>& run) {
   const std::vector<std::byte> unwritten(kPieceBytes, std::byte{0xFF});
-  for (const Place& place : outputs_) fill(place.memory->data(), place.memory->bytes(), unwritten);
-  launch.run({});
+  for (const Place& place : outputs_) fill(*place.memory, unwritten);
+  run();
   device_.synchronize();
   std::vector<std::vector<std::byte>> results;
   for (const Place& place : outputs_) {
@@ -202,21 +214,20 @@ std::string Trial::difference(const std::vector<std::vector<std::byte>>& found,
     const double allowed = floats ? limit.relative : limit.differing;
     if (error <= allowed) continue;  // false for NaN
     return fmt::format("output {} of {}: {} {:.3g}, allowed {:.3g}", i, to_string(desc),
-                       floats ? "relative error" : "share of differing bytes", error, allowed);
+                       floats ? "relative error" : "share of differing bits", error, allowed);
   }
   return {};
 }
 
-void Trial::fill(std::byte* dst, size_t bytes, const std::vector<std::byte>& pattern) const {
-  for (size_t done = 0; done < bytes; done += pattern.size()) {
-    device_.copy_to_device(dst + done, pattern.data(), std::min(pattern.size(), bytes - done));
+void Trial::fill(Memory& memory, std::span<const std::byte> pattern) const {
+  const size_t bytes = memory.bytes();
+  size_t done = std::min(pattern.size(), bytes);
+  device_.copy_to_device(memory.data(), pattern.data(), done);
+  while (done < bytes) {  // what is there is copied behind it: one slow copy from the host
+    const size_t more = std::min(done, bytes - done);
+    device_.copy(memory.data() + done, memory.data(), more);
+    done += more;
   }
-}
-
-void Trial::fill_random(const Group& group, const Place& place) const {
-  if (place.memory->bytes() == 0) return;
-  fill(place.memory->data(), place.memory->bytes(),
-       random_pattern(graph_.desc(place.id), byte_bound(graph_, group, place.id)));
 }
 
 }  // namespace residuum::cuda

@@ -3,8 +3,12 @@
 // 0xFF bytes, so that what a candidate does not write shows.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "engine/backend/cuda/candidates.h"
@@ -14,7 +18,7 @@ namespace residuum::cuda {
 /// How far two candidates' results may be apart.
 struct TrialLimit {
   double relative = 0;   ///< of float values: L2 norm of the difference over that of the first's result
-  double differing = 0;  ///< of masks and positions: share of bytes that differ
+  double differing = 0;  ///< of masks and positions: share of bits that differ
 };
 
 /// As the coarsest type rounds that values of the group, inside or outside, have: candidates round between
@@ -22,16 +26,28 @@ struct TrialLimit {
 /// f16, which has as many significant bits. A sign or a maximum may change where values are nearly equal.
 TrialLimit trial_limit(const Graph& graph, const Group& group, kernels::F32Math f32_math);
 
+/// Random data, made once of each kind on the host.
+class RandomPatterns {
+ public:
+  /// Of the tensor's type, as long as it but no longer than longer tensors repeat: floats uniform in [-1, 1),
+  /// vectors in [0.5, 1.5) as variances must be positive; bytes below `byte_bound`; integers 0 or 1.
+  std::span<const std::byte> of(const TensorDesc& desc, uint32_t byte_bound);
+
+ private:
+  std::map<std::tuple<DType, bool, uint32_t>, std::vector<std::byte>> made_;
+};
+
 class Trial {
  public:
   /// Allocates what the candidates read and the group's results, and scratch for the largest. Throws
   /// OutOfMemory. An input that is ReLU(BN(x)) is computed from x, as a candidate may compute it again.
-  Trial(Device& device, const Graph& graph, const Group& group, const std::vector<Candidate>& candidates);
+  Trial(Device& device, const Graph& graph, const Group& group, const std::vector<Candidate>& candidates,
+        RandomPatterns& patterns);
 
   /// Binds the launch to the trial's memory.
   void bind(CudaLaunch& launch) const;
-  /// Runs a bound launch on fresh outputs; samples of what it wrote, an output after the other.
-  std::vector<std::vector<std::byte>> results_of(CudaLaunch& launch);
+  /// Samples of what `run`, of a bound launch, writes to fresh outputs, an output after the other.
+  std::vector<std::vector<std::byte>> results_of(const std::function<void()>& run);
   /// Why `found` is too far from `expected` (both of results_of); empty when it is not.
   std::string difference(const std::vector<std::vector<std::byte>>& found,
                          const std::vector<std::vector<std::byte>>& expected, const TrialLimit& limit) const;
@@ -42,8 +58,8 @@ class Trial {
     std::unique_ptr<Memory> memory;
   };
   std::vector<std::byte*> addresses() const;
-  void fill(std::byte* dst, size_t bytes, const std::vector<std::byte>& pattern) const;
-  void fill_random(const Group& group, const Place& place) const;
+  /// Repeats the pattern.
+  void fill(Memory& memory, std::span<const std::byte> pattern) const;
   /// Runs those ReLUs, each behind its batch_norm_apply.
   void compute(const std::vector<NodeId>& gates) const;
 
