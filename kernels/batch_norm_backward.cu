@@ -39,7 +39,7 @@ struct TensorSource {
 };
 
 /// Where g starts: the backward pass of a pool.
-template <typename T, typename Gather>
+template <typename Gather>
 struct PoolSource {
   using Item = typename Gather::Item;
   Gather gather;
@@ -188,11 +188,11 @@ void batch_norm_backward_reduce(const Rows& rows, const BatchNormBackwardReduceA
     if (args.pool != nullptr) {
       with_few_windows(*args.pool, [&](auto few) {
         using Gather = MaxPoolGather<T, kWholeUnits, few.value>;
-        sum(PoolSource<T, Gather>{Gather{PoolWindow(*args.pool), d_a, args.argmax}});
+        sum(PoolSource<Gather>{Gather{PoolWindow(*args.pool), d_a, args.argmax}});
       });
     } else if (args.average_pixels != 0) {
       using Gather = GlobalPoolGather<T, kWholeUnits>;
-      sum(PoolSource<T, Gather>{Gather(rows.channels, args.average_pixels, d_a)});
+      sum(PoolSource<Gather>{Gather(rows.channels, args.average_pixels, d_a)});
     } else {
       sum(TensorSource<T, kWholeUnits>{rows.channels, d_a, static_cast<const T*>(args.d_b)});
     }

@@ -84,9 +84,9 @@ __device__ __forceinline__ void for_windows_over(const PoolWindow& pool, int64_t
 }
 
 /// The gradient of a max pool's source: of every window over a pixel, d_dst where argmax is that pixel. A
-/// gather loads an Item without waiting for it, if it can, and makes the gradient of it, as it would be
-/// stored: rounded to T. kFew: two windows at most lie over a pixel in each direction; of
-/// whole units all four are then loaded at once.
+/// gather loads an Item, without waiting for it where it can, and makes the gradient of it as it would be
+/// stored: rounded to T. kFew: two windows at most lie over a pixel in each direction; of whole units all
+/// four are then loaded at once.
 template <typename T, bool kWholeUnits, bool kFew>
 struct MaxPoolGather {
   struct Item {

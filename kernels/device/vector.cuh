@@ -3,6 +3,8 @@
 // size or 16 bytes; a partial one moves element by element, and its absent elements read as zero.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/device/element.cuh"
 
 namespace residuum::kernels {
@@ -53,10 +55,13 @@ __device__ __forceinline__ Pack<T> load_pack(const T* src, int count) {
 template <bool kWhole, typename T>
 __device__ __forceinline__ void store_pack(const Pack<T>& pack, T* dst, int count) {
   if constexpr (kWhole) {
-    // As vectors: a struct of 16-bit elements would be stored piece by piece.
+    // As vectors: a struct of 16-bit elements would be stored piece by piece. (A unit of bytes is half a
+    // one.)
+    using Vector = std::conditional_t<sizeof(Pack<T>) % sizeof(uint4) == 0, uint4, uint2>;
+    static_assert(sizeof(Pack<T>) % sizeof(Vector) == 0);
 #pragma unroll
-    for (int i = 0; i < static_cast<int>(sizeof(Pack<T>) / sizeof(uint4)); ++i) {
-      reinterpret_cast<uint4*>(dst)[i] = reinterpret_cast<const uint4*>(&pack)[i];
+    for (int i = 0; i < static_cast<int>(sizeof(Pack<T>) / sizeof(Vector)); ++i) {
+      reinterpret_cast<Vector*>(dst)[i] = reinterpret_cast<const Vector*>(&pack)[i];
     }
   } else {
 #pragma unroll

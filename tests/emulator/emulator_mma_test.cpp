@@ -122,5 +122,16 @@ TEST_F(EmulatorTest, RoundToTf32) {
   EXPECT_EQ(rounded(std::bit_cast<float>(0x7F800001u)), INFINITY) << "low bits are cut, also those of a NaN";
 }
 
+TEST_F(EmulatorTest, RectifiedPairs) {
+  EXPECT_EQ(kernels::rectified_pair_bf16(1.0f, -2.0f), 0x00003F80u) << "the first value is the low half";
+  EXPECT_EQ(kernels::rectified_pair_bf16(-0.0f, 1.00390625f), 0x3F800000u) << "ties go to even";
+  EXPECT_EQ(kernels::rectified_pair_f16(0.5f, 65504.0f), 0x7BFF3800u);
+  EXPECT_EQ(kernels::rectified_pair_f16(-INFINITY, INFINITY), 0x7C000000u);
+  for (const uint32_t pair :
+       {kernels::rectified_pair_bf16(NAN, NAN), kernels::rectified_pair_f16(NAN, NAN)}) {
+    EXPECT_EQ(pair, 0x7FFF7FFFu);
+  }
+}
+
 }  // namespace
 }  // namespace residuum::emulator
