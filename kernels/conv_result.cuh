@@ -36,11 +36,6 @@ __device__ __forceinline__ void store_eight(const Pack<T>& pack, void* dst, int6
   }
 }
 
-/// The first two sums of a lane's unit over the rows it has seen.
-struct LaneSums {
-  float of[2][kUnit];
-};
-
 /// The results of one block in columns [first, first + kColumns) of the tensor, `channels` of which exist.
 /// kBackward: of a gradient, which has gates and norms; else of a forward pass, which has batch norms that
 /// are applied, ReLU and statistics. kKept: numbers that a thread keeps in shared memory.
@@ -127,10 +122,9 @@ class ResultBlock {
     if (has_norm(1)) line(result_.norms[1].src);
   }
 
-  /// Finishes and stores `values`, the unit from column `c` on of a pixel, and adds it to the lane's sums
-  /// (but to the third: multiply_second).
+  /// Finishes and stores `values`, the unit from column `c` on of a pixel; leaves in them what a reader sees.
   __device__ __forceinline__ void finish(int64_t pixel, int c, const Operands& operands,
-                                         float (&values)[kUnit], LaneSums& sums) const {
+                                         float (&values)[kUnit]) const {
     const int64_t offset = pixel * pitch_ + first_ + c;
     const int count = min(columns_ - c, kUnit);
     if (result_.bias != nullptr) {
@@ -147,26 +141,35 @@ class ResultBlock {
     if (!kBackward && result_.mask != nullptr) {
       result_.mask[unit_index(pixel, first_ + c, pitch_).mask_byte] = open_bits(values, count);
     }
-    if (has_statistics()) add_deviations(c, values, sums);
-    if (!has_norm(0)) return;
+  }
+  /// Adds to `terms` a finished unit, less the shift of statistics, to the power of 1 or 2.
+  template <typename Unit>
+  __device__ __forceinline__ void add_power(int power, int c, const Unit& unit, float (&terms)[kUnit]) const {
+    float shift[kUnit] = {};
+    if constexpr (!kBackward) vector(kShift, c, shift);
 #pragma unroll
-    for (int i = 0; i < kUnit; ++i) sums.of[0][i] += values[i];
-    add_products(kFirstMean, c, values, operands.x[0].get(), sums.of[1]);
+    for (int i = 0; i < kUnit; ++i) {
+      const float d = unit.at[i] - shift[i];
+      terms[i] = power == 1 ? terms[i] + d : fmaf(d, d, terms[i]);
+    }
+  }
+  __device__ __forceinline__ bool has_norm(int n) const {
+    return kBackward && result_.norms[n].src != nullptr;
+  }
+  /// Adds to `products` a finished unit times the deviations of norm `n`'s source from its mean.
+  __device__ __forceinline__ void multiply_norm(int n, int c, const float (&g)[kUnit],
+                                                const Operands& operands, float (&products)[kUnit]) const {
+    float mean[kUnit];
+    vector(n == 0 ? kFirstMean : kSecondMean, c, mean);
+    const Pack<T> x = operands.x[n].get();
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) products[i] = fmaf(g[i], to_float(x.at[i]) - mean[i], products[i]);
   }
 
-  __device__ __forceinline__ bool has_second_norm() const {
-    return has_norm(1);
-  }
   /// A number that this thread keeps in shared memory from tile to tile; zero at first.
   __device__ __forceinline__ float& kept(int number) const {
     return vectors_[kResultVectors * kColumns + number * kThreads + thread()];
   }
-  /// Adds to `products` what a unit adds to the sum of the second norm.
-  __device__ __forceinline__ void multiply_second(int c, const float (&values)[kUnit],
-                                                  const Operands& operands, float (&products)[kUnit]) const {
-    add_products(kSecondMean, c, values, operands.x[1].get(), products);
-  }
-
   /// Adds the sums of the warp rows, of(warp_row, sum, column), in their order, to totals[sum][column].
   template <typename Of>
   __device__ __forceinline__ void add_warps(int warp_rows, double* totals, const Of& of) const {
@@ -231,9 +234,6 @@ class ResultBlock {
   __device__ __forceinline__ bool has_gate(Gate gate) const {
     return kBackward && result_.gate == gate;
   }
-  __device__ __forceinline__ bool has_norm(int n) const {
-    return kBackward && result_.norms[n].src != nullptr;
-  }
   /// values = scale values + shift; scale_vector and the one behind it are the coefficients.
   __device__ __forceinline__ void normalise(ResultVector scale_vector, int c, float (&values)[kUnit]) const {
     float scale[kUnit], shift[kUnit];
@@ -279,24 +279,6 @@ class ResultBlock {
     const Pack<T> stored = narrow<T>(values);
     store_eight<kWhole>(stored, result_.dst, offset, count);
     widen(stored, values);
-  }
-
-  __device__ __forceinline__ void add_deviations(int c, const float (&values)[kUnit], LaneSums& sums) const {
-    float shift[kUnit];
-    vector(kShift, c, shift);
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) {
-      const float d = values[i] - shift[i];
-      sums.of[0][i] += d;
-      sums.of[1][i] = fmaf(d, d, sums.of[1][i]);
-    }
-  }
-  __device__ __forceinline__ void add_products(ResultVector mean_vector, int c, const float (&g)[kUnit],
-                                               const Pack<T>& x, float (&sum)[kUnit]) const {
-    float mean[kUnit];
-    vector(mean_vector, c, mean);
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) sum[i] = fmaf(g[i], to_float(x.at[i]) - mean[i], sum[i]);
   }
 
   /// The moments of column thread() of a run of `rows` rows.

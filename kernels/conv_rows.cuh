@@ -31,7 +31,8 @@ struct RunPlan {
 
 inline constexpr int kNoWeights = -1, kOutside = -(1 << 15);
 
-/// kTables tables of kRows rows: that of tile t is number t modulo kTables.
+/// kTables tables of kRows rows: that of tile t is number t modulo kTables. None: a 1x1 kernel's rows are
+/// pixels.
 template <int kRows, int kTables, int kThreads, bool kBackwardData>
 class ConvRows {
  public:
@@ -80,19 +81,7 @@ class ConvRows {
 
   /// Fills the table of a tile whose first row is `first`; a barrier must follow.
   __device__ __forceinline__ void fill(int tile, int first) const {
-    Row* const table = tables_ + tile % kTables * kRows;
-    for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) {
-      Row row{0, static_cast<int>(0x80008000u)};
-      if (first + r < all_) {
-        const int x = (first + r) % grid_.grid_w, rest = (first + r) / grid_.grid_w;
-        const int y = rest % grid_.grid_h, image = rest / grid_.grid_h;
-        const int h = y * grid_.src_stride, w = x * grid_.src_stride;
-        row.src = (image * g_.src_h + h) * g_.src_w + w;
-        row.position = h << 16 | w;
-      }
-      table[r] = row;
-      if (r == 0) scalars().lowest[tile % kTables] = row.src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
-    }
+    if constexpr (kTables > 0) fill_table(tile, first);
   }
   /// Fills the table of taps and the row of zeros; a barrier must follow.
   __device__ __forceinline__ void fill_taps() const {
@@ -108,9 +97,25 @@ class ConvRows {
   }
 
  private:
+  __device__ __forceinline__ void fill_table(int tile, int first) const {
+    Row* const table = tables_ + tile % kTables * kRows;
+    for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) {
+      Row row{0, static_cast<int>(0x80008000u)};
+      if (first + r < all_) {
+        const int x = (first + r) % grid_.grid_w, rest = (first + r) / grid_.grid_w;
+        const int y = rest % grid_.grid_h, image = rest / grid_.grid_h;
+        const int h = y * grid_.src_stride, w = x * grid_.src_stride;
+        row.src = (image * g_.src_h + h) * g_.src_w + w;
+        row.position = h << 16 | w;
+      }
+      table[r] = row;
+      if (r == 0) scalars().lowest[tile % kTables] = row.src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
+    }
+  }
+
   struct Scalars {
     TapGrid grid;  ///< of backward-data
-    int lowest[kTables];
+    int lowest[kTables > 0 ? kTables : 1];
     RunPlan plan;
   };
   static_assert(sizeof(Scalars) <= kScalarBytes);

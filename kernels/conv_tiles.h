@@ -152,6 +152,10 @@ constexpr int steps_ahead(const Tile& tile) {
 constexpr int row_tables(const Tile& tile) {
   return steps_ahead(tile) + 2;
 }
+/// Two tensors side by side in a deep tile have no need of them: their kernel is 1x1.
+constexpr bool has_row_tables(const Tile& tile, Form form) {
+  return form != Form::kConcat || tile.depth < 64;
+}
 
 /// Shared memory of a block's operands, whose place the sums per channel take in the end: of each warp as
 /// floats, of the block in double, and scratch. Tiles that warpgroups multiply leave room to align them.
@@ -172,7 +176,8 @@ constexpr int64_t form_pitch(int64_t channels) {
 /// scalars, operands, coefficients.
 constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
                                   int64_t formed, int64_t taps) {
-  const size_t tables = static_cast<size_t>(tile.rows * row_tables(tile)) * 8;
+  const size_t tables =
+      has_row_tables(tile, form) ? static_cast<size_t>(tile.rows * row_tables(tile)) * 8 : 0;
   return tables + static_cast<size_t>((taps * 16 + 127) / 128 * 128) + 256 +
          conv_work_bytes(tile, element, form, patch_pixels) +
          static_cast<size_t>(form_vectors(form) * form_pitch(formed)) * sizeof(float);
@@ -185,7 +190,7 @@ constexpr int most_sums(bool backward_data) {
 }
 constexpr int register_sums(const Tile& tile, bool backward_data, bool halo) {
   if (tile.depth < 64) return 0;
-  return backward_data ? 7 : halo ? 0 : 4;
+  return !backward_data && halo ? 0 : 3;
 }
 /// What a block needs besides when there is more to do with results than to store them: five vectors of
 /// floats, and the numbers of each thread that are not in registers.

@@ -53,7 +53,8 @@ __device__ __forceinline__ float sum_over_quads(const float (&values)[kUnit], in
 /// The sums of a warp of kFragments times eight columns as units. kPermuted: its columns are channels in the
 /// order of channel_of_column().
 template <int kFragments, bool kPermuted>
-struct WarpUnits {
+class WarpUnits {
+ public:
   /// Sixteen columns are one unit a lane for each row fragment; 32 and more are two (rows lane / 4 and eight
   /// further) of each 32 columns.
   static constexpr bool kSlim = kFragments == 2;
@@ -73,12 +74,33 @@ struct WarpUnits {
     float2 pairs[kQuad];
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) {
-      const int fragment = kSlim ? u % 2 : kQuad * group + u, rows = kSlim ? u / 2 : half;
-      pairs[u] = make_float2(sums[fragment][2 * rows], sums[fragment][2 * rows + 1]);
+      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(half, u);
+      pairs[u] = make_float2(pair[0], pair[1]);
     }
     if constexpr (!kPermuted) exchange_in_quad(pairs, lane);
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) values[2 * u] = pairs[u].x, values[2 * u + 1] = pairs[u].y;
+  }
+  /// Leaves a unit in the place of the sums that it was taken from, and finds it there.
+  __device__ __forceinline__ static void put(const float (&values)[kUnit], int group, int half,
+                                             float (&sums)[kFragments][4]) {
+#pragma unroll
+    for (int u = 0; u < kQuad; ++u) {
+      float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(half, u);
+      pair[0] = values[2 * u], pair[1] = values[2 * u + 1];
+    }
+  }
+  struct Unit {
+    float at[kUnit];
+  };
+  __device__ __forceinline__ static Unit got(const float (&sums)[kFragments][4], int group, int half) {
+    Unit unit;
+#pragma unroll
+    for (int u = 0; u < kQuad; ++u) {
+      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(half, u);
+      unit.at[2 * u] = pair[0], unit.at[2 * u + 1] = pair[1];
+    }
+    return unit;
   }
   /// Adds values over the rows of the warp: the total of channel column() + lane / 4.
   __device__ __forceinline__ static float total(float (&values)[kUnit], int lane) {
@@ -97,6 +119,15 @@ struct WarpUnits {
   __device__ __forceinline__ static int column_of_pair(int lane, int fragment) {
     const int column = 8 * fragment + lane % 4 * 2;
     return kPermuted ? channel_of_column(column) : column;
+  }
+
+ private:
+  /// Where pair u of a lane's unit comes from: eight columns, and which of the two rows.
+  __device__ __forceinline__ static int fragment_of(int group, int u) {
+    return kSlim ? u % 2 : kQuad * group + u;
+  }
+  __device__ __forceinline__ static int rows_of(int half, int u) {
+    return kSlim ? u / 2 : half;
   }
 };
 
