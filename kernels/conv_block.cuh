@@ -114,7 +114,7 @@ class ConvBlock {
   /// Where this lane reads row fragment `f` of the patch for a tap.
   __device__ __forceinline__ SharedAddress patch_lane(const Cursor& at, SharedAddress patch, int f,
                                                       const Tap& tap) const {
-    const int chunk = lane() / 16, r = warp_row() + lane() % 16 + 16 * f;
+    const int lane = computed_here(this->lane()), chunk = lane / 16, r = warp_row() + lane % 16 + 16 * f;
     if constexpr (kPatch != Patch::kHalo) {
       return deep_lane<Operands::kDepthChunks>(patch, r, chunk);
     } else {
@@ -177,26 +177,26 @@ class ConvBlock {
   __device__ __forceinline__ void store_units(int first_row, int column, int group,
                                               float (&products)[kColumnFragments][4], int lane) {
     float of_norm[kUnit] = {};
-    const auto exists = [&](int half) {
-      return first_row + Units::row(lane, half) < operands_.rows().all() &&
+    const auto exists = [&](int h) {
+      return first_row + Units::row(lane, h) < operands_.rows().all() &&
              column < g_.columns - Operands::first_column();
     };
 #pragma unroll
-    for (int half = 0; half < Units::kHalves; ++half) {
+    for (int h = 0; h < Units::kHalves; ++h) {
       alignas(16) float values[kUnit];
-      Units::take(products, group, half, lane, values);
+      Units::take(products, group, h, lane, values);
       typename Result::Operands read;
-      if (exists(half)) {
-        const int dst = operands_.rows().dst(first_row + Units::row(lane, half));
+      if (exists(h)) {
+        const int dst = operands_.rows().dst(first_row + Units::row(lane, h));
         result_.load(dst, column, read);
         result_.finish(dst, column, read, values);
       }
-      Units::put(values, group, half, products);
+      Units::put(values, group, h, products);
       if constexpr (kBackwardData) {
-        if (result_.has_norm(0) && exists(half)) result_.multiply_norm(0, column, values, read, of_norm);
+        if (result_.has_norm(0) && exists(h)) result_.multiply_norm(0, column, values, read, of_norm);
         if (!result_.has_norm(1)) continue;
         float of_second[kUnit] = {};
-        if (exists(half)) result_.multiply_norm(1, column, values, read, of_second);
+        if (exists(h)) result_.multiply_norm(1, column, values, read, of_second);
         run_sum(2, group) += Units::total(of_second, lane);
       }
     }
@@ -206,8 +206,8 @@ class ConvBlock {
     for (int power = 1; power <= (kBackwardData ? 1 : 2); ++power) {
       float terms[kUnit] = {};
 #pragma unroll
-      for (int half = 0; half < Units::kHalves; ++half) {
-        if (exists(half)) result_.add_power(power, column, Units::got(products, group, half), terms);
+      for (int h = 0; h < Units::kHalves; ++h) {
+        if (exists(h)) result_.add_power(power, column, Units::got(products, group, h), terms);
       }
       run_sum(power - 1, group) += Units::total(terms, lane);
     }

@@ -324,7 +324,7 @@ class ConvOperands {
     const Tap own = tap(at);
     const bool own_tap = kPatch == Patch::kHalo || (own.dh == 0 && own.dw == 0);
     const bool stores = source_.dst != nullptr && column_tile() == 0 && own_tap;
-    const int first = first_row(at.tile);
+    const int first = first_row(computed_here(at.tile));
     const unsigned stored_rows = stores ? static_cast<unsigned>(min(kTile.rows, rows_.all() - first)) : 0;
     visit_patch<false>(at, passes, [&](int place, int pixel, bool valid) {
       if (!valid) return;

@@ -168,7 +168,7 @@ class ResultBlock {
 
   /// A number that this thread keeps in shared memory from tile to tile; zero at first.
   __device__ __forceinline__ float& kept(int number) const {
-    return vectors_[kResultVectors * kColumns + number * kThreads + thread()];
+    return vectors_[kResultVectors * kColumns + number * kThreads + computed_here(thread())];
   }
   /// Adds the sums of the warp rows, of(warp_row, sum, column), in their order, to totals[sum][column].
   template <typename Of>

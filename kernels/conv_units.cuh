@@ -39,15 +39,15 @@ __device__ __forceinline__ void exchange_in_quad(float2 (&pairs)[kQuad], int lan
 __device__ __forceinline__ float sum_over_quads(const float (&values)[kUnit], int lane) {
   float four[4], two[2];
   const bool upper_four = (lane & 16) != 0, upper_two = (lane & 8) != 0, upper_one = (lane & 4) != 0;
-  const auto half = [](float lower, float upper, bool keeps_upper, int distance) {
+  const auto fold = [](float lower, float upper, bool keeps_upper, int distance) {
     const float got = __shfl_xor_sync(kFullWarp, keeps_upper ? lower : upper, distance);
     return (keeps_upper ? upper : lower) + got;
   };
 #pragma unroll
-  for (int i = 0; i < 4; ++i) four[i] = half(values[i], values[i + 4], upper_four, 16);
+  for (int i = 0; i < 4; ++i) four[i] = fold(values[i], values[i + 4], upper_four, 16);
 #pragma unroll
-  for (int i = 0; i < 2; ++i) two[i] = half(four[i], four[i + 2], upper_two, 8);
-  return half(two[0], two[1], upper_one, 4);
+  for (int i = 0; i < 2; ++i) two[i] = fold(four[i], four[i + 2], upper_two, 8);
+  return fold(two[0], two[1], upper_one, 4);
 }
 
 /// The sums of a warp of kFragments times eight columns as units. kPermuted: its columns are channels in the
@@ -63,18 +63,18 @@ class WarpUnits {
   static_assert(!kSlim || !kPermuted);
 
   /// Row (within sixteen) and column of the lane's unit.
-  __device__ __forceinline__ static int row(int lane, int half) {
-    return lane / 4 + 8 * (kSlim ? lane % 4 / 2 : half);
+  __device__ __forceinline__ static int row(int lane, int h) {
+    return lane / 4 + 8 * (kSlim ? lane % 4 / 2 : h);
   }
   __device__ __forceinline__ static int column(int lane, int group) {
     return kSlim ? lane % 2 * kUnit : group * kQuadColumns + lane % 4 * kUnit;
   }
-  __device__ __forceinline__ static void take(const float (&sums)[kFragments][4], int group, int half,
-                                              int lane, float (&values)[kUnit]) {
+  __device__ __forceinline__ static void take(const float (&sums)[kFragments][4], int group, int h, int lane,
+                                              float (&values)[kUnit]) {
     float2 pairs[kQuad];
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) {
-      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(half, u);
+      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(h, u);
       pairs[u] = make_float2(pair[0], pair[1]);
     }
     if constexpr (!kPermuted) exchange_in_quad(pairs, lane);
@@ -82,22 +82,22 @@ class WarpUnits {
     for (int u = 0; u < kQuad; ++u) values[2 * u] = pairs[u].x, values[2 * u + 1] = pairs[u].y;
   }
   /// Leaves a unit in the place of the sums that it was taken from, and finds it there.
-  __device__ __forceinline__ static void put(const float (&values)[kUnit], int group, int half,
+  __device__ __forceinline__ static void put(const float (&values)[kUnit], int group, int h,
                                              float (&sums)[kFragments][4]) {
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) {
-      float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(half, u);
+      float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(h, u);
       pair[0] = values[2 * u], pair[1] = values[2 * u + 1];
     }
   }
   struct Unit {
     float at[kUnit];
   };
-  __device__ __forceinline__ static Unit got(const float (&sums)[kFragments][4], int group, int half) {
+  __device__ __forceinline__ static Unit got(const float (&sums)[kFragments][4], int group, int h) {
     Unit unit;
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) {
-      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(half, u);
+      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(h, u);
       unit.at[2 * u] = pair[0], unit.at[2 * u + 1] = pair[1];
     }
     return unit;
@@ -126,8 +126,8 @@ class WarpUnits {
   __device__ __forceinline__ static int fragment_of(int group, int u) {
     return kSlim ? u % 2 : kQuad * group + u;
   }
-  __device__ __forceinline__ static int rows_of(int half, int u) {
-    return kSlim ? u / 2 : half;
+  __device__ __forceinline__ static int rows_of(int h, int u) {
+    return kSlim ? u / 2 : h;
   }
 };
 
