@@ -314,6 +314,15 @@ PtxCase warpgroup_case(const std::string& kernel, bool integers) {
           warpgroup_inputs(kFactors, kLayout, 5, integers), expected_warpgroup_product<kFactors, kLayout>};
 }
 
+/// The same with the left factor in shared memory: its kernel brings the registers there, and the answer must
+/// be that of the registers.
+template <const Factors& kFactors, const FactorLayout& kLayout>
+PtxCase shared_warpgroup_case(const std::string& kernel, const std::string& of_registers) {
+  PtxCase question = warpgroup_case<kFactors, kLayout>(kernel, true);
+  question.recorded_as = of_registers + "_integers";
+  return question;
+}
+
 // ---- conversions ----
 
 template <const Format& kFormat>
@@ -331,6 +340,18 @@ template <const Format& kFormat>
 Expected expected_pairs(const Words& in) {
   Expected expected = expected_narrowing<kFormat>(in);
   for (uint32_t& word : expected.words) word |= (word ^ 0x8000u) << 16;
+  return expected;
+}
+
+/// The same with negative values as 0.
+template <const Format& kFormat>
+Expected expected_rectified_pairs(const Words& in) {
+  const auto rectified = [](uint32_t bits) {
+    const bool negative = (bits & 0x8000u) != 0 && !std::isnan(decode(bits, kFormat));
+    return negative ? 0 : bits;
+  };
+  Expected expected = expected_narrowing<kFormat>(in);
+  for (uint32_t& word : expected.words) word = rectified(word) | rectified(word ^ 0x8000u) << 16;
   return expected;
 }
 
@@ -383,6 +404,12 @@ std::vector<PtxCase> ptx_cases() {
   cases.push_back(warpgroup_case<kBF16Factors, kFlat128>("wgmma_bf16_flat_128", true));
   cases.push_back(warpgroup_case<kF16Factors, kNarrowDeep128>("wgmma_f16_narrow_deep_128", true));
   cases.push_back(warpgroup_case<kF16Factors, kFlat64>("wgmma_f16_flat_64", true));
+  cases.push_back(
+      shared_warpgroup_case<kBF16Factors, kDeep64>("wgmma_bf16_shared_deep_64", "wgmma_bf16_deep_64"));
+  cases.push_back(
+      shared_warpgroup_case<kBF16Factors, kFlat128>("wgmma_bf16_shared_flat_128", "wgmma_bf16_flat_128"));
+  cases.push_back(shared_warpgroup_case<kF16Factors, kNarrowDeep128>("wgmma_f16_shared_narrow_deep_128",
+                                                                     "wgmma_f16_narrow_deep_128"));
   cases.push_back({"round_to_tf32", "round_to_tf32", Kind::kF32, floats(), expected_tf32});
   cases.push_back({"float_to_bf16", "float_to_bf16", Kind::kBF16, floats(), expected_narrowing<kBF16Format>});
   cases.push_back({"float_to_f16", "float_to_f16", Kind::kF16, floats(), expected_narrowing<kF16Format>});
@@ -390,6 +417,20 @@ std::vector<PtxCase> ptx_cases() {
       {"float_to_bf16_pair", "float_to_bf16_pair", Kind::kBF16, floats(), expected_pairs<kBF16Format>});
   cases.push_back(
       {"float_to_f16_pair", "float_to_f16_pair", Kind::kF16, floats(), expected_pairs<kF16Format>});
+  cases.push_back({"rectified_pair_bf16",
+                   "rectified_pair_bf16",
+                   Kind::kBF16,
+                   floats(),
+                   expected_rectified_pairs<kBF16Format>,
+                   {},
+                   false});
+  cases.push_back({"rectified_pair_f16",
+                   "rectified_pair_f16",
+                   Kind::kF16,
+                   floats(),
+                   expected_rectified_pairs<kF16Format>,
+                   {},
+                   false});
   cases.push_back({"bf16_to_float", "bf16_to_float", Kind::kF32, halves(), expected_widening<kBF16Format>});
   cases.push_back({"f16_to_float", "f16_to_float", Kind::kF32, halves(), expected_widening<kF16Format>});
   return cases;

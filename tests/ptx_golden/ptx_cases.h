@@ -39,6 +39,11 @@ struct PtxCase {
   Kind kind = Kind::kWords;
   Words inputs;
   std::function<Expected(const Words& inputs)> expected;
+  /// The case whose recorded answer this one must give as well; empty: its own.
+  std::string recorded_as{};
+  bool is_recorded = true;  ///< false: newer than the recording of the GPU
+
+  const std::string& recorded_name() const { return recorded_as.empty() ? name : recorded_as; }
 };
 
 /// Every case, always with the same inputs.

@@ -4,6 +4,7 @@
 
 #include "kernels/device/element.cuh"
 #include "kernels/device/platform.cuh"
+#include "kernels/device/tile.cuh"
 #include "kernels/device/vector.cuh"
 
 namespace residuum::ptx {
@@ -116,6 +117,42 @@ __global__ void wgmma_kernel(const uint32_t* in, uint32_t* out) {
   }
 }
 
+// The same; the registers of the left factor first go to shared memory, as the second step's 16 elements of
+// 64 rows of kLeftBytes whose other elements are NaN.
+template <typename T, bool kFlat, int kRowBytes, int kLeftBytes, int kEights>
+__global__ void wgmma_shared_kernel(const uint32_t* in, uint32_t* out) {
+  constexpr int kRows = kFlat ? kEights / 8 * 16 : kEights * 8, kWords = kRows * kRowBytes / 4;
+  constexpr int kLeftWords = 64 * kLeftBytes / 4, kFirstByte = 32;
+  DYNAMIC_SHARED(shared);
+  const SharedAddress misaligned = shared_address(shared) % 1024;
+  auto* const left = reinterpret_cast<uint32_t*>(shared + (1024 - misaligned) % 1024);
+  auto* const right = left + kLeftWords;
+  for (int i = lane(); i < kLeftWords; i += 128) left[i] = 0xFFFFFFFFu;
+  for (int i = lane(); i < kWords; i += 128) right[i] = in[4 * 128 + i];
+  __syncthreads();
+  for (int r = 0; r < 4; ++r) {
+    const int row = lane() / 32 * 16 + lane() % 32 / 4 + 8 * (r & 1),
+              byte = kFirstByte + lane() % 4 * 4 + 16 * (r >> 1);
+    left[(chunk_offset<kLeftBytes / kChunkBytes>(row, byte / kChunkBytes) + byte % kChunkBytes) / 4] =
+        in[128 * r + lane()];
+  }
+  fence_shared_for_wgmma();
+  __syncthreads();
+  float c[kEights][4] = {};
+  const SharedAddress start = shared_address(right) + (kFlat ? 0 : 32);
+  wgmma_fence();
+  wgmma<T, kFlat, kRowBytes, kLeftBytes>(c, {shared_address(left) + kFirstByte, 0, 8 * kLeftBytes},
+                                         {start, kFlat ? 16 * kRowBytes : 0, 8 * kRowBytes});
+  wgmma_commit();
+  wgmma_wait();
+  hold_registers(c);
+#pragma unroll
+  for (int q = 0; q < kEights; ++q) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[128 * (4 * q + i) + lane()] = __float_as_uint(c[q][i]);
+  }
+}
+
 struct RoundToTf32 {
   __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
     return round_to_tf32(__uint_as_float(bits));
@@ -138,6 +175,16 @@ __device__ __forceinline__ uint32_t pair_with_negative(uint32_t bits) {
   narrow_pair(__uint_as_float(bits), -__uint_as_float(bits), pair);
   return *reinterpret_cast<const uint32_t*>(pair);
 }
+struct RectifiedPairBF16 {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return rectified_pair_bf16(__uint_as_float(bits), -__uint_as_float(bits));
+  }
+};
+struct RectifiedPairF16 {
+  __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
+    return rectified_pair_f16(__uint_as_float(bits), -__uint_as_float(bits));
+  }
+};
 struct FloatToBF16Pair {
   __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
     return pair_with_negative<bf16>(bits);
@@ -181,6 +228,16 @@ constexpr PtxKernel wgmma_of(std::string_view name) {
           },
           true};
 }
+template <typename T, bool kFlat, int kRowBytes, int kLeftBytes, int kEights>
+constexpr PtxKernel shared_wgmma_of(std::string_view name) {
+  constexpr size_t kWords = (kFlat ? kEights / 8 * 16 : kEights * 8) * kRowBytes / 4;
+  return {name, 16 * kLanes + kWords, 16 * kEights * kLanes,
+          [](const uint32_t* in, uint32_t* out, Stream stream) {
+            launch("ptx_golden", wgmma_shared_kernel<T, kFlat, kRowBytes, kLeftBytes, kEights>, dim3(1),
+                   dim3(128), 4 * kWords + 64 * kLeftBytes + 1024, stream, in, out);
+          },
+          true};
+}
 template <typename Mma>
 constexpr PtxKernel mma(std::string_view name) {
   return {name, 10 * kLanes, 4 * kLanes, launch_warp<mma_kernel<Mma>>};
@@ -202,11 +259,16 @@ constexpr PtxKernel kKernels[] = {
     wgmma_of<bf16, true, 128, 16>("wgmma_bf16_flat_128"),
     wgmma_of<f16, false, 64, 16>("wgmma_f16_narrow_deep_128"),
     wgmma_of<f16, true, 128, 8>("wgmma_f16_flat_64"),
+    shared_wgmma_of<bf16, false, 128, 128, 8>("wgmma_bf16_shared_deep_64"),
+    shared_wgmma_of<bf16, true, 128, 64, 16>("wgmma_bf16_shared_flat_128"),
+    shared_wgmma_of<f16, false, 64, 64, 16>("wgmma_f16_shared_narrow_deep_128"),
     map<RoundToTf32>("round_to_tf32"),
     map<FloatToBF16>("float_to_bf16"),
     map<FloatToF16>("float_to_f16"),
     map<FloatToBF16Pair>("float_to_bf16_pair"),
     map<FloatToF16Pair>("float_to_f16_pair"),
+    map<RectifiedPairBF16>("rectified_pair_bf16"),
+    map<RectifiedPairF16>("rectified_pair_f16"),
     map<BF16ToFloat>("bf16_to_float"),
     map<F16ToFloat>("f16_to_float"),
 };
