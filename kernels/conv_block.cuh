@@ -164,11 +164,16 @@ class ConvBlock {
     const int warp = thread / 32, warp_row = warp / kTile.warps_n * kTile.warp_rows();
     const int warp_column = warp % kTile.warps_n * kTile.warp_columns();
     const int first_row = operands_.first_row(tile) + warp_row;
-#pragma unroll
+    // One group after the other comes to the front: written out for each of them, a tile's end is tens of
+    // kilobytes of instructions.
+#pragma unroll 1
     for (int group = 0; group < Units::kGroups; ++group) {
       const int column = warp_column + Units::column(lane, group);
 #pragma unroll
-      for (int f = 0; f < kRowFragments; ++f) store_units(first_row + 16 * f, column, group, sums_[f], lane);
+      for (int f = 0; f < kRowFragments; ++f) {
+        store_units(first_row + 16 * f, column, group, sums_[f], lane);
+        Units::next_group(sums_[f]);
+      }
     }
   }
   /// The units of a lane in one column group of a row fragment. What was stored takes the place of the
@@ -184,40 +189,47 @@ class ConvBlock {
 #pragma unroll
     for (int h = 0; h < Units::kHalves; ++h) {
       alignas(16) float values[kUnit];
-      Units::take(products, group, h, lane, values);
+      Units::take(products, h, lane, values);
       typename Result::Operands read;
       if (exists(h)) {
         const int dst = operands_.rows().dst(first_row + Units::row(lane, h));
         result_.load(dst, column, read);
         result_.finish(dst, column, read, values);
       }
-      Units::put(values, group, h, products);
+      Units::put(values, h, products);
       if constexpr (kBackwardData) {
         if (result_.has_norm(0) && exists(h)) result_.multiply_norm(0, column, values, read, of_norm);
         if (!result_.has_norm(1)) continue;
         float of_second[kUnit] = {};
         if (exists(h)) result_.multiply_norm(1, column, values, read, of_second);
-        run_sum(2, group) += Units::total(of_second, lane);
+        add_to_run(2, group, Units::total(of_second, lane));
       }
     }
     if (result_.sums() == 0) return;
-    if constexpr (kBackwardData) run_sum(1, group) += Units::total(of_norm, lane);
+    if constexpr (kBackwardData) add_to_run(1, group, Units::total(of_norm, lane));
 #pragma unroll
     for (int power = 1; power <= (kBackwardData ? 1 : 2); ++power) {
       float terms[kUnit] = {};
 #pragma unroll
       for (int h = 0; h < Units::kHalves; ++h) {
-        if (exists(h)) result_.add_power(power, column, Units::got(products, group, h), terms);
+        if (exists(h)) result_.add_power(power, column, Units::got(products, h), terms);
       }
-      run_sum(power - 1, group) += Units::total(terms, lane);
+      add_to_run(power - 1, group, Units::total(terms, lane));
     }
   }
 
-  /// Sum `s` of the tiles so far in column group `group`, this lane's share of its warp.
-  __device__ __forceinline__ float& run_sum(int s, int group) {
+  // Sum `s` of the tiles so far in column group `group`, this lane's share of its warp.
+  __device__ __forceinline__ void add_to_run(int s, int group, float value) {
     const int number = s * Units::kGroups + group;
-    if (number < kRegisterSums) return run_sums_[number];
-    return result_.kept(number - kRegisterSums);
+    if (number >= kRegisterSums) result_.kept(number - kRegisterSums) += value;
+#pragma unroll
+    for (int n = 0; n < kRegisterSums; ++n) {
+      if (number == n) run_sums_[n] += value;
+    }
+  }
+  __device__ __forceinline__ float run_sum(int s, int group) const {
+    const int number = s * Units::kGroups + group;
+    return number < kRegisterSums ? run_sums_[number] : result_.kept(number - kRegisterSums);
   }
 
   /// From the first row of the run: its first warps have it.

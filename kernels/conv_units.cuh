@@ -69,12 +69,12 @@ class WarpUnits {
   __device__ __forceinline__ static int column(int lane, int group) {
     return kSlim ? lane % 2 * kUnit : group * kQuadColumns + lane % 4 * kUnit;
   }
-  __device__ __forceinline__ static void take(const float (&sums)[kFragments][4], int group, int h, int lane,
+  __device__ __forceinline__ static void take(const float (&sums)[kFragments][4], int h, int lane,
                                               float (&values)[kUnit]) {
     float2 pairs[kQuad];
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) {
-      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(h, u);
+      const float* const pair = sums[fragment_of(u)] + 2 * rows_of(h, u);
       pairs[u] = make_float2(pair[0], pair[1]);
     }
     if constexpr (!kPermuted) exchange_in_quad(pairs, lane);
@@ -82,25 +82,33 @@ class WarpUnits {
     for (int u = 0; u < kQuad; ++u) values[2 * u] = pairs[u].x, values[2 * u + 1] = pairs[u].y;
   }
   /// Leaves a unit in the place of the sums that it was taken from, and finds it there.
-  __device__ __forceinline__ static void put(const float (&values)[kUnit], int group, int h,
+  __device__ __forceinline__ static void put(const float (&values)[kUnit], int h,
                                              float (&sums)[kFragments][4]) {
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) {
-      float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(h, u);
+      float* const pair = sums[fragment_of(u)] + 2 * rows_of(h, u);
       pair[0] = values[2 * u], pair[1] = values[2 * u + 1];
     }
   }
   struct Unit {
     float at[kUnit];
   };
-  __device__ __forceinline__ static Unit got(const float (&sums)[kFragments][4], int group, int h) {
+  __device__ __forceinline__ static Unit got(const float (&sums)[kFragments][4], int h) {
     Unit unit;
 #pragma unroll
     for (int u = 0; u < kQuad; ++u) {
-      const float* const pair = sums[fragment_of(group, u)] + 2 * rows_of(h, u);
+      const float* const pair = sums[fragment_of(u)] + 2 * rows_of(h, u);
       unit.at[2 * u] = pair[0], unit.at[2 * u + 1] = pair[1];
     }
     return unit;
+  }
+  /// Brings the next group's sums to the front, where units are taken from.
+  __device__ __forceinline__ static void next_group(float (&sums)[kFragments][4]) {
+#pragma unroll
+    for (int q = kQuad; q < kFragments; ++q) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[q - kQuad][i] = sums[q][i];
+    }
   }
   /// Adds values over the rows of the warp: the total of channel column() + lane / 4.
   __device__ __forceinline__ static float total(float (&values)[kUnit], int lane) {
@@ -123,8 +131,8 @@ class WarpUnits {
 
  private:
   /// Where pair u of a lane's unit comes from: eight columns, and which of the two rows.
-  __device__ __forceinline__ static int fragment_of(int group, int u) {
-    return kSlim ? u % 2 : kQuad * group + u;
+  __device__ __forceinline__ static int fragment_of(int u) {
+    return kSlim ? u % 2 : u;
   }
   __device__ __forceinline__ static int rows_of(int h, int u) {
     return kSlim ? u / 2 : h;
