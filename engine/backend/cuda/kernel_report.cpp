@@ -50,6 +50,7 @@ int convolution_shared_bytes(kernels::TileName name, size_t element) {
   const kernels::Tile tile = kernels::tile_of(name);
   if (name < kernels::TileName::kFilterWide) {
     kernels::ConvGeometry gather;
+    gather.kernel_h = gather.kernel_w = 1;
     gather.patch_rows = tile.rows;
     gather.patch_slots = tile.stages;
     return static_cast<int>(kernels::conv_shared_bytes(gather, tile, element));
