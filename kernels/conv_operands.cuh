@@ -32,6 +32,7 @@ struct ConvCursor {
   __device__ __forceinline__ bool begins_tile() const { return tap == 0 && depth == 0; }
 };
 
+/// The operands of one block, of all its steps.
 template <TileName kName, typename T, bool kBackwardData, Patch kPatch, Prologue kPrologue, Product kProduct>
 class ConvOperands {
  public:
