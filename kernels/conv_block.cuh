@@ -81,7 +81,7 @@ class ConvBlock {
 
   using Units = WarpUnits<kColumnFragments, Operands::kPermuted>;
   static constexpr bool kWholeResults = sizeof(T) == 2 && kPatch != Patch::kElements;
-  static constexpr int kRunSums = most_sums(kBackwardData) * Units::kGroups;
+  static constexpr int kMostSums = most_sums(kBackwardData), kRunSums = kMostSums * Units::kGroups;
   static constexpr int kRegisterSums =
       std::min(kRunSums, register_sums(kTile, kBackwardData, kPatch == Patch::kHalo));
   using Result =
@@ -257,7 +257,7 @@ class ConvBlock {
     float* const of_warps = reinterpret_cast<float*>(scratch + 2 * kThreads);
     if (Units::owns_total(lane())) {
 #pragma unroll
-      for (int s = 0; s < most_sums(kBackwardData); ++s) {
+      for (int s = 0; s < kMostSums; ++s) {
         if (s >= result_.sums()) break;
 #pragma unroll
         for (int group = 0; group < Units::kGroups; ++group) {

@@ -9,7 +9,6 @@
 
 namespace residuum::kernels {
 
-inline constexpr int kMostSums = 3;
 /// Vectors of a block's columns in shared memory. The statistics' shift takes the place of a mean, the
 /// coefficients of batch norms that are applied that of gate and means: neither come together.
 enum ResultVector { kBias, kGateScale, kGateShift, kFirstMean, kSecondMean, kResultVectors };

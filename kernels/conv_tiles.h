@@ -143,6 +143,10 @@ constexpr int64_t conv_formed(const ConvProblem& problem, ConvPass pass, Form fo
   return form == Form::kConcat ? conv_columns(problem, pass) : conv_depth(problem, pass);
 }
 
+/// Sums per channel that results may have.
+constexpr int most_sums(bool backward_data) {
+  return backward_data ? 3 : 2;
+}
 /// Loads run so many steps ahead of the product.
 constexpr int steps_ahead(const Tile& tile) {
   return tile.stages - 1;
@@ -164,7 +168,8 @@ constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, si
   const size_t vectors =
       patch_pixels * static_cast<size_t>(form_tensors(form)) + columns * static_cast<size_t>(tile.stages);
   const size_t sums =
-      3 * columns * (threads / 32 * sizeof(float) + sizeof(double)) + threads * 2 * sizeof(double);
+      static_cast<size_t>(most_sums(true)) * columns * (threads / 32 * sizeof(float) + sizeof(double)) +
+      threads * 2 * sizeof(double);
   const size_t alignment = tile.columns >= 64 && element == 2 ? kFactorAlignment : 0;
   return std::max(vectors * static_cast<size_t>(tile.depth) * element + alignment, sums);
 }
@@ -182,12 +187,9 @@ constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, s
          conv_work_bytes(tile, element, form, patch_pixels) +
          static_cast<size_t>(form_vectors(form) * form_pitch(formed)) * sizeof(float);
 }
-/// Sums per channel that results may have. A thread has one number for each of them and every 32 columns,
-/// which wait for the next tile: so many in registers, the others in shared memory. Deep tiles have no room
+/// A thread has one number for each sum per channel and every 32 columns, and these wait for the next
+/// tile: so many in registers, the others in shared memory. Deep tiles have no room
 /// for all of them there; in registers no tile has.
-constexpr int most_sums(bool backward_data) {
-  return backward_data ? 3 : 2;
-}
 constexpr int register_sums(const Tile& tile, bool backward_data, bool halo) {
   if (tile.depth < 64) return 0;
   return !backward_data && halo ? 0 : 3;

@@ -20,13 +20,12 @@ __device__ __forceinline__ int channel_of_column(int column) {
 
 /// Lane j of each quad gives pair u to lane u and gets pair j of all four.
 __device__ __forceinline__ void exchange_in_quad(float2 (&pairs)[kQuad], int lane) {
-  const auto swap = [](float2& kept_or_sent, float2& sent_or_kept, bool upper, int distance) {
-    float2& other = sent_or_kept;
-    const float2 sent = upper ? kept_or_sent : other;
+  const auto swap = [](float2& first, float2& second, bool keeps_second, int distance) {
+    const float2 sent = keeps_second ? first : second;
     const float2 got = make_float2(__shfl_xor_sync(kFullWarp, sent.x, distance),
                                    __shfl_xor_sync(kFullWarp, sent.y, distance));
-    kept_or_sent = upper ? got : kept_or_sent;
-    other = upper ? other : got;
+    first = keeps_second ? got : first;
+    second = keeps_second ? second : got;
   };
   const bool upper_two = (lane & 2) != 0, upper_one = (lane & 1) != 0;
   swap(pairs[0], pairs[2], upper_two, 2);
