@@ -29,8 +29,11 @@ class ConvBlock {
 
   __device__ __forceinline__ bool has_work() const { return operands_.run_first() < operands_.rows().all(); }
 
+  /// What needs no global memory; a barrier must follow.
+  __device__ __forceinline__ void fill_tables() { operands_.fill_tables(); }
   /// A parity class without taps has steps all the same: of zeros.
   __device__ __forceinline__ void run() {
+    __syncthreads();
     operands_.begin();
     clear(sums_);
     operands_.stage();
@@ -52,7 +55,7 @@ class ConvBlock {
         if (now.tile == operands_.tiles()) break;
         clear(sums_);
       }
-      __syncthreads();
+      if (operands_.waits(now)) __syncthreads();
     }
     cp_async_wait<0>();
     if (result_.sums() > 0) finish_sums();
@@ -254,7 +257,7 @@ class ConvBlock {
     __syncthreads();
     double* const totals = reinterpret_cast<double*>(operands_.work());
     double* const scratch = totals + kMostSums * kTile.columns;
-    float* const of_warps = reinterpret_cast<float*>(scratch + 2 * kThreads);
+    float* const of_warps = reinterpret_cast<float*>(scratch + kThreads);
     if (Units::owns_total(lane())) {
 #pragma unroll
       for (int s = 0; s < kMostSums; ++s) {
@@ -288,17 +291,13 @@ class ConvBlock {
   float run_sums_[kRegisterSums > 0 ? kRegisterSums : 1] = {};
 };
 
-/// Blocks that a patch for all taps leaves room for: it takes up to half of an H100's 227 KB, and more than
-/// half of an A100's 163 KB.
+/// Blocks that shall fit a multiprocessor. A patch for all taps takes up to half of an H100's 227 KB, and
+/// more than half of an A100's 163 KB.
+constexpr int wanted_blocks(TileName name, [[maybe_unused]] Patch patch) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-inline constexpr int kHaloBlocks = 1;
-#else
-inline constexpr int kHaloBlocks = 2;
+  if (patch == Patch::kHalo) return 1;
 #endif
-
-/// Blocks that shall fit a multiprocessor.
-constexpr int wanted_blocks(TileName name, Patch patch) {
-  return patch == Patch::kHalo ? std::min(tile_of(name).blocks, kHaloBlocks) : tile_of(name).blocks;
+  return tile_of(name).blocks;
 }
 
 template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue,
@@ -306,11 +305,12 @@ template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch k
 __global__ void __launch_bounds__(tile_of(kName).threads(), wanted_blocks(kName, kPatch))
     conv_kernel(const ConvGeometry g, const ConvSource source, const T* weight, const ConvResult result) {
   if constexpr (compiles_here<T>(kName, kProduct)) {
-    grid_dependency_wait();
-    grid_dependency_trigger();
     DYNAMIC_SHARED(shared);
     ConvBlock<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct> block(g, source, weight, result,
                                                                                  shared);
+    block.fill_tables();
+    grid_dependency_wait();
+    grid_dependency_trigger();
     if (block.has_work()) block.run();
   }
 }

@@ -40,6 +40,8 @@ struct ConvGeometry {
   bool halo = false;
   int patch_rows = 0;
   int patch_slots = 0;
+  int weight_slots =
+      0;  ///< tiles of weights in shared memory: those of all steps of a tile of rows, or a ring
   Form form = Form::kStored;
   int formed = 0;  ///< channels of a group that are formed: the last of `depth`
   int run = 1;     ///< tiles of rows that a block handles, one after the other
@@ -106,13 +108,15 @@ constexpr int patch_rows(const ConvGeometry& g, const TapGrid& t, int rows) {
   return static_cast<int>(span + (t.taps_h - 1) * int64_t{g.src_w} + t.taps_w);
 }
 
+constexpr OperandRoom operand_room(const ConvGeometry& g) {
+  return {static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots),
+          static_cast<size_t>(g.weight_slots), g.halo};
+}
 constexpr size_t conv_work_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
-  const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
-  return conv_work_bytes(tile, element, g.form, pixels);
+  return conv_work_bytes(tile, element, g.form, operand_room(g));
 }
 constexpr size_t conv_shared_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
-  const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
-  return conv_block_bytes(tile, element, g.form, pixels, g.formed, int64_t{g.kernel_h} * g.kernel_w);
+  return conv_block_bytes(tile, element, g.form, operand_room(g), g.formed, int64_t{g.kernel_h} * g.kernel_w);
 }
 
 constexpr size_t conv_result_bytes(const ConvGeometry& g, const Tile& tile) {
@@ -171,11 +175,32 @@ constexpr ConvGeometry with_halo(const ConvGeometry& gather, const Tile& tile, s
                                                                                                 : gather;
 }
 
-/// Blocks of a launch that a multiprocessor holds at once; a patch for all taps leaves room for two.
+/// `ring` with the weights of all taps in shared memory where there is room: they are read once, and nobody
+/// waits for others between taps. A launch of a block a multiprocessor has much room, and one patch is all
+/// that its blocks need where that has all channels.
+constexpr ConvGeometry with_all_weights(const ConvGeometry& ring, const Tile& tile, size_t element) {
+  if (!ring.halo || !may_keep_weights(tile)) return ring;
+  int64_t blocks = 0;
+  int taps = 1;
+  for (int parity = 0; parity < ring.classes(); ++parity) {
+    blocks += (int64_t{ring.rows(parity)} + tile.rows - 1) / tile.rows;
+    taps = std::max(taps, ring.taps(parity).taps());
+  }
+  blocks *= int64_t{ring.column_tiles(tile.columns)} * ring.groups;
+  const bool lone = blocks <= kMultiprocessors;
+  const int depths = (ring.depth + tile.depth - 1) / tile.depth;
+  ConvGeometry all = ring;
+  all.weight_slots = std::max(ring.weight_slots, depths * taps);
+  if (lone && depths == 1) all.patch_slots = 1;
+  const size_t bytes = conv_shared_bytes(all, tile, element) + conv_result_bytes(all, tile);
+  return bytes <= (lone ? kLoneSharedBytes : kSharedBytes) ? all : ring;
+}
+
+/// Blocks of a launch that a multiprocessor holds at once.
 constexpr int64_t resident_blocks(const ConvGeometry& g, const Tile& tile, size_t element) {
   const size_t bytes = conv_shared_bytes(g, tile, element) + conv_result_bytes(g, tile) + kBlockReserve;
   const int64_t by_memory = static_cast<int64_t>(kMultiprocessorBytes / bytes);
-  return std::min({int64_t{tile.blocks}, int64_t{g.halo ? 2 : tile.blocks}, by_memory});
+  return std::min(int64_t{tile.blocks}, by_memory);
 }
 
 /// Tiles of rows for one block, so that the chip is full and blocks end at the same time: of one, two, ...
@@ -216,7 +241,8 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, ConvPass pass, 
   g.formed = static_cast<int>(conv_formed(problem, pass, form));
   g.patch_rows = tile.rows;
   g.patch_slots = tile.stages;
-  if (is_aligned(problem)) g = with_halo(g, tile, element);
+  g.weight_slots = tile.stages;
+  if (is_aligned(problem)) g = with_all_weights(with_halo(g, tile, element), tile, element);
   g.run = tiles_in_a_run(g, tile, element);
   return g;
 }

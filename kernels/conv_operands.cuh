@@ -50,7 +50,8 @@ class ConvOperands {
   /// Then the kernel is 1x1: its one tap is (0, 0), its rows are pixels.
   static constexpr bool kOnlyConcat = kCanConcat && !takes_two_tensors(kName);
   using Cursor = ConvCursor;
-  using Rows = ConvRows<kTile.rows, kOnlyConcat ? 0 : row_tables(kTile), kThreads, kBackwardData>;
+  using Rows = ConvRows<kTile.rows, kOnlyConcat ? 0 : row_tables(kTile, kPatch == Patch::kHalo),
+                        known_tiles(kTile), kThreads, kBackwardData>;
 
   __device__ __forceinline__ ConvOperands(const ConvGeometry& g, const ConvSource& source, const T* weight,
                                           unsigned char* shared)
@@ -58,7 +59,7 @@ class ConvOperands {
     work_ = rows_.end();
     weights_ = work_;
     if constexpr (kProduct == Product::kWarpgroup) weights_ = aligned_for_wgmma(weights_);
-    patches_ = weights_ + kTile.stages * kWeightBytes;
+    patches_ = weights_ + weight_slots() * kWeightBytes;
     coefficients_ = reinterpret_cast<float*>(work_ + conv_work_bytes(g, tile_of(kName), sizeof(T)));
   }
 
@@ -67,7 +68,8 @@ class ConvOperands {
   __device__ __forceinline__ static int column_tile() { return static_cast<int>(blockIdx.x); }
   __device__ __forceinline__ static int run_number() { return static_cast<int>(blockIdx.y); }
   __device__ __forceinline__ int run_first() const { return run_number() * g_.run * kTile.rows; }
-  __device__ __forceinline__ int first_row(int tile) const { return run_first() + tile * kTile.rows; }
+  /// Known once the tables are filled.
+  __device__ __forceinline__ int first_row(int tile) const { return rows_.plan().first + tile * kTile.rows; }
   __device__ __forceinline__ static int first_column() { return column_tile() * kTile.columns; }
 
   __device__ __forceinline__ int parity() const {
@@ -95,13 +97,23 @@ class ConvOperands {
     return shared_address(weights_ + at.weight_slot * kWeightBytes);
   }
 
-  /// Fills the tables of the first tiles and asks for the operands of the first kAhead steps.
-  __device__ __forceinline__ void begin() {
-    const int tiles = min(g_.run, (rows_.all() - run_first() + kTile.rows - 1) / kTile.rows);
-    rows_.set_plan({tiles, in_pieces() ? piece_passes() : 0});
+  /// Fills the tables of the first tiles, in shared memory alone; a barrier must follow.
+  __device__ __forceinline__ void fill_tables() {
+    const int first = run_first(), tiles = min(g_.run, (rows_.all() - first + kTile.rows - 1) / kTile.rows);
+    rows_.set_plan({first, tiles, in_pieces() ? piece_passes() : 0});
     rows_.fill_taps();
-    for (int tile = 0; tile <= kAhead; ++tile) rows_.fill(tile, first_row(tile));
-    __syncthreads();
+#pragma unroll 1
+    for (int tile = 0; tile <= min(kAhead, tiles - 1); ++tile) {
+      if (kPatch != Patch::kHalo || tile == 0) rows_.fill(tile, first + tile * kTile.rows);
+      if (kPatch == Patch::kHalo) rows_.set_lowest(tile, first + tile * kTile.rows);
+    }
+  }
+  /// Asks for the operands of the first kAhead steps.
+  __device__ __forceinline__ void begin() {
+    if (has_all_weights()) {
+#pragma unroll 1
+      for (Cursor at; at.tile == 0; next(at)) load_weights(at);
+    }
     Cursor at;
     if (in_pieces()) load_patch(at, whole_patch());
 #pragma unroll 1
@@ -138,16 +150,26 @@ class ConvOperands {
   __device__ __forceinline__ void prepare(const Cursor& next) {
     cp_async_wait<kAhead - 1>();
     form(next);
-    if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
+    if constexpr (kProduct == Product::kWarpgroup) {
+      if (!has_all_weights()) fence_shared_for_wgmma();
+    }
   }
-  /// The table of rows that is free once `tile` has begun; a barrier must follow.
+  /// Whether a step needs what other threads have made ready since the one before it: where the weights of
+  /// all taps are there, the patch alone.
+  __device__ __forceinline__ bool waits(const Cursor& next) const {
+    return !has_all_weights() || next.tap == 0;
+  }
+  /// Makes known what there is room for once `tile` has begun: rows of tiles ahead. A barrier must follow.
   __device__ __forceinline__ void fill_rows(int tile) const {
-    rows_.fill(tile + kAhead + 1, first_row(tile + kAhead + 1));
+    const int begun = computed_here(tile), known = begun + kAhead + 1;
+    const int filled = kPatch == Patch::kHalo ? begun + 1 : known;
+    rows_.fill(filled, first_row(filled));
+    if (kPatch == Patch::kHalo) rows_.set_lowest(known, first_row(known));
   }
 
   /// The step after `at`. Weights of a tile that has room for all of them stay where they are.
   __device__ __forceinline__ void next(Cursor& at) const {
-    if (++at.weight_slot == kTile.stages) at.weight_slot = 0;
+    if (++at.weight_slot == weight_slots()) at.weight_slot = 0;
     const bool same_depth = !kOnlyConcat && ++at.tap < rows_.taps();
     if (kPatch != Patch::kHalo || !same_depth) {
       if (++at.patch_slot == patch_slots()) at.patch_slot = 0;
@@ -163,6 +185,7 @@ class ConvOperands {
 
  private:
   static constexpr int kWeightBytes = kTile.columns * kDepthBytes;
+  static constexpr bool kMayHaveAllWeights = kPatch == Patch::kHalo && may_keep_weights(kTile);
   static constexpr int kWeightChunks = kBackwardData ? kColumnChunks : kDepthChunks;
   static constexpr int kWeightRows = kBackwardData ? kTile.depth : kTile.columns;
   /// Chunks of a weight tile's row that lie together: warpgroups want flat tiles in panels of 64 columns.
@@ -190,7 +213,14 @@ class ConvOperands {
     return at;
   }
   __device__ __forceinline__ bool weights_stay() const {
-    return (g_.depth + kTile.depth - 1) / kTile.depth * (kOnlyConcat ? 1 : rows_.taps()) <= kTile.stages;
+    return (g_.depth + kTile.depth - 1) / kTile.depth * (kOnlyConcat ? 1 : rows_.taps()) <= weight_slots();
+  }
+  /// Whether the weights of all steps are loaded before the first one.
+  __device__ __forceinline__ bool has_all_weights() const {
+    return kMayHaveAllWeights && weights_stay();
+  }
+  __device__ __forceinline__ int weight_slots() const {
+    return kMayHaveAllWeights ? g_.weight_slots : kTile.stages;
   }
 
   __device__ __forceinline__ bool has_two_tensors() const {
@@ -394,7 +424,7 @@ class ConvOperands {
   __device__ __forceinline__ void load_step(const Cursor& at) {
     if (at.tile >= tiles()) return;
     if (begins_whole_patch(at)) load_patch(at, whole_patch());
-    if (at.tile == 0 || !weights_stay()) load_weights(at);
+    if (!weights_stay() || (!kMayHaveAllWeights && at.tile == 0)) load_weights(at);
   }
   __device__ __forceinline__ void form(const Cursor& next) {
     if constexpr (kPrologue == Prologue::kForm) {

@@ -24,16 +24,17 @@ struct alignas(16) Tap {
   int dh = 0, dw = 0, distance = 0, weight = 0;
 };
 
-/// What a block plans for its run: tiles, and the passes of its threads over a patch that make a piece.
+/// What a block plans for its run: its first row, tiles, and the passes of its threads over a patch that make
+/// a piece.
 struct RunPlan {
-  int tiles = 0, piece_passes = 0;
+  int first = 0, tiles = 0, piece_passes = 0;
 };
 
 inline constexpr int kNoWeights = -1, kOutside = -(1 << 15);
 
 /// kTables tables of kRows rows: that of tile t is number t modulo kTables. None: a 1x1 kernel's rows are
-/// pixels.
-template <int kRows, int kTables, int kThreads, bool kBackwardData>
+/// pixels. kKnown: tiles whose patch's first pixel is known at once.
+template <int kRows, int kTables, int kKnown, int kThreads, bool kBackwardData>
 class ConvRows {
  public:
   __device__ __forceinline__ ConvRows(const ConvGeometry& g, unsigned char* shared, int parity)
@@ -52,7 +53,7 @@ class ConvRows {
   }
   __device__ __forceinline__ const RunPlan& plan() const { return scalars().plan; }
   /// The first source pixel of the patch of a tile that serves all taps.
-  __device__ __forceinline__ int lowest(int tile) const { return scalars().lowest[tile % kTables]; }
+  __device__ __forceinline__ int lowest(int tile) const { return scalars().lowest[tile % kKnown]; }
   __device__ __forceinline__ Tap tap(int number) const { return tap_table()[number]; }
   /// A row of zeros.
   __device__ __forceinline__ unsigned char* zeros() const {
@@ -81,7 +82,15 @@ class ConvRows {
 
   /// Fills the table of a tile whose first row is `first`; a barrier must follow.
   __device__ __forceinline__ void fill(int tile, int first) const {
-    if constexpr (kTables > 0) fill_table(tile, first);
+    if constexpr (kTables > 0) {
+      Row* const table = tables_ + tile % kTables * kRows;
+      for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) table[r] = row(first + r);
+    }
+  }
+  /// Makes the first pixel of a tile's patch known; a barrier must follow.
+  __device__ __forceinline__ void set_lowest(int tile, int first) const {
+    if (threadIdx.x != 0) return;
+    scalars().lowest[tile % kKnown] = row(first).src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
   }
   /// Fills the table of taps and the row of zeros; a barrier must follow.
   __device__ __forceinline__ void fill_taps() const {
@@ -97,25 +106,18 @@ class ConvRows {
   }
 
  private:
-  __device__ __forceinline__ void fill_table(int tile, int first) const {
-    Row* const table = tables_ + tile % kTables * kRows;
-    for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) {
-      Row row{0, static_cast<int>(0x80008000u)};
-      if (first + r < all_) {
-        const int x = (first + r) % grid_.grid_w, rest = (first + r) / grid_.grid_w;
-        const int y = rest % grid_.grid_h, image = rest / grid_.grid_h;
-        const int h = y * grid_.src_stride, w = x * grid_.src_stride;
-        row.src = (image * g_.src_h + h) * g_.src_w + w;
-        row.position = h << 16 | w;
-      }
-      table[r] = row;
-      if (r == 0) scalars().lowest[tile % kTables] = row.src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
-    }
+  /// Row `number` of all.
+  __device__ __forceinline__ Row row(int number) const {
+    if (number >= all_) return {0, static_cast<int>(0x80008000u)};
+    const int x = number % grid_.grid_w, rest = number / grid_.grid_w;
+    const int y = rest % grid_.grid_h, image = rest / grid_.grid_h;
+    const int h = y * grid_.src_stride, w = x * grid_.src_stride;
+    return {(image * g_.src_h + h) * g_.src_w + w, h << 16 | w};
   }
 
   struct Scalars {
     TapGrid grid;  ///< of backward-data
-    int lowest[kTables > 0 ? kTables : 1];
+    int lowest[kKnown];
     RunPlan plan;
   };
   static_assert(sizeof(Scalars) <= kScalarBytes);

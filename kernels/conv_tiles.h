@@ -41,6 +41,9 @@ inline constexpr int kMultiprocessors = 132;
 /// (each with 1 KB of the system's and 128 bytes of static arrays).
 inline constexpr size_t kSharedBytes = 112 * 1024 + 896;
 
+/// Shared memory of a block that has a multiprocessor to itself, A100's too.
+inline constexpr size_t kLoneSharedBytes = 160 * 1024;
+
 /// Shared memory of an sm_90 multiprocessor, and what the system keeps of it for each block.
 inline constexpr size_t kMultiprocessorBytes = 228 * 1024, kBlockReserve = 1024;
 
@@ -81,10 +84,11 @@ constexpr Tile tile_of(TileName name) {
       return {128, 128, 32, 2, 4, 3, 2};  // 74 KB: 39 KB are left for coefficients, 2048 channels of 4
     case TileName::kConvMediumTwo:
       return {128, 64, 32, 4, 2, 4, 2};  // a stage more: two tensors of 256 channels come from memory
+    // Eight warps: sums of all blocks are read by more threads, and warps hide each other's waits.
     case TileName::kConvNarrow:
-      return {128, 32, 32, 4, 1, 4, 4};  // CIFAR's second stage: 32 channels
+      return {128, 32, 32, 8, 1, 4, 3};  // CIFAR's second stage: 32 channels
     case TileName::kConvSlim:
-      return {128, 16, 16, 4, 1, 4, 4};  // CIFAR's first stage: 16 channels
+      return {256, 16, 16, 8, 1, 4, 2};  // CIFAR's first stage: 16 channels
     case TileName::kConvPacked:
       return {128, 64, 32, 4, 1, 2, 3};  // any channel count; the stem's 7 taps of 3 channels are one row
     case TileName::kConvF32:
@@ -151,25 +155,40 @@ constexpr int most_sums(bool backward_data) {
 constexpr int steps_ahead(const Tile& tile) {
   return tile.stages - 1;
 }
-/// Tables of a tile's rows that are in use at once: those of the tile that is multiplied, of the tiles that
-/// the loads may reach where each is one step, and the one that is being filled.
-constexpr int row_tables(const Tile& tile) {
+/// Tiles that are known at once: the one that is multiplied, those that the loads may reach where each is one
+/// step, and the one that is being made known.
+constexpr int known_tiles(const Tile& tile) {
   return steps_ahead(tile) + 2;
+}
+/// Tables of a tile's rows that are in use at once. Loads of a patch for all taps need none.
+constexpr int row_tables(const Tile& tile, bool halo) {
+  return halo ? 2 : known_tiles(tile);
 }
 /// Two tensors side by side in a deep tile have no need of them: their kernel is 1x1.
 constexpr bool has_row_tables(const Tile& tile, Form form) {
   return form != Form::kConcat || tile.depth < 64;
 }
 
+/// Whether shared memory may hold the weights of several taps and all channels: of 128 columns they would
+/// fill it, and so do two patches.
+constexpr bool may_keep_weights(const Tile& tile) {
+  return tile.columns <= 64;
+}
+/// What a block keeps of its operands in shared memory: pixels of all patches, one of which serves all taps
+/// or not, and tiles of weights.
+struct OperandRoom {
+  size_t pixels = 0, weights = 0;
+  bool halo = false;
+};
+
 /// Shared memory of a block's operands, whose place the sums per channel take in the end: of each warp as
 /// floats, of the block in double, and scratch. Tiles that warpgroups multiply leave room to align them.
-constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels) {
+constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, const OperandRoom& room) {
   const size_t columns = static_cast<size_t>(tile.columns), threads = static_cast<size_t>(tile.threads());
-  const size_t vectors =
-      patch_pixels * static_cast<size_t>(form_tensors(form)) + columns * static_cast<size_t>(tile.stages);
+  const size_t vectors = room.pixels * static_cast<size_t>(form_tensors(form)) + columns * room.weights;
   const size_t sums =
       static_cast<size_t>(most_sums(true)) * columns * (threads / 32 * sizeof(float) + sizeof(double)) +
-      threads * 2 * sizeof(double);
+      threads * sizeof(double);
   const size_t alignment = tile.columns >= 64 && element == 2 ? kFactorAlignment : 0;
   return std::max(vectors * static_cast<size_t>(tile.depth) * element + alignment, sums);
 }
@@ -179,12 +198,12 @@ constexpr int64_t form_pitch(int64_t channels) {
 }
 /// Shared memory of a block: 8 bytes for each row of each table, 16 for each tap, 128 of zeros and 128 of
 /// scalars, operands, coefficients.
-constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
+constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, const OperandRoom& room,
                                   int64_t formed, int64_t taps) {
   const size_t tables =
-      has_row_tables(tile, form) ? static_cast<size_t>(tile.rows * row_tables(tile)) * 8 : 0;
+      has_row_tables(tile, form) ? static_cast<size_t>(tile.rows * row_tables(tile, room.halo)) * 8 : 0;
   return tables + static_cast<size_t>((taps * 16 + 127) / 128 * 128) + 256 +
-         conv_work_bytes(tile, element, form, patch_pixels) +
+         conv_work_bytes(tile, element, form, room) +
          static_cast<size_t>(form_vectors(form) * form_pitch(formed)) * sizeof(float);
 }
 /// A thread has one number for each sum per channel and every 32 columns, and these wait for the next
@@ -245,8 +264,9 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
   if (!tile_forms(name, pass == ConvPass::kBackwardData, form)) return false;
   if (form == Form::kConcat && !suits_concat(problem)) return false;
   const Tile tile = tile_of(name);
-  const size_t pixels = static_cast<size_t>(tile.rows * tile.stages);
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form),
+  const size_t stages = static_cast<size_t>(tile.stages);
+  const OperandRoom room{static_cast<size_t>(tile.rows) * stages, stages, false};
+  return conv_block_bytes(tile, size_of(problem.type), form, room, conv_formed(problem, pass, form),
                           problem.shape.r * problem.shape.s) +
              conv_result_bytes(tile, pass == ConvPass::kBackwardData, false) <=
          kSharedBytes;
@@ -280,8 +300,9 @@ constexpr bool leaves_room_for_halo(const ConvProblem& problem, ConvPass pass, F
   const ConvShape& s = problem.shape;
   const Tile tile = tile_of(name);
   const int64_t line = pass == ConvPass::kForward ? s.w : s.q();
-  const size_t pixels = static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s));
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form),
+  const OperandRoom room{static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s)),
+                         static_cast<size_t>(tile.stages), true};
+  return conv_block_bytes(tile, size_of(problem.type), form, room, conv_formed(problem, pass, form),
                           problem.shape.r * problem.shape.s) +
              conv_result_bytes(tile, pass == ConvPass::kBackwardData, true) <=
          kSharedBytes;

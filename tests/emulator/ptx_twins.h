@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "tests/emulator/call_site.h"
+#include "tests/emulator/device_functions.h"
 
 namespace residuum::kernels {
 
@@ -30,6 +31,13 @@ void cp_async_wait(unsigned pending);
 template <int kPending>
 inline void cp_async_wait() {
   detail::cp_async_wait(kPending);
+}
+
+inline unsigned add_acquire_release(unsigned* counter, unsigned value) {
+  __threadfence();
+  const unsigned before = atomicAdd(counter, value);
+  __threadfence();
+  return before;
 }
 
 /// Nothing depends on it.
