@@ -62,8 +62,9 @@ class ConvEpilogue {
   template <typename Rows>
   __device__ __forceinline__ void store(Sums& sums, const Rows& rows, int first, int tile) {
     if (result_.has_statistics() && tile == 0) set_shift(sums, rows, first);
-    const int thread = computed_here(this->thread()), lane = thread % 32;
-    const int warp = thread / 32, warp_row = warp / kTile.warps_n * kTile.warp_rows();
+    const unsigned thread = computed_here(threadIdx.x);
+    const int lane = static_cast<int>(thread % kWarp), warp = static_cast<int>(thread / kWarp);
+    const int warp_row = warp / kTile.warps_n * kTile.warp_rows();
     const int warp_column = warp % kTile.warps_n * kTile.warp_columns();
     const int first_row = first + warp_row;
     // One group after the other comes to the front: written out for each of them, a tile's end is tens of
@@ -190,7 +191,7 @@ class ConvEpilogue {
   /// From the first row of the run: its first warps have it.
   template <typename Rows>
   __device__ __forceinline__ void set_shift(const Sums& sums, const Rows& rows, int first) {
-    const int thread = computed_here(this->thread());
+    const int thread = static_cast<int>(computed_here(threadIdx.x));
     if (thread / 32 < kTile.warps_n && thread % 32 < kQuad) {
 #pragma unroll
       for (int q = 0; q < kColumnFragments; ++q) {

@@ -10,7 +10,7 @@
 
 namespace residuum::kernels {
 
-inline constexpr int kZeroBytes = 128, kScalarBytes = 128;
+inline constexpr int kZeroBytes = 128, kScalarBytes = 112;  // behind them, one tap fills the line
 
 /// A row of a tile: its source pixel and position y << 16 | x; beyond the last one, a position that has every
 /// tap outside of the image.
@@ -33,8 +33,9 @@ struct RunPlan {
 inline constexpr int kNoWeights = -1, kOutside = -(1 << 15);
 
 /// kTables tables of kRows rows: that of tile t is number t modulo kTables. None: a 1x1 kernel's rows are
-/// pixels. kKnown: tiles whose patch's first pixel is known at once.
-template <int kRows, int kTables, int kKnown, int kThreads, bool kBackwardData>
+/// pixels. kRelative: source pixels are counted from the first one of the tile's patch, and kKnown tiles have
+/// theirs known at once.
+template <int kRows, int kTables, bool kRelative, int kKnown, int kThreads, bool kBackwardData>
 class ConvRows {
  public:
   __device__ __forceinline__ ConvRows(const ConvGeometry& g, unsigned char* shared, int parity)
@@ -46,14 +47,16 @@ class ConvRows {
   /// Rows of all tiles: output pixels (of a parity class).
   __device__ __forceinline__ int all() const { return all_; }
   __device__ __forceinline__ int taps() const { return taps_; }
-  __device__ __forceinline__ const Row* table(int tile) const { return tables_ + tile % kTables * kRows; }
+  __device__ __forceinline__ const Row* table(int tile) const {
+    return tables_ + slot<kTables>(tile) * kRows;
+  }
   /// Set by all threads alike; a barrier must follow.
   __device__ __forceinline__ void set_plan(const RunPlan& plan) const {
     if (threadIdx.x == 0) scalars().plan = plan;
   }
   __device__ __forceinline__ const RunPlan& plan() const { return scalars().plan; }
   /// The first source pixel of the patch of a tile that serves all taps.
-  __device__ __forceinline__ int lowest(int tile) const { return scalars().lowest[tile % kKnown]; }
+  __device__ __forceinline__ int lowest(int tile) const { return scalars().lowest[slot<kSlots>(tile)]; }
   __device__ __forceinline__ Tap tap(int number) const { return tap_table()[number]; }
   /// A row of zeros.
   __device__ __forceinline__ unsigned char* zeros() const {
@@ -61,8 +64,8 @@ class ConvRows {
   }
   /// The first byte behind all that.
   __device__ __forceinline__ unsigned char* end() const {
-    const int bytes = g_.kernel_h * g_.kernel_w * static_cast<int>(sizeof(Tap));
-    return reinterpret_cast<unsigned char*>(tap_table()) + (bytes + 127) / 128 * 128;
+    const int bytes = kScalarBytes + g_.kernel_h * g_.kernel_w * static_cast<int>(sizeof(Tap));
+    return zeros() + kZeroBytes + (bytes + 127) / 128 * 128;
   }
 
   /// Whether the pixel at `position` has its tap inside the image.
@@ -80,17 +83,22 @@ class ConvRows {
            grid_.offset_w;
   }
 
-  /// Fills the table of a tile whose first row is `first`; a barrier must follow.
+  /// Fills the table of a tile whose first row is `first`; a barrier must follow. kRelative: the first pixel
+  /// of its patch is known.
   __device__ __forceinline__ void fill(int tile, int first) const {
     if constexpr (kTables > 0) {
-      Row* const table = tables_ + tile % kTables * kRows;
-      for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) table[r] = row(first + r);
+      Row* const table = tables_ + slot<kTables>(tile) * kRows;
+      for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) {
+        Row own = row(first + r);
+        if (kRelative) own.src -= lowest(tile);
+        table[r] = own;
+      }
     }
   }
   /// Makes the first pixel of a tile's patch known; a barrier must follow.
   __device__ __forceinline__ void set_lowest(int tile, int first) const {
     if (threadIdx.x != 0) return;
-    scalars().lowest[tile % kKnown] = row(first).src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
+    scalars().lowest[slot<kSlots>(tile)] = row(first).src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
   }
   /// Fills the table of taps and the row of zeros; a barrier must follow.
   __device__ __forceinline__ void fill_taps() const {
@@ -106,6 +114,14 @@ class ConvRows {
   }
 
  private:
+  /// Of the first pixels of patches: a power of two.
+  static constexpr int kSlots = kKnown <= 4 ? 4 : 8;
+  static_assert(kKnown <= kSlots);
+  template <int kOf>
+  __device__ __forceinline__ static int slot(int tile) {
+    return static_cast<int>(static_cast<unsigned>(tile) % static_cast<unsigned>(kOf));
+  }
+
   /// Row `number` of all.
   __device__ __forceinline__ Row row(int number) const {
     if (number >= all_) return {0, static_cast<int>(0x80008000u)};
@@ -117,7 +133,7 @@ class ConvRows {
 
   struct Scalars {
     TapGrid grid;  ///< of backward-data
-    int lowest[kKnown];
+    int lowest[kSlots];
     RunPlan plan;
   };
   static_assert(sizeof(Scalars) <= kScalarBytes);

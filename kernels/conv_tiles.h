@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
 
 #include "kernels/launch.h"
 #include "kernels/shapes.h"
@@ -155,14 +156,22 @@ constexpr int most_sums(bool backward_data) {
 constexpr int steps_ahead(const Tile& tile) {
   return tile.stages - 1;
 }
+/// How source pixels reach shared memory: the tile's own pixels for each tap; one patch for all taps, with
+/// the weights in a ring or (resident) with those of all taps beside it; or, for channels that are no whole
+/// chunks, the tile's pixels element by element, with padding checked per element.
+enum class Patch : uint8_t { kGather, kHalo, kResident, kElements };
+constexpr bool serves_all_taps(Patch patch) {
+  return patch == Patch::kHalo || patch == Patch::kResident;
+}
+
 /// Tiles that are known at once: the one that is multiplied, those that the loads may reach where each is one
 /// step, and the one that is being made known.
 constexpr int known_tiles(const Tile& tile) {
   return steps_ahead(tile) + 2;
 }
 /// Tables of a tile's rows that are in use at once. Loads of a patch for all taps need none.
-constexpr int row_tables(const Tile& tile, bool halo) {
-  return halo ? 2 : known_tiles(tile);
+constexpr int row_tables(const Tile& tile, Patch patch) {
+  return serves_all_taps(patch) ? 2 : known_tiles(tile);
 }
 /// Two tensors side by side in a deep tile have no need of them: their kernel is 1x1.
 constexpr bool has_row_tables(const Tile& tile, Form form) {
@@ -174,11 +183,15 @@ constexpr bool has_row_tables(const Tile& tile, Form form) {
 constexpr bool may_keep_weights(const Tile& tile) {
   return tile.columns <= 64;
 }
-/// What a block keeps of its operands in shared memory: pixels of all patches, one of which serves all taps
-/// or not, and tiles of weights.
+/// Whether a patch for all taps wants all weights beside it, and is not used otherwise: small tiles, whose
+/// blocks would wait for each other more than they multiply.
+constexpr bool wants_all_weights(const Tile& tile) {
+  return tile.columns <= 32;
+}
+/// What a block keeps of its operands in shared memory: pixels of all patches, and tiles of weights.
 struct OperandRoom {
   size_t pixels = 0, weights = 0;
-  bool halo = false;
+  Patch patch = Patch::kGather;
 };
 
 /// Shared memory of a block's operands, whose place the sums per channel take in the end: of each warp as
@@ -196,28 +209,29 @@ constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, co
 constexpr int64_t form_pitch(int64_t channels) {
   return (channels + 7) / 8 * 8;
 }
-/// Shared memory of a block: 8 bytes for each row of each table, 16 for each tap, 128 of zeros and 128 of
-/// scalars, operands, coefficients.
+/// Shared memory of a block: 8 bytes for each row of each table, 128 of zeros, 112 of scalars and 16 for each
+/// tap, operands, coefficients.
 constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, const OperandRoom& room,
                                   int64_t formed, int64_t taps) {
   const size_t tables =
-      has_row_tables(tile, form) ? static_cast<size_t>(tile.rows * row_tables(tile, room.halo)) * 8 : 0;
-  return tables + static_cast<size_t>((taps * 16 + 127) / 128 * 128) + 256 +
+      has_row_tables(tile, form) ? static_cast<size_t>(tile.rows * row_tables(tile, room.patch)) * 8 : 0;
+  return tables + 128 + static_cast<size_t>((112 + taps * 16 + 127) / 128 * 128) +
          conv_work_bytes(tile, element, form, room) +
          static_cast<size_t>(form_vectors(form) * form_pitch(formed)) * sizeof(float);
 }
 /// A thread has one number for each sum per channel and every 32 columns, and these wait for the next
 /// tile: so many in registers, the others in shared memory. Deep tiles have no room
 /// for all of them there; in registers no tile has.
-constexpr int register_sums(const Tile& tile, bool backward_data, bool halo) {
+constexpr int register_sums(const Tile& tile, bool backward_data, Patch patch) {
+  if (patch == Patch::kResident) return 3;
   if (tile.depth < 64) return 0;
-  return !backward_data && halo ? 0 : 3;
+  return !backward_data && patch == Patch::kHalo ? 0 : 3;
 }
 /// What a block needs besides when there is more to do with results than to store them: five vectors of
 /// floats, and the numbers of each thread that are not in registers.
-constexpr size_t conv_result_bytes(const Tile& tile, bool backward_data, bool halo) {
+constexpr size_t conv_result_bytes(const Tile& tile, bool backward_data, Patch patch) {
   const int numbers = most_sums(backward_data) * ((tile.columns + 31) / 32);
-  const int kept = std::max(0, numbers - register_sums(tile, backward_data, halo));
+  const int kept = std::max(0, numbers - register_sums(tile, backward_data, patch));
   return static_cast<size_t>(tile.columns * 5 + kept * tile.threads()) * sizeof(float);
 }
 
@@ -265,10 +279,10 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
   if (form == Form::kConcat && !suits_concat(problem)) return false;
   const Tile tile = tile_of(name);
   const size_t stages = static_cast<size_t>(tile.stages);
-  const OperandRoom room{static_cast<size_t>(tile.rows) * stages, stages, false};
+  const OperandRoom room{static_cast<size_t>(tile.rows) * stages, stages, Patch::kGather};
   return conv_block_bytes(tile, size_of(problem.type), form, room, conv_formed(problem, pass, form),
                           problem.shape.r * problem.shape.s) +
-             conv_result_bytes(tile, pass == ConvPass::kBackwardData, false) <=
+             conv_result_bytes(tile, pass == ConvPass::kBackwardData, Patch::kGather) <=
          kSharedBytes;
 }
 
@@ -301,10 +315,10 @@ constexpr bool leaves_room_for_halo(const ConvProblem& problem, ConvPass pass, F
   const Tile tile = tile_of(name);
   const int64_t line = pass == ConvPass::kForward ? s.w : s.q();
   const OperandRoom room{static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s)),
-                         static_cast<size_t>(tile.stages), true};
+                         static_cast<size_t>(tile.stages), Patch::kHalo};
   return conv_block_bytes(tile, size_of(problem.type), form, room, conv_formed(problem, pass, form),
                           problem.shape.r * problem.shape.s) +
-             conv_result_bytes(tile, pass == ConvPass::kBackwardData, true) <=
+             conv_result_bytes(tile, pass == ConvPass::kBackwardData, Patch::kHalo) <=
          kSharedBytes;
 }
 
@@ -335,14 +349,13 @@ constexpr TileName stored_tile(const ConvProblem& problem, ConvPass pass, Form f
 constexpr TileName conv_tile(const ConvProblem& problem, ConvPass pass, Form form) {
   if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
   // When a second tensor or the coefficients of many channels need more room: half as deep, then narrower.
-  constexpr TileName kSmaller[][2] = {{TileName::kConvWide, TileName::kConvWideTwo},
-                                      {TileName::kConvWideTwo, TileName::kConvMediumTwo},
-                                      {TileName::kConvMedium, TileName::kConvMediumTwo},
-                                      {TileName::kConvMediumTwo, TileName::kConvNarrow}};
+  constexpr TileName kSmaller[] = {TileName::kConvWide, TileName::kConvWideTwo, TileName::kConvMedium,
+                                   TileName::kConvMediumTwo, TileName::kConvNarrow};
   TileName name = stored_tile(problem, pass, form);
-  if (form == Form::kConcat && !conv_tile_suits(problem, pass, form, name)) name = TileName::kConvMedium;
-  for (const auto& step : kSmaller) {
-    if (name == step[0] && !conv_tile_suits(problem, pass, form, name)) name = step[1];
+  const TileName* smaller = std::find(std::begin(kSmaller), std::end(kSmaller), name);
+  for (; smaller != std::end(kSmaller); ++smaller) {
+    name = *smaller;
+    if (conv_tile_suits(problem, pass, form, name)) break;
   }
   return name;
 }

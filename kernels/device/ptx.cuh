@@ -59,7 +59,9 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&regs)[4], Shar
 }
 /// The same number, of which the compiler no longer knows where it comes from: what is computed from it stays
 /// where it is written and takes no register in the loop around it.
-__device__ __forceinline__ int computed_here(int value) {
+template <typename T>
+__device__ __forceinline__ T computed_here(T value) {
+  static_assert(sizeof(T) == 4);
   asm volatile("" : "+r"(value));
   return value;
 }

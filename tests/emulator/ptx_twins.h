@@ -20,7 +20,8 @@ inline SharedAddress shared_address(const void* pointer) {
   return reinterpret_cast<SharedAddress>(pointer);
 }
 
-inline int computed_here(int value) {
+template <typename T>
+inline T computed_here(T value) {
   return value;
 }
 void cp_async_16(SharedAddress dst, const void* src, bool valid);
