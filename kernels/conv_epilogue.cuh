@@ -72,9 +72,17 @@ class ConvEpilogue {
 #pragma unroll 1
     for (int group = 0; group < Units::kGroups; ++group) {
       const int column = warp_column + Units::column(lane, group);
+      Reads reads[kReadsAtOnce];
+      if constexpr (kReadsAtOnce > 1) {
+#pragma unroll
+        for (int f = 0; f < kRowFragments; ++f) {
+          load_units(rows, first_row + 16 * f, column, lane, reads + f * Units::kHalves);
+        }
+      }
 #pragma unroll
       for (int f = 0; f < kRowFragments; ++f) {
-        store_units(rows, first_row + 16 * f, column, group, sums[f], lane);
+        Reads* const own = reads + (kReadsAtOnce > 1 ? f * Units::kHalves : 0);
+        store_units(rows, first_row + 16 * f, column, group, sums[f], lane, own);
         Units::next_group(sums[f]);
       }
     }
@@ -117,6 +125,11 @@ class ConvEpilogue {
   static constexpr int kRegisterSums = std::min(kRunSums, Traits::kRegisterSums);
   using Result =
       ResultBlock<T, kTile.columns, kThreads, kRunSums - kRegisterSums, Traits::kWhole, Traits::kBackward>;
+  using Reads = typename Result::Operands;
+  /// Units whose reads are under way at once: of small tiles, which leave registers for it, those of all
+  /// rows.
+  static constexpr int kReadsAtOnce =
+      kRowFragments * kColumnFragments * 4 <= 32 ? kRowFragments * Units::kHalves : 1;
 
   /// Said to be below kThreads: divisions are then shifts, cheaper to repeat than to keep in registers.
   __device__ __forceinline__ static int thread() {
@@ -132,24 +145,38 @@ class ConvEpilogue {
     return warp() % kTile.warps_n * kTile.warp_columns();
   }
 
+  /// Whether half `h` of a lane's units is one of the results.
+  template <typename Rows>
+  __device__ __forceinline__ bool exists(const Rows& rows, int first_row, int column, int lane, int h) const {
+    return first_row + Units::row(lane, h) < rows.all() && column < g_.columns - Traits::first_column();
+  }
+  /// Loads what finishing both halves reads.
+  template <typename Rows>
+  __device__ __forceinline__ void load_units(const Rows& rows, int first_row, int column, int lane,
+                                             Reads* reads) const {
+#pragma unroll
+    for (int h = 0; h < Units::kHalves; ++h) {
+      if (!exists(rows, first_row, column, lane, h)) continue;
+      result_.load(rows.dst(first_row + Units::row(lane, h)), column, reads[h]);
+    }
+  }
   /// The units of a lane in one column group of a row fragment. What was stored takes the place of the
   /// product, and sums per channel are formed one after the other from there: in registers there is room for
   /// no more.
   template <typename Rows>
   __device__ __forceinline__ void store_units(const Rows& rows, int first_row, int column, int group,
-                                              float (&products)[kColumnFragments][4], int lane) {
+                                              float (&products)[kColumnFragments][4], int lane,
+                                              Reads* reads) {
     float of_norm[kUnit] = {};
-    const auto exists = [&](int h) {
-      return first_row + Units::row(lane, h) < rows.all() && column < g_.columns - Traits::first_column();
-    };
+    const auto exists = [&](int h) { return this->exists(rows, first_row, column, lane, h); };
 #pragma unroll
     for (int h = 0; h < Units::kHalves; ++h) {
       alignas(16) float values[kUnit];
       Units::take(products, h, lane, values);
-      typename Result::Operands read;
+      Reads& read = reads[kReadsAtOnce > 1 ? h : 0];
       if (exists(h)) {
         const int dst = rows.dst(first_row + Units::row(lane, h));
-        result_.load(dst, column, read);
+        if constexpr (kReadsAtOnce == 1) result_.load(dst, column, read);
         result_.finish(dst, column, read, values);
       }
       Units::put(values, h, products);

@@ -87,7 +87,7 @@ constexpr Tile tile_of(TileName name) {
       return {128, 64, 32, 4, 2, 4, 2};  // a stage more: two tensors of 256 channels come from memory
     // Eight warps: sums of all blocks are read by more threads, and warps hide each other's waits.
     case TileName::kConvNarrow:
-      return {128, 32, 32, 8, 1, 4, 3};  // CIFAR's second stage: 32 channels
+      return {128, 32, 32, 8, 1, 4, 2};  // CIFAR's second stage: 32 channels
     case TileName::kConvSlim:
       return {256, 16, 16, 8, 1, 4, 2};  // CIFAR's first stage: 16 channels
     case TileName::kConvPacked:
@@ -159,7 +159,7 @@ constexpr int steps_ahead(const Tile& tile) {
 /// How source pixels reach shared memory: the tile's own pixels for each tap; one patch for all taps, with
 /// the weights in a ring or (resident) with those of all taps beside it; or, for channels that are no whole
 /// chunks, the tile's pixels element by element, with padding checked per element.
-enum class Patch : uint8_t { kGather, kHalo, kResident, kElements };
+enum class Patch : uint8_t { kGather, kHalo, kElements, kResident };
 constexpr bool serves_all_taps(Patch patch) {
   return patch == Patch::kHalo || patch == Patch::kResident;
 }

@@ -142,7 +142,7 @@ std::string_view flag_text(const Function& function, int number, bool set) {
 /// multiply.
 KernelName convolution_name(const Function& function, TileName tile) {
   KernelName name{function.name + " " + tile_name(tile), tile, 0};
-  constexpr std::string_view kPatches[] = {"gather", "halo", "resident", "elements"};
+  constexpr std::string_view kPatches[] = {"gather", "halo", "elements", "resident"};
   int flags = 0;
   for (const std::string& argument : function.arguments) {
     if (enum_value(argument, "(TileName)")) continue;
