@@ -212,6 +212,7 @@ TEST(KernelConvResult, AppliesBatchNormsAndJoins) {
   for (const DType type : conv_types()) {
     expect_applied({{2, 9, 7, 3, 40, 7, 7, 2, 3, 1}, element_of(type), {}}, type, true, false);
     expect_applied({{2, 5, 4, 11, 13, 3, 3, 1, 1, 1}, element_of(type), {}}, type, true, true);
+    expect_applied({{2, 17, 16, 3, 72, 7, 7, 2, 3, 1}, element_of(type), {}}, type, true, true);
   }
 }
 
@@ -278,6 +279,16 @@ TEST(KernelConvResult, StatisticsKeepTheirDigits) {
   }
 }
 
+/// A stem of whole source lines: two tiles of rows and of columns, of which the last are few.
+TEST(KernelConvResult, StatisticsOfLines) {
+  const ConvShape shape{2, 17, 16, 3, 72, 7, 7, 2, 3, 1};
+  for (const DType type : conv_types()) {
+    for (const double mean : {0.0, 10.0}) {
+      expect_statistics({shape, element_of(type), kernels::F32Math::kTf32x3}, type, mean, kOrders);
+    }
+  }
+}
+
 /// A stem, and channels that are no whole units.
 TEST(KernelConvResult, SumsOfAnyChannels) {
   for (const ConvShape& shape :
@@ -297,6 +308,9 @@ TEST(KernelConvResult, SumsOfRuns) {
   const ConvProblem problem{{67, 16, 16, 8, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}};
   EXPECT_GT(kernels::conv_geometry(problem, ConvPass::kForward, Form::kStored).run, 1);
   expect_statistics(problem, DType::kBF16, 3, 1);
+  const ConvProblem lines{{44, 28, 28, 1, 200, 3, 3, 1, 1, 1}, Element::kBF16, {}};
+  EXPECT_GT(kernels::conv_geometry(lines, ConvPass::kForward, Form::kStored).run, 1);
+  expect_statistics(lines, DType::kBF16, 3, 1);
 }
 
 TEST(KernelConvResult, ImpossibleResultsAreRefused) {

@@ -92,7 +92,8 @@ TEST(KernelConv, ShapesCoverEveryTileAndPatch) {
       }
     }
   }
-  // Five tiles for whole chunks with both kinds of patch (the two for forms apart), two for any channels.
+  // Five tiles for whole chunks with both kinds of patch (the two for forms apart), two for any channels;
+  // kConvLines has a test of its own.
   EXPECT_EQ(patches.size(), 2 * 5u + 2u) << "a tile with or without halo is not covered";
   EXPECT_TRUE(runs) << "no block handles several tiles";
 }
