@@ -79,7 +79,7 @@ class ConvBlock {
   struct Results {
     static constexpr Tile kTile = ConvBlock::kTile;
     static constexpr bool kPermuted = Operands::kPermuted, kBackward = kBackwardData;
-    static constexpr bool kWhole = sizeof(T) == 2 && kPatch != Patch::kElements;
+    static constexpr bool kWhole = sizeof(T) == 2 && kPatch != Patch::kElements, kPlainPath = false;
     static constexpr int kRegisterSums = register_sums(kTile, kBackwardData, kPatch == Patch::kHalo);
     __device__ __forceinline__ static int first_column() { return Operands::first_column(); }
   };

@@ -191,7 +191,7 @@ class ConvLinesBlock {
                                           DeepFactor<T, kMath, kRowChunks>>;
   struct Results {
     static constexpr Tile kTile = ConvLinesBlock::kTile;
-    static constexpr bool kPermuted = true, kBackward = false, kWhole = true;
+    static constexpr bool kPermuted = true, kBackward = false, kWhole = true, kPlainPath = true;
     static constexpr int kRegisterSums = register_sums(kTile, false, false);
     __device__ __forceinline__ static int first_column() { return column_tile() * kTile.columns; }
   };
