@@ -25,17 +25,11 @@ class LineRing {
         tables_(reinterpret_cast<int*>(tables)),
         ring_(ring) {}
 
-  /// Makes zeros of all lines, and of what stands for a kernel line that is none.
+  /// Makes zeros of all lines.
   __device__ __forceinline__ void clear() const {
     for (int i = thread(); i < lines_.ring_bytes / kChunkBytes; i += kThreads) {
       reinterpret_cast<uint4*>(ring_)[i] = uint4{0, 0, 0, 0};
     }
-    if (thread() < kZeroBytes / kChunkBytes) {
-      reinterpret_cast<uint4*>(tables_ + kLineTables * kRows)[thread()] = uint4{0, 0, 0, 0};
-    }
-  }
-  __device__ __forceinline__ SharedAddress zeros() const {
-    return shared_address(tables_ + kLineTables * kRows);
   }
   /// Where the windows of row `row` begin, for the kernel's first line.
   __device__ __forceinline__ SharedAddress window(int tile, int row) const {
@@ -80,19 +74,17 @@ class LineRing {
   }
 
  private:
-  static constexpr int kZeroBytes = 128;
   struct Span {
     int begin, end;
   };
-  static_assert(kZeroBytes + kLineTables * sizeof(Span) <= kLineScalarBytes);
-  static_assert(kMostLineGroups * kChunkBytes + 4 * 4 <= kZeroBytes && kRows <= kThreads);
+  static_assert(kLineTables * sizeof(Span) <= kLineScalarBytes && kRows <= kThreads);
 
   __device__ __forceinline__ static int thread() {
     return static_cast<int>(threadIdx.x % kThreads);
   }
   /// The lines that a tile's taps touch.
   __device__ __forceinline__ Span& span(int tile) const {
-    return reinterpret_cast<Span*>(tables_ + kLineTables * kRows + kZeroBytes / 4)[tile % kLineTables];
+    return reinterpret_cast<Span*>(tables_ + kLineTables * kRows)[tile % kLineTables];
   }
 
   /// visit(place, chunk of the source, whether it is in the image, first element of the chunk that is its
@@ -139,7 +131,9 @@ class ConvLinesBlock {
         weight_(weight),
         weights_(aligned(shared + kTableBytes)),
         ring_(lines, src, shared, weights_ + lines.weight_bytes()),
-        epilogue_(g, result, 0, shared + conv_lines_bytes(lines)) {}
+        epilogue_(g, result, 0, shared + conv_lines_bytes(lines)),
+        first_mask_(mask_of(-lines.skew)),
+        last_mask_(mask_of((kGroups - 1) * kChunk<T> - lines.skew)) {}
 
   __device__ __forceinline__ bool has_work() const { return first_row(0) < lines_.pixels; }
 
@@ -180,12 +174,10 @@ class ConvLinesBlock {
       kLineTables * kTile.rows * static_cast<int>(sizeof(int)) + kLineScalarBytes;
   /// Bytes of a row of weights, an output channel, of a pair of kernel lines; of those, 2 kGroups chunks are
   /// multiplied.
-  static constexpr int kRowBytes = kGroups <= 2 ? 64 : 128, kPairBytes = kTile.columns * kRowBytes;
+  static constexpr int kRowBytes = ConvLines::row_bytes(kGroups), kPairBytes = kTile.columns * kRowBytes;
   static constexpr int kRowChunks = kRowBytes / kChunkBytes;
   static_assert(2 * kGroups <= kRowChunks && kGroups <= kMostLineGroups && kTile.columns == 64);
   using LeftFactor = Factor<T, kMath, 4>;
-  static constexpr int kSteps = 2 * kGroups * kChunk<T> / LeftFactor::kDepth;
-  using LeftFactors = StepFactors<T, kMath, kSteps, kRowFragments>;
   using WeightFactor = std::conditional_t<kProduct == Product::kWarpgroup,
                                           WarpgroupFactor<T, kMath, false, kRowBytes, kTile.depth>,
                                           DeepFactor<T, kMath, kRowChunks>>;
@@ -201,8 +193,12 @@ class ConvLinesBlock {
     __device__ __forceinline__ int all() const { return count; }
     __device__ __forceinline__ int dst(int row) const { return row; }
   };
-  /// Windows of a lane's rows in one source line.
+  /// Windows of a lane's rows in one source line, and of words of their first and last groups that which is
+  /// of the window.
   using Windows = SharedAddress[kRowFragments][2];
+  struct Masks {
+    uint32_t first, last;
+  };
 
   // Blocks: column tiles are neighbours, then the runs of rows.
   __device__ __forceinline__ static int column_tile() { return static_cast<int>(blockIdx.x); }
@@ -245,7 +241,7 @@ class ConvLinesBlock {
     const auto half = [&](int e) {
       return static_cast<unsigned>(e) < static_cast<unsigned>(lines_.window) ? 0xFFFFu : 0u;
     };
-    return half(element) | half(element + 1) << 16;
+    return static_cast<uint32_t>(computed_here(static_cast<int>(half(element) | half(element + 1) << 16)));
   }
   __device__ __forceinline__ static uint32_t word_at(SharedAddress address, int offset) {
     if constexpr (kShifted) {
@@ -260,53 +256,54 @@ class ConvLinesBlock {
   /// sums_ = the product of a tile.
   __device__ __forceinline__ void multiply(int tile) {
     clear(sums_);
-    const SharedAddress word = static_cast<SharedAddress>(lane() % kQuad * 4);
-    const SharedAddress line = static_cast<SharedAddress>(lines_.pitch * static_cast<int>(sizeof(T)));
-    const SharedAddress zeros = ring_.zeros() + word;
-    const uint32_t first_mask = mask_of(-lines_.skew);
-    const uint32_t last_mask = mask_of((kGroups - 1) * kChunk<T> - lines_.skew);
-    Windows upper, lower;
+    Windows windows;
 #pragma unroll
     for (int f = 0; f < kRowFragments; ++f) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        upper[f][h] = ring_.window(tile, warp_row() + 16 * f + 8 * h + lane() / kQuad) + word;
+        const int row = warp_row() + 16 * f + 8 * h + lane() / kQuad;
+        windows[f][h] = ring_.window(tile, row) + static_cast<SharedAddress>(lane() % kQuad * 4);
       }
     }
+    SharedAddress weights = shared_address(weights_);
 #pragma unroll 1
-    for (int pair = 0; pair < lines_.pairs(); ++pair) {
-      const bool both = 2 * pair + 1 < lines_.kernel_h;
+    for (int pair = 0; pair < lines_.kernel_h / 2; ++pair) {
+      multiply_lines<2>(windows, weights);
+      weights += kPairBytes;
 #pragma unroll
       for (int f = 0; f < kRowFragments; ++f) {
 #pragma unroll
-        for (int h = 0; h < 2; ++h) lower[f][h] = both ? upper[f][h] + line : zeros;
-      }
-      multiply_pair(pair, [&](auto& a, int step, int f) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int group = 2 * step + i / 2, of_line = group % kGroups;
-          const SharedAddress window = group < kGroups ? upper[f][i % 2] : lower[f][i % 2];
-          a.words[i] = word_at(window, of_line * kChunkBytes);
-          if (of_line == 0) a.words[i] &= first_mask;
-          if (of_line == kGroups - 1) a.words[i] &= last_mask;
-        }
-      });
-#pragma unroll
-      for (int f = 0; f < kRowFragments; ++f) {
-#pragma unroll
-        for (int h = 0; h < 2; ++h) upper[f][h] += 2 * line;
+        for (int h = 0; h < 2; ++h) windows[f][h] += 2 * line_bytes();
       }
     }
+    if (lines_.kernel_h % 2 != 0) multiply_lines<1>(windows, weights);
   }
-  template <typename Left>
-  __device__ __forceinline__ void multiply_pair(int pair, const Left& left) {
-    const WeightFactor weights(shared_address(weights_ + pair * kPairBytes), warp_column(), lane());
+  __device__ __forceinline__ SharedAddress line_bytes() const {
+    return static_cast<SharedAddress>(lines_.pitch * static_cast<int>(sizeof(T)));
+  }
+  /// Adds the products of kLines kernel lines, whose first sees `windows`.
+  template <int kLines>
+  __device__ __forceinline__ void multiply_lines(const Windows& windows, SharedAddress weights) {
+    constexpr int kSteps = (kLines * kGroups * kChunk<T> + LeftFactor::kDepth - 1) / LeftFactor::kDepth;
+    const WeightFactor right(weights, warp_column(), lane());
+    const auto left = [&](auto& a, int step, int f) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int group = 2 * step + i / 2, of_line = group % kGroups;
+        a.words[i] = 0;
+        if (group >= kLines * kGroups) continue;
+        const SharedAddress window = windows[f][i % 2] + (group < kGroups ? 0 : line_bytes());
+        a.words[i] = word_at(window, of_line * kChunkBytes);
+        if (of_line == 0) a.words[i] &= first_mask_;
+        if (of_line == kGroups - 1) a.words[i] &= last_mask_;
+      }
+    };
     if constexpr (kProduct == Product::kWarpgroup) {
-      LeftFactors factors;
-      start_products(sums_, factors, weights, left);
+      StepFactors<T, kMath, kSteps, kRowFragments> factors;
+      start_products(sums_, factors, right, left);
       finish_products(sums_, factors);
     } else {
-      multiply_steps<kSteps>(sums_, weights, left);
+      multiply_steps<kSteps>(sums_, right, left);
     }
   }
 
@@ -316,6 +313,7 @@ class ConvLinesBlock {
   unsigned char* const weights_;
   LineRing<T, kTile.rows, kThreads> ring_;
   ConvEpilogue<T, Results> epilogue_;
+  uint32_t first_mask_, last_mask_;  ///< of the lane's words of a window's first and last group
   float sums_[kRowFragments][kColumnFragments][4];
 };
 

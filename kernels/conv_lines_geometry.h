@@ -72,10 +72,9 @@ struct ConvLines {
   constexpr int window_of(int x) const { return lead + x * step - left; }
   /// Two lines of the kernel are multiplied together, so that their groups are whole steps of the sum.
   constexpr int pairs() const { return (kernel_h + 1) / 2; }
-  /// From a pair's weights to the next ones, for 64 output channels: rows of 64 or 128 bytes, as products
-  /// read them.
-  constexpr int row_bytes() const { return groups <= 2 ? 64 : 128; }
-  constexpr int64_t weight_bytes() const { return int64_t{pairs()} * 64 * row_bytes(); }
+  /// Weights of a pair are rows of so many bytes, one for each of 64 output channels, as products read them.
+  static constexpr int row_bytes(int groups) { return groups <= 2 ? 64 : 128; }
+  constexpr int64_t weight_bytes() const { return int64_t{pairs()} * 64 * row_bytes(groups); }
 
  private:
   /// Lines that the taps of `count` output pixels in a row touch, at most; they begin at a multiple of half

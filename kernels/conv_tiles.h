@@ -88,7 +88,7 @@ constexpr Tile tile_of(TileName name) {
     case TileName::kConvSlim:
       return {128, 16, 16, 4, 1, 4, 4};  // CIFAR's first stage: 16 channels
     case TileName::kConvPacked:
-      return {128, 64, 32, 4, 1, 2, 3};  // any channel count; the stem's 7 taps of 3 channels are one row
+      return {128, 64, 32, 4, 1, 2, 3};  // any channel count; forward, the taps of a kernel line are one
     case TileName::kConvF32:
       return {64, 64, 32, 2, 2, 3, 2};  // 32 channels of 32 bits: 128 bytes again
     case TileName::kConvF32Packed:
@@ -245,9 +245,9 @@ constexpr bool has_whole_rows(const ConvProblem& problem) {
   return problem.type != Element::kF32 && problem.shape.k / problem.shape.groups % 8 == 0;
 }
 
-/// Shared memory of a block of kConvLines (conv_lines.cuh): tables of the rows of three tiles, scalars and
-/// zeros, and weights and lines, whose place the sums per channel take.
-inline constexpr int kLineTables = 3, kLineScalarBytes = 256;
+/// Shared memory of a block of kConvLines (conv_lines.cuh): tables of the rows of three tiles, scalars, and
+/// weights and lines, whose place the sums per channel take.
+inline constexpr int kLineTables = 3, kLineScalarBytes = 128;
 constexpr size_t conv_lines_bytes(const ConvLines& lines) {
   const Tile tile = tile_of(TileName::kConvLines);
   const size_t operands = static_cast<size_t>(lines.weight_bytes() + lines.ring_bytes) + kFactorAlignment;
