@@ -29,8 +29,10 @@ struct ConvLines {
   bool shifted = false;
   int src_h = 0, line = 0, used = 0;  ///< lines of an image; elements of a line, those that windows reach
   int image_lines = 0, touched_lines = 0;  ///< from one image's first line to the next one's; that taps touch
-  /// Line v begins at first + v % slots * pitch; `lead` zeros are in front of each line and behind the last.
-  /// The first kernel_h - 1 slots are there once more behind the others: no window's lines wrap around.
+  /// Line v begins at first + v % slots * pitch; `lead` zeros are in front of each line and behind the last:
+  /// more than windows reach out of a line, as chunks that are no whole ones of a line bring up to seven
+  /// elements of others, until these are made zeros again while neighbouring lines are read. The first
+  /// kernel_h - 1 slots are there once more behind the others: no window's lines wrap around.
   int first = 0, lead = 0, pitch = 0, slots = 0;
   int chunks = 0;  ///< of a line, at most
   int pixels = 0;  ///< of all outputs
@@ -54,16 +56,15 @@ struct ConvLines {
     touched_lines = whole((s.p() - 1) * s.stride + s.r);
     image_lines = whole(s.h + up(std::max<int64_t>(0, touched_lines - s.h), period));
     used = whole(std::min(s.w, (s.q() - 1) * s.stride + s.s - s.pad) * s.c);
-    lead = whole(up(std::max(1, left), kChunk));
+    const int64_t others = period > 1 ? kChunk - 1 : 0;
+    const int64_t right = (s.q() - 1) * step - left + groups * kChunk + (shifted ? 2 : 0) - line;
+    lead = whole(up(std::max<int64_t>(left, right) + others, kChunk));
     pitch = lead + line;
     first = whole(up(s.pad * s.w * s.c, kChunk) - s.pad * s.w * s.c);
     slots = whole(up(lines_of(s, 2 * rows), period));
     chunks = whole(up(period > 1 ? used + kChunk - 1 : used, kChunk) / kChunk);
     all_lines = s.n * image_lines;
-    // Groups of the last window may end behind its zeros, and are read word by word.
-    const int64_t ring =
-        first + (int64_t{slots} + kernel_h - 1) * pitch + lead + kMostLineGroups * kChunk + 2;
-    ring_bytes = up(2 * ring, 16);
+    ring_bytes = up(2 * (first + (int64_t{slots} + kernel_h - 1) * pitch + lead), 16);
     of_image = Divider(s.p() * s.q()), of_line = Divider(s.q());
     of_slots = Divider(slots), of_image_lines = Divider(image_lines), of_chunks = Divider(chunks);
   }

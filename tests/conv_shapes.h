@@ -42,7 +42,8 @@ inline const std::vector<ConvShape> kLineShapes = {
     {4, 12, 6, 6, 16, 2, 4, 2, 1, 1},     // an even number of kernel lines
     {2, 13, 22, 2, 40, 7, 7, 2, 3, 1},    // windows of two groups at even elements
     {4, 5, 7, 2, 16, 3, 3, 2, 1, 1},      // and of one
-    {44, 28, 28, 1, 200, 3, 3, 1, 1, 1},  // runs of several tiles
+    {24, 27, 27, 1, 200, 5, 5, 1, 2, 1},  // runs of three tiles
+    {48, 27, 27, 1, 200, 5, 5, 1, 2, 1},  // and of five
 };
 /// What every type and the emulator's race detector run: everything but the wide tile, which bf16 stands for.
 inline constexpr int64_t kMostMacs = int64_t{4} << 20;
