@@ -1,8 +1,9 @@
-// The launches of convolution forward and backward-data (conv_block.cuh): tile, patch and prologue become
-// template arguments here.
+// The launches of convolution forward and backward-data (conv_block.cuh, conv_lines.cuh): tile, patch and
+// prologue become template arguments here.
 #pragma once
 
 #include "kernels/conv_block.cuh"
+#include "kernels/conv_lines.cuh"
 
 namespace residuum::kernels {
 
@@ -16,6 +17,14 @@ struct ConvCall {
   Stream stream;
 };
 
+/// Shared memory that the results of a block take.
+inline size_t result_bytes(const ConvGeometry& g, const Tile& tile, const ConvResult& result) {
+  const bool only_stored = result.bias == nullptr && result.apply.mean == nullptr &&
+                           result.addend_apply.mean == nullptr && result.gate != Gate::kNormalised &&
+                           conv_sums(result) == 0;
+  return only_stored ? 0 : conv_result_bytes(g, tile);
+}
+
 template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue,
           Product kProduct>
 void launch_conv_product(const ConvCall<T>& call) {
@@ -23,11 +32,7 @@ void launch_conv_product(const ConvCall<T>& call) {
   const ConvGeometry& g = call.geometry;
   int runs = 0;
   for (int parity = 0; parity < g.classes(); ++parity) runs = std::max(runs, g.parts(parity, kTile.rows));
-  const bool only_stored = call.result.bias == nullptr && call.result.apply.mean == nullptr &&
-                           call.result.addend_apply.mean == nullptr &&
-                           call.result.gate != Gate::kNormalised && conv_sums(call.result) == 0;
-  const size_t shared =
-      conv_shared_bytes(g, kTile, sizeof(T)) + (only_stored ? 0 : conv_result_bytes(g, kTile));
+  const size_t shared = conv_shared_bytes(g, kTile, sizeof(T)) + result_bytes(g, kTile, call.result);
   launch(kBackwardData ? "conv_backward_data" : "conv_forward",
          conv_kernel<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct>,
          dim3(static_cast<unsigned>(g.column_tiles(kTile.columns)), static_cast<unsigned>(runs),
@@ -77,6 +82,31 @@ void launch_conv_tile(const ConvCall<T>& call) {
   }
 }
 
+/// The forward pass with kConvLines.
+template <typename T, F32Math kMath, int kGroups>
+void launch_conv_lines(const ConvLines& lines, const ConvCall<T>& call) {
+  constexpr TileName kName = TileName::kConvLines;
+  constexpr Tile kTile = tile_of(kName);
+  const ConvGeometry& g = call.geometry;
+  const dim3 grid(static_cast<unsigned>(g.column_tiles(kTile.columns)),
+                  static_cast<unsigned>(g.parts(0, kTile.rows)));
+  const size_t shared = conv_lines_bytes(lines) + result_bytes(g, kTile, call.result);
+  with_flag(lines.shifted, [&](auto shifted) {
+    with_product<T, kName>([&](auto product) {
+      launch("conv_forward", conv_lines_kernel<kName, T, kMath, kGroups, shifted.value, product.value>, grid,
+             dim3(kTile.threads()), shared, call.stream, g, lines, call.source.a, call.weight, call.result);
+    });
+  });
+}
+template <typename T, F32Math kMath>
+void launch_conv_lines(const ConvProblem& problem, const ConvCall<T>& call) {
+  static_assert(kMostLineGroups == 3);
+  const ConvLines lines(problem.shape, tile_of(TileName::kConvLines).rows);
+  if (lines.groups == 1) return launch_conv_lines<T, kMath, 1>(lines, call);
+  if (lines.groups == 2) return launch_conv_lines<T, kMath, 2>(lines, call);
+  launch_conv_lines<T, kMath, 3>(lines, call);
+}
+
 /// conv_forward and conv_backward_data of one element type; conv_TYPE.cu instantiates it.
 template <typename T, F32Math kMath, ConvPass kPass>
 void launch_conv(const ConvProblem& problem, const ConvSource& src, const void* weight, const ConvResult& dst,
@@ -93,6 +123,9 @@ void launch_conv(const ConvProblem& problem, const ConvSource& src, const void* 
     if (tile == TileName::kConvF32Packed) return elements.template operator()<TileName::kConvF32Packed>();
     return chunks.template operator()<TileName::kConvF32>();
   } else {
+    if constexpr (!kBackwardData) {
+      if (tile == TileName::kConvLines) return launch_conv_lines<T, kMath>(problem, call);
+    }
     if (tile == TileName::kConvPacked) return elements.template operator()<TileName::kConvPacked>();
     if (tile == TileName::kConvWide) return chunks.template operator()<TileName::kConvWide>();
     if (tile == TileName::kConvMedium) return chunks.template operator()<TileName::kConvMedium>();

@@ -71,6 +71,7 @@ class ConvBlock {
     static constexpr Tile kTile = ConvBlock::kTile;
     static constexpr bool kPermuted = Operands::kPermuted, kBackward = kBackwardData;
     static constexpr bool kWhole = sizeof(T) == 2 && kPatch != Patch::kElements;
+    static constexpr bool kPlainPath = kWhole && !kBackwardData && kPatch == Patch::kResident;
     static constexpr int kRegisterSums = register_sums(kTile, kBackwardData, kPatch);
     __device__ __forceinline__ static int first_column() { return Operands::first_column(); }
   };

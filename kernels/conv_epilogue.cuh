@@ -20,7 +20,9 @@ struct RunPlace {
 
 /// The results of one block. Traits: kTile, its warps arranged; first_column(), of the block within its
 /// group; kPermuted, whether columns of the product are channels in the order of channel_of_column();
-/// kBackward, kWhole (conv_result.cuh); kRegisterSums, the most numbers a thread keeps in registers.
+/// kBackward, kWhole (conv_result.cuh); kRegisterSums, the most numbers a thread keeps in registers;
+/// kPlainPath, whether results that have statistics and nothing else have a path of their own: it takes half
+/// the instructions, and 16 registers for every 32 columns of a warp.
 template <typename T, typename Traits>
 class ConvEpilogue {
  public:
@@ -67,8 +69,11 @@ class ConvEpilogue {
     const int warp_row = warp / kTile.warps_n * kTile.warp_rows();
     const int warp_column = warp % kTile.warps_n * kTile.warp_columns();
     const int first_row = first + warp_row;
-    // One group after the other comes to the front: written out for each of them, a tile's end is tens of
-    // kilobytes of instructions.
+    if (kPlainPath && result_.only_has_statistics()) {
+      return store_plain(sums, rows, first_row, warp_column, lane);
+    }
+    // One group after the other comes to the front: written out for each of them, a wide tile's end is tens
+    // of kilobytes of instructions.
 #pragma unroll 1
     for (int group = 0; group < Units::kGroups; ++group) {
       const int column = warp_column + Units::column(lane, group);
@@ -96,6 +101,7 @@ class ConvEpilogue {
     double* const totals = reinterpret_cast<double*>(work);
     double* const scratch = totals + kMostSums * kTile.columns;
     float* const of_warps = reinterpret_cast<float*>(scratch + kThreads);
+    if (kPlainPath && result_.only_has_statistics()) add_lanes();
     if (Units::owns_total(lane())) {
 #pragma unroll
       for (int s = 0; s < kMostSums; ++s) {
@@ -123,6 +129,7 @@ class ConvEpilogue {
   using Units = WarpUnits<kColumnFragments, Traits::kPermuted>;
   static constexpr int kMostSums = most_sums(Traits::kBackward), kRunSums = kMostSums * Units::kGroups;
   static constexpr int kRegisterSums = std::min(kRunSums, Traits::kRegisterSums);
+  static constexpr bool kPlainPath = Traits::kPlainPath;
   using Result =
       ResultBlock<T, kTile.columns, kThreads, kRunSums - kRegisterSums, Traits::kWhole, Traits::kBackward>;
   using Reads = typename Result::Operands;
@@ -201,6 +208,39 @@ class ConvEpilogue {
     }
   }
 
+  /// The end of a warp's tile whose results have statistics and nothing else, as nearly all of a training
+  /// step have: the general way asks so much of each unit that it takes twice the instructions.
+  template <typename Rows>
+  __device__ __forceinline__ void store_plain(Sums& sums, const Rows& rows, int first_row, int warp_column,
+                                              int lane) {
+    const int first_column = warp_column + Units::column(lane, 0);
+    T* to[kRowFragments][Units::kHalves];
+    const auto row = [&](int f, int h) { return first_row + 16 * f + Units::row(lane, h); };
+#pragma unroll
+    for (int f = 0; f < kRowFragments; ++f) {
+#pragma unroll
+      for (int h = 0; h < Units::kHalves; ++h) to[f][h] = result_.place(rows.dst(row(f, h)), first_column);
+    }
+#pragma unroll
+    for (int group = 0; group < Units::kGroups; ++group) {
+      const int column = group * kQuadColumns;
+      if (first_column + column >= g_.columns - Traits::first_column()) break;
+      float shift[kUnit];
+      result_.load_shift(first_column + column, shift);
+#pragma unroll
+      for (int f = 0; f < kRowFragments; ++f) {
+#pragma unroll
+        for (int h = 0; h < Units::kHalves; ++h) {
+          if (row(f, h) >= rows.all()) continue;
+          float values[kUnit];
+          Units::take(sums[f], h, lane, values);
+          result_.store_plain(values, to[f][h] + column, shift, lane_sums_[0][group], lane_sums_[1][group]);
+        }
+        Units::next_group(sums[f]);
+      }
+    }
+  }
+
   // Sum `s` of the tiles so far in column group `group`, this lane's share of its warp.
   __device__ __forceinline__ void add_to_run(int s, int group, float value) {
     const int number = s * Units::kGroups + group;
@@ -213,6 +253,17 @@ class ConvEpilogue {
   __device__ __forceinline__ float run_sum(int s, int group) const {
     const int number = s * Units::kGroups + group;
     return number < kRegisterSums ? run_sums_[number] : result_.kept(number - kRegisterSums);
+  }
+
+  /// The sums of the run out of what the lanes have of them.
+  __device__ __forceinline__ void add_lanes() {
+#pragma unroll
+    for (int s = 0; s < kMostSums; ++s) {
+#pragma unroll
+      for (int group = 0; group < Units::kGroups; ++group) {
+        add_to_run(s, group, Units::total(lane_sums_[s][group], lane()));
+      }
+    }
   }
 
   /// From the first row of the run: its first warps have it.
@@ -235,6 +286,7 @@ class ConvEpilogue {
   const ConvGeometry& g_;
   Result result_;
   float run_sums_[kRegisterSums > 0 ? kRegisterSums : 1] = {};
+  float lane_sums_[kPlainPath ? kMostSums : 1][kPlainPath ? Units::kGroups : 1][kUnit] = {};
 };
 
 }  // namespace residuum::kernels

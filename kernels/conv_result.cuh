@@ -165,6 +165,33 @@ class ResultBlock {
     for (int i = 0; i < kUnit; ++i) products[i] = fmaf(g[i], to_float(x.at[i]) - mean[i], products[i]);
   }
 
+  /// Whether results are stored in type T with statistics, and nothing else becomes of them.
+  __device__ __forceinline__ bool only_has_statistics() const {
+    const bool as_is = result_.bias == nullptr && !applies() && result_.addend == nullptr && !result_.relu;
+    return !kBackward && kWhole && has_statistics() && as_is &&
+           !(sizeof(T) == 2 && result_.type == Element::kF32);
+  }
+  /// Where the unit from column `c` on of a pixel goes.
+  __device__ __forceinline__ T* place(int64_t pixel, int c) const {
+    return static_cast<T*>(result_.dst) + pixel * pitch_ + first_ + c;
+  }
+  __device__ __forceinline__ void load_shift(int c, float (&shift)[kUnit]) const {
+    vector(kShift, c, shift);
+  }
+  /// What finish() and add_power() make of such a unit.
+  __device__ __forceinline__ void store_plain(float (&values)[kUnit], T* to, const float (&shift)[kUnit],
+                                              float (&sums)[kUnit], float (&squares)[kUnit]) const {
+    const Pack<T> stored = narrow<T>(values);
+    store_pack<true>(stored, to, kUnit);
+    widen(stored, values);
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) {
+      const float d = values[i] - shift[i];
+      sums[i] += d;
+      squares[i] = fmaf(d, d, squares[i]);
+    }
+  }
+
   /// A number that this thread keeps in shared memory from tile to tile; zero at first.
   __device__ __forceinline__ float& kept(int number) const {
     return vectors_[kResultVectors * kColumns + number * kThreads + computed_here(thread())];

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "kernels/conv_lines_geometry.h"
 #include "kernels/launch.h"
 #include "kernels/shapes.h"
 #include "kernels/sum_tree.h"
@@ -60,6 +61,7 @@ enum class TileName : uint8_t {
   kConvPacked,
   kConvF32,
   kConvF32Packed,
+  kConvLines,
   kFilterWide,
   kFilterSquare,
   kFilterBroad,
@@ -91,11 +93,14 @@ constexpr Tile tile_of(TileName name) {
     case TileName::kConvSlim:
       return {256, 16, 16, 8, 1, 4, 2};  // CIFAR's first stage: 16 channels
     case TileName::kConvPacked:
-      return {128, 64, 32, 4, 1, 2, 3};  // any channel count; the stem's 7 taps of 3 channels are one row
+      return {128, 64, 32, 4, 1, 2, 3};  // any channel count; forward, the taps of a kernel line are one
     case TileName::kConvF32:
       return {64, 64, 32, 2, 2, 3, 2};  // 32 channels of 32 bits: 128 bytes again
     case TileName::kConvF32Packed:
       return {64, 64, 32, 2, 2, 2, 2};
+    case TileName::kConvLines:
+      return {128, 64, 64, 4,
+              2,   2,  2};  // the stem: depth is two lines of the kernel, stages are tiles' lines
     // Backward-filter: rows are output channels, columns kernel elements x input channels, depth is pixels.
     case TileName::kFilterWide:
       return {128, 128, 32, 2, 4, 4, 2};
@@ -268,9 +273,39 @@ constexpr bool suits_concat(const ConvProblem& problem) {
          s.k > s.c;
 }
 
+/// Whether output channels come in whole chunks of 16-bit elements.
+constexpr bool has_whole_rows(const ConvProblem& problem) {
+  return problem.type != Element::kF32 && problem.shape.k / problem.shape.groups % 8 == 0;
+}
+
+/// Shared memory of a block of kConvLines (conv_lines.cuh): tables of the rows of three tiles, scalars, and
+/// weights and lines, whose place the sums per channel take.
+inline constexpr int kLineTables = 3, kLineScalarBytes = 128;
+constexpr size_t conv_lines_bytes(const ConvLines& lines) {
+  const Tile tile = tile_of(TileName::kConvLines);
+  const size_t operands = static_cast<size_t>(lines.weight_bytes() + lines.ring_bytes) + kFactorAlignment;
+  return static_cast<size_t>(kLineTables * tile.rows) * sizeof(int) + kLineScalarBytes +
+         std::max(operands, conv_work_bytes(tile, 2, Form::kStored, OperandRoom{}));
+}
+/// Whether the forward pass can cut its pixels out of whole source lines: few channels, and lines of two
+/// tiles that fit shared memory. Taps that lie apart would leave much of a line unread.
+constexpr bool suits_conv_lines(const ConvProblem& problem) {
+  const ConvShape& s = problem.shape;
+  if (!has_whole_rows(problem) || is_aligned(problem) || s.groups != 1 || s.src_elements() % 8 != 0)
+    return false;
+  if (s.stride > std::min(s.r, s.s) || s.p() < 1 || s.q() < 1) return false;
+  const Tile tile = tile_of(TileName::kConvLines);
+  const ConvLines lines(s, tile.rows);
+  return lines.groups <= kMostLineGroups && lines.all_lines < int64_t{1} << 31 &&
+         conv_lines_bytes(lines) + conv_result_bytes(tile, false, Patch::kGather) <= kSharedBytes;
+}
+
 /// Whether a pass can run with a tile: made for its element type and channels, and its memory suffices.
 constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form form, TileName name) {
   if (name >= TileName::kFilterWide) return false;
+  if (name == TileName::kConvLines) {
+    return pass == ConvPass::kForward && form == Form::kStored && suits_conv_lines(problem);
+  }
   const bool packed = name == TileName::kConvPacked || name == TileName::kConvF32Packed;
   const bool f32 = name == TileName::kConvF32 || name == TileName::kConvF32Packed;
   if (f32 != (problem.type == Element::kF32) || packed == is_aligned(problem)) return false;
@@ -288,7 +323,7 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
 
 /// Whether warpgroups can multiply the tile: 16-bit types, 64 or 128 columns in whole chunks.
 constexpr bool suits_warpgroups(TileName name) {
-  return name <= TileName::kConvMediumTwo || name == TileName::kFilterWide ||
+  return name <= TileName::kConvMediumTwo || name == TileName::kConvLines || name == TileName::kFilterWide ||
          name == TileName::kFilterSquare || name == TileName::kFilterBroad;
 }
 
@@ -326,7 +361,10 @@ constexpr bool leaves_room_for_halo(const ConvProblem& problem, ConvPass pass, F
 constexpr TileName stored_tile(const ConvProblem& problem, ConvPass pass, Form form) {
   const bool aligned = is_aligned(problem);
   if (problem.type == Element::kF32) return aligned ? TileName::kConvF32 : TileName::kConvF32Packed;
-  if (!aligned) return TileName::kConvPacked;
+  if (!aligned) {
+    const bool lines = pass == ConvPass::kForward && suits_conv_lines(problem);
+    return lines ? TileName::kConvLines : TileName::kConvPacked;
+  }
   const int64_t columns = conv_columns(problem, pass), depth = conv_depth(problem, pass);
   // A tile deeper than the channels there are multiplies zeros.
   if (columns <= 16 && depth <= 16) return TileName::kConvSlim;
@@ -358,11 +396,6 @@ constexpr TileName conv_tile(const ConvProblem& problem, ConvPass pass, Form for
     if (conv_tile_suits(problem, pass, form, name)) break;
   }
   return name;
-}
-
-/// Whether output channels come in whole chunks of 16-bit elements.
-constexpr bool has_whole_rows(const ConvProblem& problem) {
-  return problem.type != Element::kF32 && problem.shape.k / problem.shape.groups % 8 == 0;
 }
 
 /// Output pixels of a run of kFilterLines (conv_filter_lines.cuh): two runs are a step. 112, 56 and 48 pixels

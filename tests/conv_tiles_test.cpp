@@ -118,7 +118,7 @@ TEST(ConvTiles, LargeLayersGetLargeTiles) {
   EXPECT_EQ(tile({1, 7, 7, 512, 512, 3, 3, 1, 1, 1}), TileName::kConvMedium);
   EXPECT_EQ(tile({128, 32, 32, 16, 16, 3, 3, 1, 1, 1}), TileName::kConvSlim);
   EXPECT_EQ(tile({128, 16, 16, 32, 32, 3, 3, 1, 1, 1}), TileName::kConvNarrow);
-  EXPECT_EQ(tile({256, 224, 224, 3, 64, 7, 7, 2, 3, 1}), TileName::kConvPacked);
+  EXPECT_EQ(tile({256, 224, 224, 3, 64, 7, 7, 2, 3, 1}), TileName::kConvLines);
 }
 
 /// Every form of every layer has a tile, and runs of row tiles that cover all rows and leave few parts.

@@ -124,10 +124,14 @@ TEST(KernelName, Convolutions) {
                  "7F32MathE0ELb1ELNS0_5PatchE0ELNS0_8PrologueE1EEEvNS0_12ConvGeometryENS0_"
                  "10ConvSourceEPKT0_NS0_10ConvResultE"),
             "conv_kernel kConvWideTwo bf16 backward-data gather formed");
-  EXPECT_EQ(text("_ZN8residuum7kernels27conv_backward_filter_kernelILNS0_8TileNameE9E6__"
+  EXPECT_EQ(text("_ZN8residuum7kernels27conv_backward_filter_kernelILNS0_8TileNameE10E6__"
                  "halfLNS0_7F32MathE0ELb1EEEv"
                  "NS0_14FilterGeometryEPKT0_S8_Pfl"),
             "conv_backward_filter_kernel kFilterWide f16 chunks");
+  EXPECT_EQ(
+      text("_ZN8residuum7kernels17conv_lines_kernelILNS0_8TileNameE9E13__nv_bfloat16LNS0_7F32MathE0ELi3E"
+           "Lb1ELNS0_7ProductE1EEEvNS0_12ConvGeometryENS0_9ConvLinesEPKvPKT0_NS0_10ConvResultE"),
+      "conv_lines_kernel kConvLines bf16 3 shifted warpgroup");
 }
 
 TEST(KernelName, Others) {

@@ -212,6 +212,7 @@ TEST(KernelConvResult, AppliesBatchNormsAndJoins) {
   for (const DType type : conv_types()) {
     expect_applied({{2, 9, 7, 3, 40, 7, 7, 2, 3, 1}, element_of(type), {}}, type, true, false);
     expect_applied({{2, 5, 4, 11, 13, 3, 3, 1, 1, 1}, element_of(type), {}}, type, true, true);
+    expect_applied({{2, 17, 16, 3, 72, 7, 7, 2, 3, 1}, element_of(type), {}}, type, true, true);
   }
 }
 
@@ -246,13 +247,14 @@ TEST(KernelConvResult, AnyChannels) {
   }
 }
 
+/// Statistics of results with a bias, or (mean 0) of results that nothing else becomes of.
 void expect_statistics(const ConvProblem& problem, DType type, double mean, size_t most_orders) {
   KernelCase test;
   Call call(test, problem, ConvPass::kForward, type);
   const int64_t c = call.channels();
   Tensor bias({c});
   for (double& value : bias.data) value = mean;
-  call.result.bias = test.floats(bias);
+  if (mean != 0) call.result.bias = test.floats(bias);
   call.result.mean = test.output<float>(float_bytes(c));
   call.result.variance = test.output<float>(float_bytes(c));
   call.use_sums(test);
@@ -278,6 +280,16 @@ TEST(KernelConvResult, StatisticsKeepTheirDigits) {
   }
 }
 
+/// A stem of whole source lines: two tiles of rows and of columns, of which the last are few.
+TEST(KernelConvResult, StatisticsOfLines) {
+  const ConvShape shape{2, 17, 16, 3, 72, 7, 7, 2, 3, 1};
+  for (const DType type : conv_types()) {
+    for (const double mean : {0.0, 10.0}) {
+      expect_statistics({shape, element_of(type), kernels::F32Math::kTf32x3}, type, mean, kOrders);
+    }
+  }
+}
+
 /// A stem, and channels that are no whole units.
 TEST(KernelConvResult, SumsOfAnyChannels) {
   for (const ConvShape& shape :
@@ -297,6 +309,9 @@ TEST(KernelConvResult, SumsOfRuns) {
   const ConvProblem problem{{67, 16, 16, 8, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}};
   EXPECT_GT(kernels::conv_geometry(problem, ConvPass::kForward, Form::kStored).run, 1);
   expect_statistics(problem, DType::kBF16, 3, 1);
+  const ConvProblem lines{{48, 27, 27, 1, 200, 5, 5, 1, 2, 1}, Element::kBF16, {}};
+  EXPECT_GT(kernels::conv_geometry(lines, ConvPass::kForward, Form::kStored).run, 1);
+  for (const double mean : {0.0, 3.0}) expect_statistics(lines, DType::kBF16, mean, 1);
 }
 
 TEST(KernelConvResult, ImpossibleResultsAreRefused) {

@@ -93,7 +93,8 @@ TEST(KernelConv, ShapesCoverEveryTileAndPatch) {
     }
   }
   // Gathered patches, and those for all taps beside all weights or a ring of them: the wide tile has no room
-  // for the former, small ones no use for the latter. Two tiles for any channels. (Those for forms apart.)
+  // for the former, small ones no use for the latter. Two tiles for any channels. (Those for forms apart,
+  // and kConvLines.)
   EXPECT_EQ(patches.size(), 2u + 2 * 3u + 2 * 2u + 2u) << "a tile or a kind of patch is not covered";
   EXPECT_TRUE(runs) << "no block handles several tiles";
 }

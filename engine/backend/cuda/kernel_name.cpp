@@ -34,6 +34,8 @@ const char* tile_name(TileName tile) {
       return "kConvF32";
     case TileName::kConvF32Packed:
       return "kConvF32Packed";
+    case TileName::kConvLines:
+      return "kConvLines";
     case TileName::kFilterWide:
       return "kFilterWide";
     case TileName::kFilterSquare:
@@ -129,10 +131,12 @@ bool is_element(std::string_view argument) {
   return argument == "bf16" || argument == "f16" || argument == "f32";
 }
 
-/// Word for flag `number` among a convolution kernel's arguments: conv_kernel has the direction; the filter's
-/// kernel the way of its operands into shared memory, and whether they are formed there.
+/// Word for flag `number` among a convolution kernel's arguments: conv_kernel has the direction; that of
+/// lines whether pixels begin at odd elements, too; the filter's kernel the way of its operands into shared
+/// memory, and whether they are formed there.
 std::string_view flag_text(const Function& function, int number, bool set) {
   if (function.name == "conv_kernel") return set ? " backward-data" : " forward";
+  if (function.name == "conv_lines_kernel") return set ? " shifted" : "";
   if (number == 0) return set ? " chunks" : " elements";
   return set ? " formed" : "";
 }
