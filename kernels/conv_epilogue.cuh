@@ -224,16 +224,16 @@ class ConvEpilogue {
 #pragma unroll
     for (int group = 0; group < Units::kGroups; ++group) {
       const int column = group * kQuadColumns;
-      if (first_column + column >= g_.columns - Traits::first_column()) break;
+      const bool has_column = first_column + column < g_.columns - Traits::first_column();
       float shift[kUnit];
       result_.load_shift(first_column + column, shift);
 #pragma unroll
       for (int f = 0; f < kRowFragments; ++f) {
 #pragma unroll
         for (int h = 0; h < Units::kHalves; ++h) {
-          if (row(f, h) >= rows.all()) continue;
           float values[kUnit];
           Units::take(sums[f], h, lane, values);
+          if (!has_column || row(f, h) >= rows.all()) continue;
           result_.store_plain(values, to[f][h] + column, shift, lane_sums_[0][group], lane_sums_[1][group]);
         }
         Units::next_group(sums[f]);
