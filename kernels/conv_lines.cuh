@@ -3,9 +3,9 @@
 // stand between zeros, so what a kernel line sees of one for an output pixel, a window, is contiguous
 // whatever of it is padding. Lanes read their factors out of the windows word by word. The sum runs over
 // pairs of kernel lines, whose windows are padded to groups of eight elements: what lies beyond a window is
-// masked, as zero weights would make NaN of infinities. All weights stay in shared memory. One barrier a tile
-// is all that the warps wait for: lines of the next tile arrive, and results leave (conv_epilogue.cuh), while
-// others multiply.
+// masked, as zero weights alone would make NaN of infinities there. All weights stay in shared memory. One
+// barrier a tile is all that the warps wait for: lines of the next tile arrive, and results leave
+// (conv_epilogue.cuh), while others multiply.
 #pragma once
 
 #include "kernels/conv_epilogue.cuh"
@@ -135,8 +135,6 @@ class ConvLinesBlock {
         first_mask_(mask_of(-lines.skew)),
         last_mask_(mask_of((kGroups - 1) * kChunk<T> - lines.skew)) {}
 
-  __device__ __forceinline__ bool has_work() const { return first_row(0) < lines_.pixels; }
-
   __device__ __forceinline__ void run() {
     const int tiles = min(g_.run, (lines_.pixels - first_row(0) + kTile.rows - 1) / kTile.rows);
     const Pixels pixels{lines_.pixels};
@@ -193,12 +191,8 @@ class ConvLinesBlock {
     __device__ __forceinline__ int all() const { return count; }
     __device__ __forceinline__ int dst(int row) const { return row; }
   };
-  /// Windows of a lane's rows in one source line, and of words of their first and last groups that which is
-  /// of the window.
+  /// Windows of a lane's rows in one source line.
   using Windows = SharedAddress[kRowFragments][2];
-  struct Masks {
-    uint32_t first, last;
-  };
 
   // Blocks: column tiles are neighbours, then the runs of rows.
   __device__ __forceinline__ static int column_tile() { return static_cast<int>(blockIdx.x); }
@@ -243,6 +237,7 @@ class ConvLinesBlock {
     };
     return static_cast<uint32_t>(computed_here(static_cast<int>(half(element) | half(element + 1) << 16)));
   }
+  /// Two elements of a window; shifted, it may begin in the middle of a word.
   __device__ __forceinline__ static uint32_t word_at(SharedAddress address, int offset) {
     if constexpr (kShifted) {
       const SharedAddress whole = (address & ~SharedAddress{3}) + static_cast<SharedAddress>(offset);
@@ -325,8 +320,7 @@ __global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).block
     grid_dependency_wait();
     grid_dependency_trigger();
     DYNAMIC_SHARED(shared);
-    ConvLinesBlock<T, kMath, kGroups, kShifted, kProduct> block(g, lines, src, weight, result, shared);
-    if (block.has_work()) block.run();
+    ConvLinesBlock<T, kMath, kGroups, kShifted, kProduct>(g, lines, src, weight, result, shared).run();
   }
 }
 

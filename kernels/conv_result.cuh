@@ -35,6 +35,21 @@ __device__ __forceinline__ void store_eight(const Pack<T>& pack, void* dst, int6
   }
 }
 
+/// widen(); of bf16, which are the upper halves of floats, with one instruction for each.
+template <typename T>
+__device__ __forceinline__ void widen_words(const Pack<T>& pack, float (&values)[kUnit]) {
+  if constexpr (std::is_same_v<T, bf16>) {
+#pragma unroll
+    for (int i = 0; i < kUnit / 2; ++i) {
+      const uint32_t pair = reinterpret_cast<const uint32_t*>(&pack)[i];
+      values[2 * i] = __uint_as_float(pair << 16);
+      values[2 * i + 1] = __uint_as_float(pair & 0xFFFF0000u);
+    }
+  } else {
+    widen(pack, values);
+  }
+}
+
 /// The results of one block in columns [first, first + kColumns) of the tensor, `channels` of which exist.
 /// kBackward: of a gradient, which has gates and norms; else of a forward pass, which has batch norms that
 /// are applied, ReLU and statistics. kKept: numbers that a thread keeps in shared memory.
@@ -183,7 +198,7 @@ class ResultBlock {
                                               float (&sums)[kUnit], float (&squares)[kUnit]) const {
     const Pack<T> stored = narrow<T>(values);
     store_pack<true>(stored, to, kUnit);
-    widen(stored, values);
+    widen_words(stored, values);
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) {
       const float d = values[i] - shift[i];
