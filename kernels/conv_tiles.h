@@ -450,13 +450,12 @@ struct FilterTimes {
 };
 constexpr FilterTimes filter_times(TileName name) {
   switch (name) {
-    // 576 mma of a multiprocessor a step, and as much from L2 as it gives in that time where the gradient is
-    // formed: more of it for fewer rows. One multiprocessor reads the partial sums of a member of a group, at
-    // 87 KB a microsecond.
+    // 576 mma of a multiprocessor a step (288 of the slim tile, which waits for shared memory instead). One
+    // multiprocessor reads the partial sums of all members of a group, at 87 KB a microsecond.
     case TileName::kFilterTaps:
-      return {52, 150, 85, 4};
+      return {50, 150, 85, 4};
     case TileName::kFilterTapsBroad:
-      return {58, 150, 42, 4};
+      return {54, 150, 42, 4};
     case TileName::kFilterTapsSlim:
       return {45, 150, 11, 4};
     default:

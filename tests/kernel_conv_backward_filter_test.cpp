@@ -399,10 +399,10 @@ TEST(KernelFilter, PiecesFillTheChipAndCostLessThanTheyGain) {
     const int blocks = kernels::tile_of(kernels::filter_tile(problem)).blocks;
     EXPECT_LE(pieces * all.tiles, blocks * kernels::kMultiprocessors)
         << "blocks that are not resident at once";
-    EXPECT_GE(all.steps, 8 * pieces);
+    EXPECT_GE(all.steps, (kernels::has_all_taps(kernels::filter_tile(problem)) ? 4 : 8) * pieces);
     const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem, false);
     EXPECT_LE(traffic.written + traffic.read, 2 * (s.src_elements() + s.dst_elements()));
-    if (s.h > 28) {
+    if (s.n == 256 && s.h > 28) {
       EXPECT_GE(pieces * all.tiles, 0.9 * kernels::kMultiprocessors);
     }
     if (all.steps <= 1024) {
