@@ -422,6 +422,8 @@ void launch_filter(const ConvProblem& problem, const ConvSource& d_dst, const Co
       return launch_filter_tile<TileName::kFilterTapsBroad, T, kMath, true>(problem, arrays, stream);
     if (tile == TileName::kFilterTapsSlim)
       return launch_filter_tile<TileName::kFilterTapsSlim, T, kMath, true>(problem, arrays, stream);
+    if (tile == TileName::kFilterTapsStrided)
+      return launch_filter_tile<TileName::kFilterTapsStrided, T, kMath, true>(problem, arrays, stream);
     if (tile == TileName::kFilterPackedColumns)
       return launch_filter_tile<TileName::kFilterPackedColumns, T, kMath, false>(problem, arrays, stream);
     if (tile == TileName::kFilterLines)

@@ -1,8 +1,9 @@
-// The source pixels of kFilterTaps: they stream through a ring of shared memory in the order of memory, each
-// copied (and formed, by the thread that copied it) once for all taps. Chunk c of the pixels is a line of its
-// own, so that the eight rows of an ldmatrix, neighbours in memory at whatever tap, fall into different
-// banks; behind the pixels of a line lies one of zeros, which a lane reads where its tap is outside of the
-// image: whatever is formed, padding stays zero.
+// The source pixels of kFilterTaps and its like: they stream through a ring of shared memory in the order of
+// output pixels, each copied (and formed, by the thread that copied it) once for all taps. With stride 2 each
+// output pixel has four of them, one of each plane of pixels (2y + a, 2x + b): a tap reads one plane at a
+// fixed distance. Chunk c of a plane's pixels is a line of its own, so that the eight rows of an ldmatrix,
+// neighbours at whatever tap, fall into different banks; behind the pixels of a line lies one of zeros, which
+// a lane reads where its tap is outside of the image: whatever is formed, padding stays zero.
 #pragma once
 
 #include "kernels/conv_filter_forms.cuh"
@@ -10,17 +11,20 @@
 
 namespace residuum::kernels {
 
-/// Steps of kDepth pixels of kChannels channels, kFilterRingSteps of them at once.
-template <typename T, int kChannels, int kDepth, int kThreads, bool kForms>
+/// Steps of kDepth output pixels, kSteps of them at once, of kChannels channels.
+template <typename T, int kStride, int kChannels, int kDepth, int kSteps, int kThreads, bool kForms>
 class FilterRing {
  public:
-  static constexpr int kChunks = kChannels / kChunk<T>, kPixels = kFilterRingSteps * kDepth;
+  static constexpr int kChunks = kChannels / kChunk<T>, kPlanes = kStride * kStride;
+  static constexpr int kPixels = kSteps * kDepth;
   /// Lanes that copy, or form, have chunks side by side: they too fall into different banks.
-  static constexpr int kPitch = (kPixels + 8 / kChunks) * kChunkBytes, kBytes = kChunks * kPitch;
+  static constexpr int kPitch = (kPixels + 8 / kChunks) * kChunkBytes, kPlaneBytes = kChunks * kPitch;
+  static constexpr int kBytes = kPlanes * kPlaneBytes;
+  static_assert(kPixels % 8 == 0 && kBytes % 128 == 0);
   using Table = FormTable<T, 2, kChannels>;
   static constexpr size_t kTableBytes = sizeof(float) * Table::kFloats;
 
-  /// `first_pixel` of the source is place 0 of the first step; it may lie before the tensor.
+  /// `first_pixel` of the output is place 0 of the first step; it may lie before the tensor.
   __device__ __forceinline__ FilterRing(const FilterGeometry& g, const ConvSource& src, int first_channel,
                                         int first_pixel, unsigned char* memory, unsigned char* table)
       : g_(g),
@@ -29,13 +33,13 @@ class FilterRing {
         table_(reinterpret_cast<float*>(table)),
         first_channel_(first_channel),
         first_pixel_(first_pixel),
-        end_(channel() < g.depth_c ? static_cast<unsigned>(g.src_pixels) : 0) {}
+        end_(channel() < g.depth_c ? static_cast<unsigned>(g.pixels) : 0) {}
 
   __device__ __forceinline__ bool forms() const { return kForms && src_.form == Form::kApply; }
 
   /// Zeros and, where pixels are formed, coefficients; 0 beyond the last channel. A barrier must follow.
   __device__ __forceinline__ void fill() {
-    if (thread() < kChunks) at(thread(), kPixels) = ChunkOf<T>{};
+    if (thread() < kPlanes * kChunks) at(thread(), kPixels) = ChunkOf<T>{};
     if (!forms()) return;
     for (int c = thread(); c < kChannels; c += kThreads) {
       float scale = 0, shift = 0;
@@ -49,35 +53,76 @@ class FilterRing {
     const T* const from = static_cast<const T*>(src_.a) + channel();
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const int place = place_of(step, pass);
-      const unsigned pixel = static_cast<unsigned>(first_pixel_ + place);
-      cp_async_16(shared_address(&own(place)), pixel_of(from, pixel, g_.src_pitch), pixel < end_);
+      const Source source(g_, output_pixel(step, pass), end_);
+#pragma unroll
+      for (int plane = 0; plane < kPlanes; ++plane) {
+        cp_async_16(shared_address(&own(step, pass, plane)),
+                    pixel_of(from, source.pixel(g_, plane), g_.src_pitch), source.exists(g_, plane));
+      }
     }
   }
   /// Forms the chunks of a step where this thread copied them; its copies have arrived.
   __device__ __forceinline__ void form(int step) const {
     if (!forms()) return;
-    ChunkOf<T> x[kPasses];
+    ChunkOf<T> x[kPasses * kPlanes];
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) x[pass] = own(place_of(step, pass));
+    for (int i = 0; i < kPasses * kPlanes; ++i) x[i] = own(step, i / kPlanes, i % kPlanes);
     form_applied(x, src_.relu, table_, chunk());
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const int place = place_of(step, pass);
-      if (static_cast<unsigned>(first_pixel_ + place) < end_) own(place) = x[pass];
+      const Source source(g_, output_pixel(step, pass), end_);
+#pragma unroll
+      for (int plane = 0; plane < kPlanes; ++plane) {
+        if (source.exists(g_, plane)) own(step, pass, plane) = x[pass * kPlanes + plane];
+      }
     }
   }
 
-  /// Address of a chunk of the pixel at a place, kPitch before that of its next chunk; or of zeros.
-  __device__ __forceinline__ SharedAddress address(int place, bool inside) const {
-    const int offset = inside ? place * kChunkBytes & (kPixels - 1) * kChunkBytes : kPixels * kChunkBytes;
-    return shared_address(memory_) + static_cast<SharedAddress>(offset);
+  /// What lies `place` places behind the first one of a step, as bytes of a line.
+  __device__ __forceinline__ static int offset(int step, int place) {
+    return wrapped((step % kSteps * kDepth + place) * kChunkBytes - kLineBytes);
+  }
+  /// Address of a chunk of the plane's pixel so many places before `offset`, kPitch before that of its next
+  /// chunk; or of zeros.
+  __device__ __forceinline__ SharedAddress address(int offset, int plane, int before, bool inside) const {
+    const int at = inside ? wrapped(offset - before * kChunkBytes) : kLineBytes;
+    return shared_address(memory_) + static_cast<SharedAddress>(plane * kPlaneBytes + at);
   }
 
  private:
-  /// Pixels that all threads copy at once, and chunks of a step that a thread copies.
+  /// Pixels that all threads copy at once, and chunks of a step and plane that a thread copies.
   static constexpr int kPass = kThreads / kChunks, kPasses = kDepth / kPass;
   static_assert(kPasses * kPass == kDepth);
+  static constexpr int kLineBytes = kPixels * kChunkBytes;
+
+  /// The pixels of the source that belong to an output pixel.
+  class Source {
+   public:
+    __device__ __forceinline__ Source(const FilterGeometry& g, unsigned output, unsigned end)
+        : pixel_(output), exists_(output < end) {
+      if constexpr (kStride == 2) {
+        const auto [image, of_image] = g.image.split(exists_ ? output : 0);
+        const auto [y, x] = g.line.split(of_image);
+        h_ = static_cast<int>(y) * kStride, w_ = static_cast<int>(x) * kStride;
+        pixel_ = (image * static_cast<unsigned>(g.src_h) + static_cast<unsigned>(h_)) *
+                     static_cast<unsigned>(g.src_w) +
+                 static_cast<unsigned>(w_);
+      }
+    }
+    __device__ __forceinline__ unsigned pixel(const FilterGeometry& g, int plane) const {
+      return pixel_ + static_cast<unsigned>(plane / kStride * g.src_w + plane % kStride);
+    }
+    /// Images of odd extents end with pixels of plane 0 alone.
+    __device__ __forceinline__ bool exists(const FilterGeometry& g, int plane) const {
+      if constexpr (kStride == 1) return exists_;
+      return exists_ && h_ + plane / kStride < g.src_h && w_ + plane % kStride < g.src_w;
+    }
+
+   private:
+    unsigned pixel_;
+    bool exists_;
+    int h_ = 0, w_ = 0;
+  };
 
   __device__ __forceinline__ static int thread() {
     return static_cast<int>(threadIdx.x);
@@ -88,14 +133,20 @@ class FilterRing {
   __device__ __forceinline__ int channel() const {
     return first_channel_ + chunk() * kChunk<T>;
   }
-  __device__ __forceinline__ static int place_of(int step, int pass) {
-    return step * kDepth + pass * kPass + thread() / kChunks;
+  __device__ __forceinline__ static int place(int pass) {
+    return pass * kPass + thread() / kChunks;
   }
-  __device__ __forceinline__ ChunkOf<T>& at(int chunk, int slot) const {
-    return *reinterpret_cast<ChunkOf<T>*>(memory_ + chunk * kPitch + slot * kChunkBytes);
+  __device__ __forceinline__ unsigned output_pixel(int step, int pass) const {
+    return static_cast<unsigned>(first_pixel_ + step * kDepth + place(pass));
   }
-  __device__ __forceinline__ ChunkOf<T>& own(int place) const {
-    return at(chunk(), place % kPixels);
+  __device__ __forceinline__ static int wrapped(int offset) {
+    return static_cast<int>(min(static_cast<unsigned>(offset), static_cast<unsigned>(offset + kLineBytes)));
+  }
+  __device__ __forceinline__ ChunkOf<T>& at(int line, int slot) const {
+    return *reinterpret_cast<ChunkOf<T>*>(memory_ + line * kPitch + slot * kChunkBytes);
+  }
+  __device__ __forceinline__ ChunkOf<T>& own(int step, int pass, int plane) const {
+    return at(plane * kChunks + chunk(), step % kSteps * kDepth + place(pass));
   }
 
   const FilterGeometry& g_;
@@ -103,7 +154,7 @@ class FilterRing {
   unsigned char* memory_;
   Table table_;
   int first_channel_, first_pixel_;
-  unsigned end_;  ///< behind the last pixel, 0 for a chunk that does not exist
+  unsigned end_;  ///< behind the last output pixel, 0 for a chunk that does not exist
 };
 
 }  // namespace residuum::kernels

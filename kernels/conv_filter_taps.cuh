@@ -1,6 +1,6 @@
-// Backward-filter of 3x3 kernels whose output has the source's size. Source and d_dst then share the numbers
-// of their pixels, and a tap reads the source a fixed distance from the output pixel: one block has all nine
-// taps of its channels, and reads (and forms) each source pixel once for them, from a ring that slides along
+// Backward-filter of 3x3 kernels of stride 1 or 2 with padding 1. Each output pixel then has stride^2 source
+// pixels of its own, and a tap reads one of those a fixed distance away: one block has all nine taps of its
+// channels, and reads (and forms) each source pixel once for them, from a ring that slides along
 // (conv_filter_ring.cuh). The warps are beside each other in the channels and share the pixels of a step;
 // what each has summed over its pixels is added in the order of the warps when the piece ends. Half of a
 // scheduler's warps form the operands of the next step before they multiply, the others after that, so that
@@ -25,8 +25,8 @@ class FilterTapsBlock {
         first_channel_(static_cast<int>(blockIdx.x) * kChannels),
         first_pixel_(part_.piece * g.steps_per_piece * kTile.depth),
         rows_(g, arrays, part_, shared + kTables, shared + kTables + (kForms ? kTableBytes : 0)),
-        ring_(g, arrays.src, first_channel_, first_pixel_ - halo(), shared + kTile.stages * kStageBytes,
-              shared + kTables + Rows::kTableBytes) {}
+        ring_(g, arrays.src, first_channel_, first_pixel_ - line_and_pixel(),
+              shared + kTile.stages * kStageBytes, shared + kTables + Rows::kTableBytes) {}
 
   __device__ __forceinline__ void run() {
     sum();
@@ -53,12 +53,12 @@ class FilterTapsBlock {
  private:
   static constexpr Tile kTile = tile_of(kName);
   static constexpr int kThreads = kTile.threads(), kAhead = steps_ahead(kTile);
-  static constexpr int kChannels = kTile.columns / kFilterTapsCount;
+  static constexpr int kStride = taps_stride(kName), kChannels = kTile.columns / kFilterTapsCount;
   static constexpr int kRowChunks = kTile.rows / kChunk<T>;
   static constexpr int kRowBytes = kTile.depth * kRowChunks * kChunkBytes;
   static constexpr int kStageBytes = kForms ? 2 * kRowBytes : kRowBytes;
   using Rows = FilterRows<T, kTile.rows, kTile.depth, kThreads, kTile.stages, kRowBytes, true, kForms>;
-  using Ring = FilterRing<T, kChannels, kTile.depth, kThreads, kForms>;
+  using Ring = FilterRing<T, kStride, kChannels, kTile.depth, filter_ring_steps(kName), kThreads, kForms>;
   /// Behind the stages and the ring: tables, then sums of the rows.
   static constexpr int kTables = kTile.stages * kStageBytes + Ring::kBytes;
   static constexpr size_t kTableBytes = Rows::kTableBytes + Ring::kTableBytes;
@@ -99,12 +99,21 @@ class FilterTapsBlock {
     return warp() >= 4;
   }
 
-  /// From a pixel to the farthest that a tap reads, and how many steps of the ring further that may be.
-  __device__ __forceinline__ int halo() const {
-    return g_.src_w + 1;
+  /// From an output pixel to the farthest of which a tap reads the source, on either side (stride 2: before
+  /// it), and how many steps of the ring that may be.
+  __device__ __forceinline__ int line_and_pixel() const {
+    return g_.dst_w + 1;
   }
   __device__ __forceinline__ int halo_steps() const {
-    return (2 * halo() + kTile.depth - 1) / kTile.depth;
+    return filter_halo_steps(g_.dst_w, kStride, kTile.depth);
+  }
+  /// Where tap (r, s) reads: so many lines or columns from the output pixel, and which source pixel of those
+  /// there.
+  __device__ __forceinline__ static constexpr int distance(int r) {
+    return kStride == 1 ? r - 1 : r == 0 ? -1 : 0;
+  }
+  __device__ __forceinline__ static constexpr int plane(int r, int s) {
+    return kStride == 1 ? 0 : (r + 1) % 2 * 2 + (s + 1) % 2;
   }
 
   __device__ __forceinline__ unsigned char* stage(int step) const {
@@ -153,19 +162,20 @@ class FilterTapsBlock {
   }
 
   __device__ __forceinline__ void multiply(int step) {
-    const int of_piece = step * kTile.depth + warp_k() * kWarpPixels;
-    const auto [image, of_image] = g_.image.split(static_cast<uint32_t>(first_pixel_ + of_piece + lane()));
+    const int place = warp_k() * kWarpPixels + lane();
+    const auto [image, of_image] =
+        g_.image.split(static_cast<uint32_t>(first_pixel_ + step * kTile.depth + place));
     const auto [y, x] = g_.line.split(of_image);
-    const int height = static_cast<int>(y), width = static_cast<int>(x);
-    const auto inside = [&](int tap) {
-      const int h = height + tap / 3 - 1, w = width + tap % 3 - 1;
-      return static_cast<unsigned>(h) < static_cast<unsigned>(g_.src_h) &&
-             static_cast<unsigned>(w) < static_cast<unsigned>(g_.src_w);
-    };
+    const int line = static_cast<int>(y), column = static_cast<int>(x);
+    const int ahead = kStride == 1 ? line_and_pixel() : 0;
+    const int farthest = Ring::offset(step, place + line_and_pixel() + ahead);
     const auto load_right = [&](Right& right, int tap) {
-      const int place = of_piece + lane() + halo() + (tap / 3 - 1) * g_.src_w + tap % 3 - 1;
-      const SharedAddress pixel = ring_.address(place, inside(tap)) +
-                                  static_cast<SharedAddress>(warp_n() * kWarpChunks * Ring::kPitch);
+      const int h = distance(tap / 3), w = distance(tap % 3);
+      const bool inside = static_cast<unsigned>(line + h) < static_cast<unsigned>(g_.dst_h) &&
+                          static_cast<unsigned>(column + w) < static_cast<unsigned>(g_.dst_w);
+      const SharedAddress pixel =
+          ring_.address(farthest, plane(tap / 3, tap % 3), ahead - h * g_.dst_w - w, inside) +
+          static_cast<SharedAddress>(warp_n() * kWarpChunks * Ring::kPitch);
 #pragma unroll
       for (int c = 0; c < kWarpChunks; ++c) {
         uint32_t words[4];

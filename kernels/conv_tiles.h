@@ -70,6 +70,7 @@ enum class TileName : uint8_t {
   kFilterTaps,
   kFilterTapsBroad,
   kFilterTapsSlim,
+  kFilterTapsStrided,
   kFilterF32,
 };
 
@@ -123,6 +124,8 @@ constexpr Tile tile_of(TileName name) {
       return {32, 288, 128, 1, 2, 4, 1, 4};  // half as many partial sums for long sums of small results
     case TileName::kFilterTapsSlim:
       return {16, 144, 256, 1, 1, 4, 1, 8};  // CIFAR: results of a few tiles, which pieces fill the chip with
+    case TileName::kFilterTapsStrided:
+      return {64, 288, 64, 1, 4, 4, 1, 2};  // of stride 2: four source pixels for each output pixel
     case TileName::kFilterF32:
       return {64, 64, 16, 2, 2, 3, 2};  // also with any channel count
   }
@@ -368,23 +371,34 @@ constexpr bool suits_lines(const ConvProblem& problem) {
          2 * s.r * filter_segment_chunks(s) <= tile_of(TileName::kFilterLines).threads();
 }
 
-/// kFilterTaps and its like: blocks have all taps of 3x3 kernels whose output has the source's size.
+/// kFilterTaps and its like: blocks have all taps of 3x3 kernels of stride 1 or 2 with padding 1.
 inline constexpr int kFilterTapsCount = 9;
 constexpr bool has_all_taps(TileName name) {
-  return name >= TileName::kFilterTaps && name <= TileName::kFilterTapsSlim;
+  return name >= TileName::kFilterTaps && name <= TileName::kFilterTapsStrided;
 }
-/// Steps of source pixels that are in shared memory at once: eight, so that a pixel's place is a mask away.
-inline constexpr int kFilterRingSteps = 8;
-/// Steps of source pixels that a step reads besides its own: the farthest taps are a line and a pixel away on
-/// either side.
-constexpr int64_t filter_halo_steps(int64_t width, int depth) {
-  return (2 * (width + 1) + depth - 1) / depth;
+constexpr int taps_stride(TileName name) {
+  return name == TileName::kFilterTapsStrided ? 2 : 1;
+}
+/// Steps of source pixels that are in shared memory at once: those that a step of the usual widths reads, and
+/// those that are being copied.
+constexpr int filter_ring_steps(TileName name) {
+  return taps_stride(name) == 2 ? 5 : 6;
+}
+/// Steps of source pixels that a step reads besides its own, of output lines of `width` pixels: the farthest
+/// taps are a line and a pixel before it and, with stride 1, behind it.
+constexpr int filter_halo_steps(int width, int stride, int depth) {
+  return ((stride == 1 ? 2 : 1) * (width + 1) + depth - 1) / depth;
 }
 constexpr bool suits_taps(const ConvProblem& problem, TileName name) {
   const ConvShape& s = problem.shape;
   const Tile tile = tile_of(name);
-  return is_aligned(problem) && s.groups == 1 && s.r == 3 && s.s == 3 && s.stride == 1 && s.pad == 1 &&
-         filter_halo_steps(s.w, tile.depth) + 1 + steps_ahead(tile) <= kFilterRingSteps;
+  const auto fits = [&] {
+    return filter_halo_steps(static_cast<int>(s.q()), taps_stride(name), tile.depth) + 1 +
+               steps_ahead(tile) <=
+           filter_ring_steps(name);
+  };
+  return is_aligned(problem) && s.groups == 1 && s.r == 3 && s.s == 3 && s.pad == 1 &&
+         s.stride == taps_stride(name) && fits();
 }
 
 /// Whether backward-filter can run the problem with that tile.
@@ -458,6 +472,9 @@ constexpr FilterTimes filter_times(TileName name) {
       return {54, 150, 42, 4};
     case TileName::kFilterTapsSlim:
       return {45, 150, 11, 4};
+    // As long as L2 takes for four source pixels and a formed gradient.
+    case TileName::kFilterTapsStrided:
+      return {72, 150, 85, 4};
     default:
       return {10, 320, 0, 8};
   }
@@ -507,6 +524,7 @@ constexpr TileName aligned_filter_tile(const ConvProblem& problem) {
   }
   if (shortest > 0) return best;
   const int64_t rows = problem.shape.k / problem.shape.groups;
+  if (rows > 32 && suits_taps(problem, TileName::kFilterTapsStrided)) return TileName::kFilterTapsStrided;
   const int64_t columns = problem.shape.r * problem.shape.s * (problem.shape.c / problem.shape.groups);
   if (rows <= 32) return TileName::kFilterSlim;
   if (rows % 128 == 0 && columns % 128 == 0) return TileName::kFilterWide;

@@ -123,7 +123,9 @@ TEST(ConvTiles, ThreeByThreeWeightGradientsHaveAllTapsInABlock) {
     EXPECT_LE(sum_tree(filter_pieces(problem)).levels, 2);
   }
   EXPECT_EQ(filter_tile({{256, 56, 56, 64, 64, 1, 1, 1, 0, 1}, Element::kBF16, {}}), TileName::kFilterSquare);
-  EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 2, 1, 1}, Element::kBF16, {}}), TileName::kFilterWide);
+  EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 2, 1, 1}, Element::kBF16, {}}),
+            TileName::kFilterTapsStrided);
+  EXPECT_EQ(filter_tile({{128, 32, 32, 16, 32, 3, 3, 2, 1, 1}, Element::kBF16, {}}), TileName::kFilterSlim);
   EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 1, 1, 1}, Element::kF32, {}}), TileName::kFilterF32);
 }
 

@@ -54,6 +54,8 @@ const char* tile_name(TileName tile) {
       return "kFilterTapsBroad";
     case TileName::kFilterTapsSlim:
       return "kFilterTapsSlim";
+    case TileName::kFilterTapsStrided:
+      return "kFilterTapsStrided";
     case TileName::kFilterF32:
       return "kFilterF32";
   }
