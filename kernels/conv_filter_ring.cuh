@@ -32,16 +32,16 @@ class FilterRing {
         memory_(memory),
         table_(reinterpret_cast<float*>(table)),
         first_channel_(first_channel),
-        first_pixel_(first_pixel),
-        end_(channel() < g.depth_c ? static_cast<unsigned>(g.pixels) : 0) {}
+        first_pixel_(first_pixel) {}
 
   __device__ __forceinline__ bool forms() const { return kForms && src_.form == Form::kApply; }
 
   /// Zeros and, where pixels are formed, coefficients; 0 beyond the last channel. A barrier must follow.
   __device__ __forceinline__ void fill() {
-    if (thread() < kPlanes * kChunks) at(thread(), kPixels) = ChunkOf<T>{};
+    const int first = static_cast<int>(threadIdx.x);
+    if (first < kPlanes * kChunks) at(first, kPixels) = ChunkOf<T>{};
     if (!forms()) return;
-    for (int c = thread(); c < kChannels; c += kThreads) {
+    for (int c = first; c < kChannels; c += kThreads) {
       float scale = 0, shift = 0;
       if (first_channel_ + c < g_.depth_c) affine_of(src_.vectors, first_channel_ + c, scale, shift);
       table_.at(0, c) = scale, table_.at(1, c) = shift;
@@ -50,13 +50,14 @@ class FilterRing {
 
   /// Copies a step.
   __device__ __forceinline__ void load(int step) const {
-    const T* const from = static_cast<const T*>(src_.a) + channel();
+    const unsigned thread = thread_here();
+    const T* const from = static_cast<const T*>(src_.a) + channel(thread);
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const Source source(g_, output_pixel(step, pass), end_);
+      const Source source(g_, output_pixel(step, pass, thread), end(thread));
 #pragma unroll
       for (int plane = 0; plane < kPlanes; ++plane) {
-        cp_async_16(shared_address(&own(step, pass, plane)),
+        cp_async_16(shared_address(&own(step, pass, plane, thread)),
                     pixel_of(from, source.pixel(g_, plane), g_.src_pitch), source.exists(g_, plane));
       }
     }
@@ -64,23 +65,24 @@ class FilterRing {
   /// Forms the chunks of a step where this thread copied them; its copies have arrived.
   __device__ __forceinline__ void form(int step) const {
     if (!forms()) return;
+    const unsigned thread = thread_here();
     ChunkOf<T> x[kPasses * kPlanes];
 #pragma unroll
-    for (int i = 0; i < kPasses * kPlanes; ++i) x[i] = own(step, i / kPlanes, i % kPlanes);
-    form_applied(x, src_.relu, table_, chunk());
+    for (int i = 0; i < kPasses * kPlanes; ++i) x[i] = own(step, i / kPlanes, i % kPlanes, thread);
+    form_applied(x, src_.relu, table_, chunk(thread));
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const Source source(g_, output_pixel(step, pass), end_);
+      const Source source(g_, output_pixel(step, pass, thread), end(thread));
 #pragma unroll
       for (int plane = 0; plane < kPlanes; ++plane) {
-        if (source.exists(g_, plane)) own(step, pass, plane) = x[pass * kPlanes + plane];
+        if (source.exists(g_, plane)) own(step, pass, plane, thread) = x[pass * kPlanes + plane];
       }
     }
   }
 
   /// What lies `place` places behind the first one of a step, as bytes of a line.
   __device__ __forceinline__ static int offset(int step, int place) {
-    return wrapped((step % kSteps * kDepth + place) * kChunkBytes - kLineBytes);
+    return wrapped((first_slot(step) + place) * kChunkBytes - kLineBytes);
   }
   /// Address of a chunk of the plane's pixel so many places before `offset`, kPitch before that of its next
   /// chunk; or of zeros.
@@ -124,20 +126,28 @@ class FilterRing {
     int h_ = 0, w_ = 0;
   };
 
-  __device__ __forceinline__ static int thread() {
-    return static_cast<int>(threadIdx.x);
+  /// The thread, computed where it is wanted and not kept in a register.
+  __device__ __forceinline__ static unsigned thread_here() {
+    return static_cast<unsigned>(computed_here(static_cast<int>(threadIdx.x)));
   }
-  __device__ __forceinline__ static int chunk() {
-    return thread() % kChunks;
+  __device__ __forceinline__ static int chunk(unsigned thread) {
+    return static_cast<int>(thread % kChunks);
   }
-  __device__ __forceinline__ int channel() const {
-    return first_channel_ + chunk() * kChunk<T>;
+  __device__ __forceinline__ int channel(unsigned thread) const {
+    return first_channel_ + chunk(thread) * kChunk<T>;
   }
-  __device__ __forceinline__ static int place(int pass) {
-    return pass * kPass + thread() / kChunks;
+  __device__ __forceinline__ static int place(int pass, unsigned thread) {
+    return pass * kPass + static_cast<int>(thread / kChunks);
   }
-  __device__ __forceinline__ unsigned output_pixel(int step, int pass) const {
-    return static_cast<unsigned>(first_pixel_ + step * kDepth + place(pass));
+  /// Behind the last output pixel; 0 for a chunk that does not exist.
+  __device__ __forceinline__ unsigned end(unsigned thread) const {
+    return channel(thread) < g_.depth_c ? static_cast<unsigned>(g_.pixels) : 0;
+  }
+  __device__ __forceinline__ unsigned output_pixel(int step, int pass, unsigned thread) const {
+    return static_cast<unsigned>(first_pixel_ + step * kDepth + place(pass, thread));
+  }
+  __device__ __forceinline__ static int first_slot(int step) {
+    return static_cast<int>(static_cast<unsigned>(step) % kSteps) * kDepth;
   }
   __device__ __forceinline__ static int wrapped(int offset) {
     return static_cast<int>(min(static_cast<unsigned>(offset), static_cast<unsigned>(offset + kLineBytes)));
@@ -145,8 +155,8 @@ class FilterRing {
   __device__ __forceinline__ ChunkOf<T>& at(int line, int slot) const {
     return *reinterpret_cast<ChunkOf<T>*>(memory_ + line * kPitch + slot * kChunkBytes);
   }
-  __device__ __forceinline__ ChunkOf<T>& own(int step, int pass, int plane) const {
-    return at(plane * kChunks + chunk(), step % kSteps * kDepth + place(pass));
+  __device__ __forceinline__ ChunkOf<T>& own(int step, int pass, int plane, unsigned thread) const {
+    return at(plane * kChunks + chunk(thread), first_slot(step) + place(pass, thread));
   }
 
   const FilterGeometry& g_;
@@ -154,7 +164,6 @@ class FilterRing {
   unsigned char* memory_;
   Table table_;
   int first_channel_, first_pixel_;
-  unsigned end_;  ///< behind the last output pixel, 0 for a chunk that does not exist
 };
 
 }  // namespace residuum::kernels

@@ -57,7 +57,7 @@ class FilterTapsBlock {
   static constexpr int kRowChunks = kTile.rows / kChunk<T>;
   static constexpr int kRowBytes = kTile.depth * kRowChunks * kChunkBytes;
   static constexpr int kStageBytes = kForms ? 2 * kRowBytes : kRowBytes;
-  using Rows = FilterRows<T, kTile.rows, kTile.depth, kThreads, kTile.stages, kRowBytes, true, kForms>;
+  using Rows = FilterRows<T, kTile.rows, kTile.depth, kThreads, kAhead, kRowBytes, true, kForms>;
   using Ring = FilterRing<T, kStride, kChannels, kTile.depth, filter_ring_steps(kName), kThreads, kForms>;
   /// Behind the stages and the ring: tables, then sums of the rows.
   static constexpr int kTables = kTile.stages * kStageBytes + Ring::kBytes;
@@ -79,24 +79,30 @@ class FilterTapsBlock {
     Factor<T, kMath, 2> at[kWarpChunks][kSteps];
   };
 
-  __device__ __forceinline__ static int thread() {
-    return static_cast<int>(threadIdx.x);
+  __device__ __forceinline__ static unsigned thread() {
+    return threadIdx.x;
   }
-  __device__ __forceinline__ static int lane() {
-    return thread() % 32;
+  /// The same, computed where it is wanted and not kept in a register.
+  __device__ __forceinline__ static unsigned thread_here() {
+    return static_cast<unsigned>(computed_here(static_cast<int>(threadIdx.x)));
   }
-  __device__ __forceinline__ static int warp() {
-    return thread() / 32;
+  __device__ __forceinline__ static int lane(unsigned thread) {
+    return static_cast<int>(thread % 32);
   }
-  __device__ __forceinline__ static int warp_n() {
-    return warp() % kTile.warps_n;
+  __device__ __forceinline__ static int warp_n(unsigned thread) {
+    return static_cast<int>(thread / 32 % kTile.warps_n);
   }
-  __device__ __forceinline__ static int warp_k() {
-    return warp() / kTile.warps_n;
+  __device__ __forceinline__ static int warp_k(unsigned thread) {
+    return static_cast<int>(thread / 32 / kTile.warps_n);
   }
   /// Of the two warps of a scheduler, the one that forms first.
   __device__ __forceinline__ static bool forms_first() {
-    return warp() >= 4;
+    return thread() >= 128;
+  }
+
+  /// A lane's pixel of a step.
+  __device__ __forceinline__ static int place_of_lane(unsigned thread) {
+    return warp_k(thread) * kWarpPixels + lane(thread);
   }
 
   /// From an output pixel to the farthest of which a tap reads the source, on either side (stride 2: before
@@ -117,7 +123,7 @@ class FilterTapsBlock {
   }
 
   __device__ __forceinline__ unsigned char* stage(int step) const {
-    return shared_ + step % kTile.stages * kStageBytes;
+    return shared_ + static_cast<unsigned>(step) % kTile.stages * kStageBytes;
   }
 
   __device__ __forceinline__ void sum() {
@@ -126,20 +132,24 @@ class FilterTapsBlock {
     const int steps = min(g_.steps_per_piece, g_.steps - part_.piece * g_.steps_per_piece);
     rows_.start(first_pixel_ + Rows::first_pixel());
     for (int step = 0; step < halo_steps(); ++step) ring_.load(step);
-    for (int step = 0; step < kAhead; ++step) load(step, steps);
+    for (int step = 0; step < kAhead - 1; ++step) load(step, steps);
     rows_.fill_table();
     ring_.fill();
     __syncthreads();
-    cp_async_wait<kAhead - 1>();
+    cp_async_wait<kAhead - 2>();
     for (int step = 0; step < halo_steps(); ++step) ring_.form(step);
     prepare(0);
+    load(kAhead - 1, steps);
+    unsigned inside = inside_of(0);
     for (int step = 0; step < steps; ++step) {
-      __syncthreads();
-      load(step + kAhead, steps);
       const bool goes_on = step + 1 < steps;
+      __syncthreads();
       if (goes_on && forms_first()) prepare(step + 1);
-      multiply(step);
+      multiply(step, inside);
       if (goes_on && !forms_first()) prepare(step + 1);
+      // Into the place of the step before this one, which no warp reads any more.
+      load(step + kAhead, steps);
+      inside = inside_of(step + 1);
     }
     cp_async_wait<0>();
   }
@@ -153,29 +163,46 @@ class FilterTapsBlock {
     }
     cp_async_commit();
   }
-  /// Makes the operands of a step, kAhead - 1 before the one copied last, of what this thread copied.
+  /// Makes the operands of a step, kAhead - 2 before the one copied last, of what this thread copied.
   __device__ __forceinline__ void prepare(int step) {
-    cp_async_wait<kAhead - 1>();
+    cp_async_wait<kAhead - 2>();
     rows_.form(stage(step));
     rows_.add(stage(step));
     ring_.form(step + halo_steps());
   }
 
-  __device__ __forceinline__ void multiply(int step) {
-    const int place = warp_k() * kWarpPixels + lane();
+  /// Which taps of this lane's pixel of a step are inside of the image, a bit each. Found before the barrier,
+  /// so that the product begins soon after it.
+  __device__ __forceinline__ unsigned inside_of(int step) const {
+    const int place = place_of_lane(thread_here());
     const auto [image, of_image] =
         g_.image.split(static_cast<uint32_t>(first_pixel_ + step * kTile.depth + place));
     const auto [y, x] = g_.line.split(of_image);
-    const int line = static_cast<int>(y), column = static_cast<int>(x);
-    const int ahead = kStride == 1 ? line_and_pixel() : 0;
-    const int farthest = Ring::offset(step, place + line_and_pixel() + ahead);
+    unsigned lines = 0, columns = 0;
+#pragma unroll
+    for (int r = 0; r < 3; ++r) {
+      const auto is_inside = [&](unsigned at, int extent) {
+        const auto distance = static_cast<unsigned>(FilterTapsBlock::distance(r));
+        return distance == 0 || at + distance < static_cast<unsigned>(extent);
+      };
+      if (is_inside(y, g_.dst_h)) lines |= 0b111u << 3 * r;
+      if (is_inside(x, g_.dst_w)) columns |= 0b001001001u << r;
+    }
+    return lines & columns;
+  }
+  /// From a pixel to the farthest one.
+  __device__ __forceinline__ int ahead() const {
+    return kStride == 1 ? line_and_pixel() : 0;
+  }
+
+  __device__ __forceinline__ void multiply(int step, unsigned inside) {
+    const unsigned thread = thread_here();
+    const int farthest = Ring::offset(step, place_of_lane(thread) + line_and_pixel() + ahead());
     const auto load_right = [&](Right& right, int tap) {
-      const int h = distance(tap / 3), w = distance(tap % 3);
-      const bool inside = static_cast<unsigned>(line + h) < static_cast<unsigned>(g_.dst_h) &&
-                          static_cast<unsigned>(column + w) < static_cast<unsigned>(g_.dst_w);
-      const SharedAddress pixel =
-          ring_.address(farthest, plane(tap / 3, tap % 3), ahead - h * g_.dst_w - w, inside) +
-          static_cast<SharedAddress>(warp_n() * kWarpChunks * Ring::kPitch);
+      const int before = ahead() - distance(tap / 3) * g_.dst_w - distance(tap % 3);
+      const bool exists = (inside >> tap & 1) != 0;
+      const SharedAddress pixel = ring_.address(farthest, plane(tap / 3, tap % 3), before, exists) +
+                                  static_cast<SharedAddress>(warp_n(thread) * kWarpChunks * Ring::kPitch);
 #pragma unroll
       for (int c = 0; c < kWarpChunks; ++c) {
         uint32_t words[4];
@@ -187,17 +214,19 @@ class FilterTapsBlock {
     Right right[2];
     load_right(right[0], 0);
     Left left[kSteps][kRowFragments];
-    load_left(stage(step), left);
+    load_left(stage(step), thread, left);
 #pragma unroll
     for (int tap = 0; tap < kFilterTapsCount; ++tap) {
       if (tap + 1 < kFilterTapsCount) load_right(right[(tap + 1) % 2], tap + 1);
       multiply_tap(tap, left, right[tap % 2]);
     }
   }
-  __device__ __forceinline__ void load_left(const unsigned char* rows, Left (&left)[kSteps][kRowFragments]) {
+  __device__ __forceinline__ void load_left(const unsigned char* rows, unsigned thread,
+                                            Left (&left)[kSteps][kRowFragments]) {
     const FlatLane<T, kRowChunks, true> flat(
-        shared_address(rows) + static_cast<SharedAddress>(warp_k() * kWarpPixels * kRowChunks * kChunkBytes),
-        0, lane());
+        shared_address(rows) +
+            static_cast<SharedAddress>(warp_k(thread) * kWarpPixels * kRowChunks * kChunkBytes),
+        0, lane(thread));
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
@@ -221,7 +250,7 @@ class FilterTapsBlock {
   /// Adds the sums of the warps that share columns, in their order; each of them gets every warps_k-th
   /// fragment of the total.
   __device__ __forceinline__ void share_out(float (&totals)[kOwn][1][4]) const {
-    const int column_lane = warp_n() * 32 + lane();
+    const int column_lane = warp_n(thread()) * 32 + lane(thread());
     constexpr int kLanes = 32 * kTile.warps_n;
     float4* const memory = reinterpret_cast<float4*>(shared_);
 #pragma unroll
@@ -231,13 +260,13 @@ class FilterTapsBlock {
       for (int i = 0; i < kRound; ++i) {
         if (first + i >= kFragments) continue;
         const float(&sum)[4] = sums_[(first + i) / kColumnFragments][(first + i) % kColumnFragments];
-        memory[(i * kTile.warps_k + warp_k()) * kLanes + column_lane] =
+        memory[(i * kTile.warps_k + warp_k(thread())) * kLanes + column_lane] =
             make_float4(sum[0], sum[1], sum[2], sum[3]);
       }
       __syncthreads();
 #pragma unroll
       for (int i = 0; i < kOwnOfRound; ++i) {
-        const int fragment = i * kTile.warps_k + warp_k();
+        const int fragment = i * kTile.warps_k + warp_k(thread());
         float4 total = make_float4(0, 0, 0, 0);
         for (int k = 0; k < kTile.warps_k; ++k) {
           if (first + fragment >= kFragments) continue;
@@ -256,10 +285,11 @@ class FilterTapsBlock {
     int row, tap, channel;
   };
   __device__ __forceinline__ Place place_of(int own) const {
-    const int fragment = own * kTile.warps_k + warp_k();
-    const int column = fragment % kColumnFragments, chunk = warp_n() * kWarpChunks + column % kWarpChunks;
-    return {part_.first_row + fragment / kColumnFragments * 16 + lane() / 4, column / kWarpChunks,
-            fragment < kFragments ? first_channel_ + chunk * kChunk<T> + lane() % 4 * 2 : g_.depth_c};
+    const int fragment = own * kTile.warps_k + warp_k(thread());
+    const int column = fragment % kColumnFragments,
+              chunk = warp_n(thread()) * kWarpChunks + column % kWarpChunks;
+    return {part_.first_row + fragment / kColumnFragments * 16 + lane(thread()) / 4, column / kWarpChunks,
+            fragment < kFragments ? first_channel_ + chunk * kChunk<T> + lane(thread()) % 4 * 2 : g_.depth_c};
   }
   __device__ __forceinline__ void store(const Place& at, const float (&sums)[4]) const {
     float* const to = arrays_.d_weight + int64_t{at.row} * g_.columns + at.tap * g_.depth_c + at.channel;

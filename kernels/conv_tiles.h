@@ -116,14 +116,14 @@ constexpr Tile tile_of(TileName name) {
     case TileName::kFilterLines:
       return {64, 192, 32, 2, 4, 4, 2};  // the same, all columns in one block: d_dst is read once
     // All nine taps of 32 or 16 channels in one block (conv_filter_taps.cuh): a source pixel is read once for
-    // them. 144 sums a thread leave room for one block; 32 pixels a warp and step are one transposing
-    // ldmatrix for a tap's eight channels.
+    // them. 144 sums a thread leave room for one block, so that copies must run far ahead; 32 pixels a warp
+    // and step are one transposing ldmatrix for a tap's eight channels.
     case TileName::kFilterTaps:
-      return {64, 288, 64, 1, 4, 4, 1, 2};  // 64x72 a warp: 72 mma for 17 ldmatrix, the fewest of the three
+      return {64, 288, 64, 1, 4, 5, 1, 2};  // 64x72 a warp: 72 mma for 17 ldmatrix, the fewest of the three
     case TileName::kFilterTapsBroad:
-      return {32, 288, 128, 1, 2, 4, 1, 4};  // half as many partial sums for long sums of small results
+      return {32, 288, 128, 1, 2, 5, 1, 4};  // half as many partial sums for long sums of small results
     case TileName::kFilterTapsSlim:
-      return {16, 144, 256, 1, 1, 4, 1, 8};  // CIFAR: results of a few tiles, which pieces fill the chip with
+      return {16, 144, 256, 1, 1, 5, 1, 8};  // CIFAR: results of a few tiles, which pieces fill the chip with
     case TileName::kFilterTapsStrided:
       return {64, 288, 64, 1, 4, 4, 1, 2};  // of stride 2: four source pixels for each output pixel
     case TileName::kFilterF32:
@@ -379,10 +379,10 @@ constexpr bool has_all_taps(TileName name) {
 constexpr int taps_stride(TileName name) {
   return name == TileName::kFilterTapsStrided ? 2 : 1;
 }
-/// Steps of source pixels that are in shared memory at once: those that a step of the usual widths reads, and
-/// those that are being copied.
+/// Steps of source pixels that are in shared memory at once: those that are being copied, and those that a
+/// step reads, besides its own two or, with stride 2, one: lines of up to 63 pixels in steps of 64.
 constexpr int filter_ring_steps(TileName name) {
-  return taps_stride(name) == 2 ? 5 : 6;
+  return steps_ahead(tile_of(name)) + (taps_stride(name) == 2 ? 2 : 3);
 }
 /// Steps of source pixels that a step reads besides its own, of output lines of `width` pixels: the farthest
 /// taps are a line and a pixel before it and, with stride 1, behind it.

@@ -342,8 +342,8 @@ TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInBF16) {
     expect_same_bits(problem, DType::kBF16, true, true, true, 1);
   }
   for (const TileName tile : kTilesOfTaps) {
-    for (const ConvShape& shape : kTaps) {
-      if (shape.stride != kernels::taps_stride(tile) || shape.c < 16) continue;
+    for (const ConvShape& shape : {kTaps[3], kTaps[6], kTaps[9], kTaps[11]}) {
+      if (shape.stride != kernels::taps_stride(tile)) continue;
       const ConvProblem problem{shape, Element::kBF16, {}, static_cast<int>(tile)};
       expect_same_bits(problem, DType::kBF16, true, true, true, 1);
       expect_same_bits(problem, DType::kBF16, false, true, false, 1);
