@@ -464,17 +464,18 @@ struct FilterTimes {
 };
 constexpr FilterTimes filter_times(TileName name) {
   switch (name) {
-    // 576 mma of a multiprocessor a step (288 of the slim tile, which waits for shared memory instead). One
-    // multiprocessor reads the partial sums of all members of a group, at 87 KB a microsecond.
+    // Estimates: 576 mma of a multiprocessor a step, and a fifth more for warps to begin and end it; the slim
+    // tile has 288 and waits for shared memory instead. One multiprocessor reads the partial sums of all
+    // members of a group, half a kilobyte in ten cycles.
     case TileName::kFilterTaps:
-      return {50, 150, 85, 4};
+      return {60, 200, 85, 4};
     case TileName::kFilterTapsBroad:
-      return {54, 150, 42, 4};
+      return {64, 200, 42, 4};
     case TileName::kFilterTapsSlim:
-      return {45, 150, 11, 4};
+      return {50, 200, 11, 4};
     // As long as L2 takes for four source pixels and a formed gradient.
     case TileName::kFilterTapsStrided:
-      return {72, 150, 85, 4};
+      return {75, 200, 85, 4};
     default:
       return {10, 320, 0, 8};
   }
