@@ -13,11 +13,12 @@
 namespace residuum::kernels {
 
 /// The work of one block: rows x columns of the result, `depth` terms of the sum at a time, `stages` of them
-/// in flight; warps_m x warps_n warps share the rows and columns; `blocks` of them fit a multiprocessor.
+/// in flight; warps_m x warps_n warps share the rows and columns, and warps_k times as many the terms;
+/// `blocks` of them fit a multiprocessor.
 struct Tile {
-  int rows = 0, columns = 0, depth = 0, warps_m = 0, warps_n = 0, stages = 0, blocks = 0;
+  int rows = 0, columns = 0, depth = 0, warps_m = 0, warps_n = 0, stages = 0, blocks = 0, warps_k = 1;
 
-  constexpr int threads() const { return 32 * warps_m * warps_n; }
+  constexpr int threads() const { return 32 * warps_m * warps_n * warps_k; }
   constexpr int warp_rows() const { return rows / warps_m; }
   constexpr int warp_columns() const { return columns / warps_n; }
 };
@@ -43,8 +44,9 @@ inline constexpr int kMultiprocessors = 132;
 /// (each with 1 KB of the system's and 128 bytes of static arrays).
 inline constexpr size_t kSharedBytes = 112 * 1024 + 896;
 
-/// Shared memory of a block that has a multiprocessor to itself, A100's too.
-inline constexpr size_t kLoneSharedBytes = 160 * 1024;
+/// Shared memory of a block that has a multiprocessor to itself, for lack of other blocks or of registers for
+/// them: what an A100 offers (less static arrays).
+inline constexpr size_t kLoneSharedBytes = 163 * 1024 - 128;
 
 /// Shared memory of an sm_90 multiprocessor, and what the system keeps of it for each block.
 inline constexpr size_t kMultiprocessorBytes = 228 * 1024, kBlockReserve = 1024;
@@ -69,6 +71,10 @@ enum class TileName : uint8_t {
   kFilterPacked,
   kFilterPackedColumns,
   kFilterLines,
+  kFilterTaps,
+  kFilterTapsBroad,
+  kFilterTapsSlim,
+  kFilterTapsStrided,
   kFilterF32,
 };
 
@@ -117,6 +123,17 @@ constexpr Tile tile_of(TileName name) {
       return {64, 64, 32, 2, 2, 3, 3};  // whole chunks of output channels, any of input channels: the stem
     case TileName::kFilterLines:
       return {64, 192, 32, 2, 4, 4, 2};  // the same, all columns in one block: d_dst is read once
+    // All nine taps of 32 or 16 channels in one block (conv_filter_taps.cuh): a source pixel is read once for
+    // them. 144 sums a thread leave room for one block, so that copies must run far ahead; 32 pixels a warp
+    // and step are one transposing ldmatrix for a tap's eight channels.
+    case TileName::kFilterTaps:
+      return {64, 288, 64, 1, 4, 5, 1, 2};  // 64x72 a warp: 72 mma for 17 ldmatrix, the fewest of the three
+    case TileName::kFilterTapsBroad:
+      return {32, 288, 128, 1, 2, 5, 1, 4};  // half as many partial sums for long sums of small results
+    case TileName::kFilterTapsSlim:
+      return {16, 144, 256, 1, 1, 5, 1, 8};  // CIFAR: results of a few tiles, which pieces fill the chip with
+    case TileName::kFilterTapsStrided:
+      return {64, 288, 64, 1, 4, 4, 1, 2};  // of stride 2: four source pixels for each output pixel
     case TileName::kFilterF32:
       return {64, 64, 16, 2, 2, 3, 2};  // also with any channel count
   }
@@ -419,6 +436,36 @@ constexpr bool suits_lines(const ConvProblem& problem) {
          2 * s.r * filter_segment_chunks(s) <= tile_of(TileName::kFilterLines).threads();
 }
 
+/// kFilterTaps and its like: blocks have all taps of 3x3 kernels of stride 1 or 2 with padding 1.
+inline constexpr int kFilterTapsCount = 9;
+constexpr bool has_all_taps(TileName name) {
+  return name >= TileName::kFilterTaps && name <= TileName::kFilterTapsStrided;
+}
+constexpr int taps_stride(TileName name) {
+  return name == TileName::kFilterTapsStrided ? 2 : 1;
+}
+/// Steps of source pixels that are in shared memory at once: those that are being copied, and those that a
+/// step reads, besides its own two or, with stride 2, one: lines of up to 63 pixels in steps of 64.
+constexpr int filter_ring_steps(TileName name) {
+  return steps_ahead(tile_of(name)) + (taps_stride(name) == 2 ? 2 : 3);
+}
+/// Steps of source pixels that a step reads besides its own, of output lines of `width` pixels: the farthest
+/// taps are a line and a pixel before it and, with stride 1, behind it.
+constexpr int filter_halo_steps(int width, int stride, int depth) {
+  return ((stride == 1 ? 2 : 1) * (width + 1) + depth - 1) / depth;
+}
+constexpr bool suits_taps(const ConvProblem& problem, TileName name) {
+  const ConvShape& s = problem.shape;
+  const Tile tile = tile_of(name);
+  const auto fits = [&] {
+    return filter_halo_steps(static_cast<int>(s.q()), taps_stride(name), tile.depth) + 1 +
+               steps_ahead(tile) <=
+           filter_ring_steps(name);
+  };
+  return is_aligned(problem) && s.groups == 1 && s.r == 3 && s.s == 3 && s.pad == 1 &&
+         s.stride == taps_stride(name) && fits();
+}
+
 /// Whether backward-filter can run the problem with that tile.
 constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
   if (tile == TileName::kFilterF32) return problem.type == Element::kF32;
@@ -426,25 +473,8 @@ constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
   if (tile == TileName::kFilterPacked) return true;
   if (tile == TileName::kFilterPackedColumns) return has_whole_rows(problem);
   if (tile == TileName::kFilterLines) return suits_lines(problem);
+  if (has_all_taps(tile)) return suits_taps(problem, tile);
   return tile >= TileName::kFilterWide && tile <= TileName::kFilterSlim && is_aligned(problem);
-}
-
-/// The tile of backward-filter: the one the problem names, or the usual one.
-constexpr TileName filter_tile(const ConvProblem& problem) {
-  if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
-  if (problem.type == Element::kF32) return TileName::kFilterF32;
-  if (!is_aligned(problem)) {
-    // One tile of packed columns reads d_dst once, too.
-    const ConvShape& s = problem.shape;
-    const bool one_tile = s.r * s.s * s.c <= tile_of(TileName::kFilterPackedColumns).columns;
-    if (!one_tile && suits_lines(problem)) return TileName::kFilterLines;
-    return has_whole_rows(problem) ? TileName::kFilterPackedColumns : TileName::kFilterPacked;
-  }
-  const int64_t rows = problem.shape.k / problem.shape.groups;
-  const int64_t columns = problem.shape.r * problem.shape.s * (problem.shape.c / problem.shape.groups);
-  if (rows <= 32) return TileName::kFilterSlim;
-  if (rows % 128 == 0 && columns % 128 == 0) return TileName::kFilterWide;
-  return rows <= 64 && columns > 256 ? TileName::kFilterBroad : TileName::kFilterSquare;
 }
 
 /// The result of backward-filter as its blocks cut it: a matrix for each group, in tiles.
@@ -460,58 +490,133 @@ struct FilterTiles {
     return groups * (rows / 16 * 16 + 2 * last) * (columns + columns % 2);
   }
 };
-constexpr FilterTiles filter_tiles(const ConvProblem& problem) {
+constexpr FilterTiles filter_tiles(const ConvProblem& problem, TileName name) {
   const ConvShape& s = problem.shape;
-  const Tile tile = tile_of(filter_tile(problem));
+  const Tile tile = tile_of(name);
   const auto parts = [](int64_t extent, int size) { return (extent + size - 1) / size; };
   FilterTiles all;
   all.rows = s.k / s.groups;
-  const bool lines = filter_tile(problem) == TileName::kFilterLines;
+  const bool lines = name == TileName::kFilterLines;
   all.columns = lines ? s.r * filter_line_columns(s) : s.r * s.s * (s.c / s.groups);
   all.tiles = parts(all.rows, tile.rows) * parts(all.columns, tile.columns) * s.groups;
   all.steps =
       lines ? parts(s.n * s.p() * parts(s.q(), kFilterRun), 2) : parts(s.n * s.p() * s.q(), tile.depth);
   return all;
 }
+/// Fragments of four sums that a thread has when warps that share the terms have shared their sums out.
+constexpr int filter_fragments(const Tile& tile) {
+  const int fragments = tile.warp_rows() / 16 * (tile.warp_columns() / 8);
+  return (fragments + tile.warps_k - 1) / tile.warps_k;
+}
+/// Floats of a block's partial sums.
+constexpr int64_t filter_slot_floats(const Tile& tile) {
+  return int64_t{4} * filter_fragments(tile) * tile.threads();
+}
 
 /// Traffic of the partial sums when the sum is cut in `pieces`.
-constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, int pieces) {
+constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, TileName name, int pieces) {
   const int64_t bytes =
-      static_cast<int64_t>(sizeof(float)) * filter_tiles(problem).partial_floats(problem.shape.groups);
+      static_cast<int64_t>(sizeof(float)) * filter_tiles(problem, name).partial_floats(problem.shape.groups);
   const SumTree tree = sum_tree(pieces);
   return {tree.slots * bytes, tree.reads() * bytes};
 }
 
-/// Pieces into which backward-filter cuts its sum over pixels: as many as make the slowest block finish
-/// first, counted in steps of the sum (a tenth of a microsecond).
+/// What decides into how many pieces a sum is cut, in hundredths of a microsecond: a step of the sum; the
+/// levels of the tree, each a store, fence, atomic and load that follow each other through L2; and how many
+/// steps a piece must have, as a shorter one spends its time filling the pipeline.
+struct FilterTimes {
+  int64_t step = 0, level = 0, member = 0, fewest_steps = 0;
+};
+constexpr FilterTimes filter_times(TileName name) {
+  switch (name) {
+    // Estimates: 576 mma of a multiprocessor a step, and a fifth more for warps to begin and end it; the slim
+    // tile has 288 and waits for shared memory instead. One multiprocessor reads the partial sums of all
+    // members of a group, half a kilobyte in ten cycles.
+    case TileName::kFilterTaps:
+      return {60, 200, 85, 4};
+    case TileName::kFilterTapsBroad:
+      return {64, 200, 42, 4};
+    case TileName::kFilterTapsSlim:
+      return {50, 200, 11, 4};
+    // As long as L2 takes for four source pixels and a formed gradient.
+    case TileName::kFilterTapsStrided:
+      return {75, 200, 85, 4};
+    default:
+      return {10, 320, 0, 8};
+  }
+}
+
+/// How a sum over pixels is cut: into as many pieces as make the slowest block finish first.
+struct FilterCut {
+  int pieces = 1;
+  int64_t time = 0;
+};
 ///   As many blocks for each multiprocessor as are resident at once, which keep the copies of one under way
-///   while the other multiplies. Pieces of eight steps or more: a shorter one spends
-///   its time filling the pipeline. A level of the tree is some 32 steps: a store, fence, atomic and load
-///   follow each other through L2, at half a microsecond or more each. Partial sums pass through L2 at about
-///   512 KB a step. Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be
-///   more bytes than the operands.
-constexpr int filter_pieces(const ConvProblem& problem) {
-  constexpr int64_t kFewestSteps = 8, kLevelSteps = 32, kStepBytes = 512 * 1024;
+///   while the other multiplies. Partial sums pass through L2 at about 512 KB in a tenth of a microsecond.
+///   Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be more bytes
+///   than the operands.
+constexpr FilterCut filter_cut(const ConvProblem& problem, TileName name) {
+  constexpr int64_t kTenthBytes = 512 * 1024;
+  const FilterTimes times = filter_times(name);
   const ConvShape& s = problem.shape;
-  const FilterTiles all = filter_tiles(problem);
-  const int64_t blocks = tile_of(filter_tile(problem)).blocks * kMultiprocessors;
+  const FilterTiles all = filter_tiles(problem, name);
+  const int64_t blocks = tile_of(name).blocks * kMultiprocessors;
   const int64_t operands =
       (s.src_elements() + s.dst_elements()) * static_cast<int64_t>(size_of(problem.type));
-  const int64_t most = std::min(blocks / all.tiles, all.steps / kFewestSteps);
-  int best = 1;
-  int64_t shortest = all.steps;
+  const int64_t most = std::min(blocks / all.tiles, all.steps / times.fewest_steps);
+  FilterCut best{1, (all.tiles + blocks - 1) / blocks * all.steps * times.step};
   for (int pieces = 2; pieces <= most; ++pieces) {
-    const WorkspaceTraffic traffic = filter_traffic(problem, pieces);
+    const WorkspaceTraffic traffic = filter_traffic(problem, name, pieces);
     const int64_t bytes = traffic.written + traffic.read;
     if (bytes > operands) break;
-    const int64_t time = (all.steps + pieces - 1) / pieces + kLevelSteps * sum_tree(pieces).levels +
-                         (bytes + kStepBytes - 1) / kStepBytes;
-    if (time < shortest) {
-      shortest = time;
-      best = pieces;
+    int64_t time =
+        (all.steps + pieces - 1) / pieces * times.step + (bytes + kTenthBytes - 1) / kTenthBytes * 10;
+    for (int members = pieces; members > 1; members = sum_groups(members)) {
+      time += times.level + std::min(members, kSumRadix) * times.member;
     }
+    if (time < best.time) best = {pieces, time};
   }
   return best;
+}
+
+/// The tile of backward-filter for chunks of 16-bit types: all taps at once where one of those tiles suits.
+constexpr TileName aligned_filter_tile(const ConvProblem& problem) {
+  TileName best = TileName::kFilterTaps;
+  int64_t shortest = 0;
+  for (const TileName name : {TileName::kFilterTaps, TileName::kFilterTapsBroad, TileName::kFilterTapsSlim}) {
+    if (!suits_taps(problem, name)) continue;
+    const int64_t time = filter_cut(problem, name).time;
+    if (shortest == 0 || time < shortest) best = name, shortest = time;
+  }
+  if (shortest > 0) return best;
+  const int64_t rows = problem.shape.k / problem.shape.groups;
+  if (rows > 32 && suits_taps(problem, TileName::kFilterTapsStrided)) return TileName::kFilterTapsStrided;
+  const int64_t columns = problem.shape.r * problem.shape.s * (problem.shape.c / problem.shape.groups);
+  if (rows <= 32) return TileName::kFilterSlim;
+  if (rows % 128 == 0 && columns % 128 == 0) return TileName::kFilterWide;
+  return rows <= 64 && columns > 256 ? TileName::kFilterBroad : TileName::kFilterSquare;
+}
+/// The tile of backward-filter: the one the problem names, or the usual one.
+constexpr TileName filter_tile(const ConvProblem& problem) {
+  if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
+  if (problem.type == Element::kF32) return TileName::kFilterF32;
+  if (is_aligned(problem)) return aligned_filter_tile(problem);
+  // One tile of packed columns reads d_dst once, too.
+  const ConvShape& s = problem.shape;
+  const bool one_tile = s.r * s.s * s.c <= tile_of(TileName::kFilterPackedColumns).columns;
+  if (!one_tile && suits_lines(problem)) return TileName::kFilterLines;
+  return has_whole_rows(problem) ? TileName::kFilterPackedColumns : TileName::kFilterPacked;
+}
+
+constexpr FilterTiles filter_tiles(const ConvProblem& problem) {
+  return filter_tiles(problem, filter_tile(problem));
+}
+/// Pieces into which backward-filter cuts its sum over pixels.
+constexpr int filter_pieces(const ConvProblem& problem) {
+  return filter_cut(problem, filter_tile(problem)).pieces;
+}
+constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, int pieces) {
+  return filter_traffic(problem, filter_tile(problem), pieces);
 }
 
 }  // namespace residuum::kernels

@@ -90,9 +90,10 @@ TEST(ConvTiles, EveryLayerFitsTheChip) {
         EXPECT_EQ(tile.warp_rows() % 16, 0);
         EXPECT_EQ(tile.warp_columns() % 16, 0);
       }
-      const Tile tile = tile_of(filter_tile(problem));
+      const TileName name = filter_tile(problem);
+      const Tile tile = tile_of(name);
       EXPECT_EQ(tile.warp_rows() % 16, 0);
-      EXPECT_EQ(tile.warp_columns() % 16, 0);
+      EXPECT_EQ(tile.warp_columns() % (has_all_taps(name) ? 8 * kFilterTapsCount : 16), 0);
       EXPECT_GE(filter_pieces(problem), 1);
     }
   }
@@ -102,10 +103,40 @@ TEST(ConvTiles, EveryLayerFitsTheChip) {
 TEST(ConvTiles, ResidentBlocksLeaveRegisters) {
   for (int name = 0; name <= static_cast<int>(TileName::kFilterF32); ++name) {
     const Tile tile = tile_of(static_cast<TileName>(name));
-    const int sums = tile.rows * tile.columns / tile.threads();
+    const int sums = tile.rows * tile.columns / tile.threads() * tile.warps_k;
     EXPECT_GE(65536 / (tile.blocks * tile.threads()), sums + 48) << tile.rows << "x" << tile.columns;
     EXPECT_LE(tile.blocks * tile.threads(), 2048);
   }
+}
+
+/// The weights' gradient of 3x3 layers: all taps in one block, of a size that leaves time for the partial
+/// sums; as many blocks as multiprocessors, nearly, for large layers.
+TEST(ConvTiles, ThreeByThreeWeightGradientsHaveAllTapsInABlock) {
+  struct Layer {
+    int64_t size, channels, batch;
+    TileName tile;
+  };
+  for (const Layer& layer :
+       {Layer{56, 64, 256, TileName::kFilterTapsBroad}, Layer{28, 128, 256, TileName::kFilterTapsBroad},
+        Layer{14, 256, 256, TileName::kFilterTaps}, Layer{7, 512, 256, TileName::kFilterTaps},
+        Layer{32, 16, 128, TileName::kFilterTapsSlim}, Layer{16, 32, 128, TileName::kFilterTapsSlim},
+        Layer{8, 64, 128, TileName::kFilterTapsSlim}}) {
+    const ConvProblem problem{
+        {layer.batch, layer.size, layer.size, layer.channels, layer.channels, 3, 3, 1, 1, 1},
+        Element::kBF16,
+        {}};
+    SCOPED_TRACE(text(problem.shape));
+    EXPECT_EQ(filter_tile(problem), layer.tile);
+    const int64_t blocks = filter_tiles(problem).tiles * filter_pieces(problem);
+    EXPECT_LE(blocks, kMultiprocessors);
+    EXPECT_GE(blocks, layer.batch == 256 ? 0.9 * kMultiprocessors : 0.4 * kMultiprocessors);
+    EXPECT_LE(sum_tree(filter_pieces(problem)).levels, 2);
+  }
+  EXPECT_EQ(filter_tile({{256, 56, 56, 64, 64, 1, 1, 1, 0, 1}, Element::kBF16, {}}), TileName::kFilterSquare);
+  EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 2, 1, 1}, Element::kBF16, {}}),
+            TileName::kFilterTapsStrided);
+  EXPECT_EQ(filter_tile({{128, 32, 32, 16, 32, 3, 3, 2, 1, 1}, Element::kBF16, {}}), TileName::kFilterSlim);
+  EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 1, 1, 1}, Element::kF32, {}}), TileName::kFilterF32);
 }
 
 TEST(ConvTiles, LargeLayersGetLargeTiles) {

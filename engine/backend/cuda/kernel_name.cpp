@@ -50,6 +50,14 @@ const char* tile_name(TileName tile) {
       return "kFilterPackedColumns";
     case TileName::kFilterLines:
       return "kFilterLines";
+    case TileName::kFilterTaps:
+      return "kFilterTaps";
+    case TileName::kFilterTapsBroad:
+      return "kFilterTapsBroad";
+    case TileName::kFilterTapsSlim:
+      return "kFilterTapsSlim";
+    case TileName::kFilterTapsStrided:
+      return "kFilterTapsStrided";
     case TileName::kFilterF32:
       return "kFilterF32";
   }
