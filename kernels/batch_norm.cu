@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kReduceThreads, 2)
     const int64_t left = tiling.channels - first;
     join_moments<kReduceThreads>(
         left < kReduceThreads ? static_cast<int>(left) : kReduceThreads, tiling.row_blocks,
-        static_cast<double>(tiling.rows), partial, means,
+        static_cast<double>(tiling.rows), partial,
         [&](int part, int moment, int c) {
           return partials[partial_index(tiling, kMoments, part, moment, first + c)];
         },

@@ -49,11 +49,18 @@ void launch_conv_kernel(const ConvCall<T>& call) {
 
 template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Prologue kPrologue>
 void launch_conv_patch(const ConvCall<T>& call) {
-  if (call.geometry.halo) {
-    launch_conv_kernel<kName, T, kMath, kBackwardData, Patch::kHalo, kPrologue>(call);
-  } else {
-    launch_conv_kernel<kName, T, kMath, kBackwardData, Patch::kGather, kPrologue>(call);
+  constexpr Tile kTile = tile_of(kName);
+  if constexpr (may_keep_weights(kTile)) {
+    if (call.geometry.patch == Patch::kResident) {
+      return launch_conv_kernel<kName, T, kMath, kBackwardData, Patch::kResident, kPrologue>(call);
+    }
   }
+  if constexpr (!wants_all_weights(kTile)) {
+    if (call.geometry.patch == Patch::kHalo) {
+      return launch_conv_kernel<kName, T, kMath, kBackwardData, Patch::kHalo, kPrologue>(call);
+    }
+  }
+  launch_conv_kernel<kName, T, kMath, kBackwardData, Patch::kGather, kPrologue>(call);
 }
 
 /// With a tile for whole chunks of channels, and the prologues that conv_tile_suits() allows it.

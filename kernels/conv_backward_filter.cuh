@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/conv_filter_lines.cuh"
+#include "kernels/conv_filter_taps.cuh"
 
 namespace residuum::kernels {
 
@@ -34,7 +35,8 @@ class FilterBlock {
     rows_.leave_sums();
     const auto row_of = [&](int f) { return part_.first_row + warp_row() + 16 * f + lane() / 4; };
     const auto column_of = [&](int q) { return first_column_ + warp_column() + 8 * q + lane() % 4 * 2; };
-    if (!join_pieces<kThreads>(sums_, g_, arrays_, part_, row_of, column_of)) return;
+    const auto has_sums = [&](int f, int q) { return row_of(f) < g_.rows && column_of(q) < g_.columns; };
+    if (!join_pieces<kThreads>(sums_, g_, arrays_, part_, has_sums)) return;
     store_sums(sums_, g_.rows, g_.columns,
                arrays_.d_weight + static_cast<int64_t>(part_.group) * g_.rows * g_.columns, row_of, column_of,
                [&](int column) { return column < g_.columns ? column : -1; });
@@ -342,8 +344,19 @@ class FilterBlock {
 };
 
 template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms, Product kProduct>
-using FilterBlockOf = std::conditional_t<kName == TileName::kFilterLines, FilterLinesBlock<T, kMath, kForms>,
-                                         FilterBlock<kName, T, kMath, kAligned, kForms, kProduct>>;
+struct FilterBlockChoice {
+  using Block = FilterBlock<kName, T, kMath, kAligned, kForms, kProduct>;
+};
+template <typename T, F32Math kMath, bool kForms>
+struct FilterBlockChoice<TileName::kFilterLines, T, kMath, false, kForms, Product::kWarp> {
+  using Block = FilterLinesBlock<T, kMath, kForms>;
+};
+template <TileName kName, typename T, F32Math kMath, bool kForms>
+requires(has_all_taps(kName)) struct FilterBlockChoice<kName, T, kMath, true, kForms, Product::kWarp> {
+  using Block = FilterTapsBlock<kName, T, kMath, kForms>;
+};
+template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms, Product kProduct>
+using FilterBlockOf = typename FilterBlockChoice<kName, T, kMath, kAligned, kForms, kProduct>::Block;
 
 template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms, Product kProduct>
 __global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
@@ -368,7 +381,7 @@ void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, 
   with_flag(forms, [&](auto flag) {
     with_product<T, kName>([&](auto product) {
       using Block = FilterBlockOf<kName, T, kMath, kAligned, flag.value, product.value>;
-      static_assert(Block::shared_bytes(true) <= kSharedBytes);
+      static_assert(Block::shared_bytes(true) <= (kTile.blocks > 1 ? kSharedBytes : kLoneSharedBytes));
       launch("conv_backward_filter",
              conv_backward_filter_kernel<kName, T, kMath, kAligned, flag.value, product.value>, grid,
              dim3(kTile.threads()), Block::shared_bytes(row_sums), stream, g, arrays);
@@ -403,6 +416,14 @@ void launch_filter(const ConvProblem& problem, const ConvSource& d_dst, const Co
       return launch_filter_tile<TileName::kFilterSlim, T, kMath, true>(problem, arrays, stream);
     if (tile == TileName::kFilterBroad)
       return launch_filter_tile<TileName::kFilterBroad, T, kMath, true>(problem, arrays, stream);
+    if (tile == TileName::kFilterTaps)
+      return launch_filter_tile<TileName::kFilterTaps, T, kMath, true>(problem, arrays, stream);
+    if (tile == TileName::kFilterTapsBroad)
+      return launch_filter_tile<TileName::kFilterTapsBroad, T, kMath, true>(problem, arrays, stream);
+    if (tile == TileName::kFilterTapsSlim)
+      return launch_filter_tile<TileName::kFilterTapsSlim, T, kMath, true>(problem, arrays, stream);
+    if (tile == TileName::kFilterTapsStrided)
+      return launch_filter_tile<TileName::kFilterTapsStrided, T, kMath, true>(problem, arrays, stream);
     if (tile == TileName::kFilterPackedColumns)
       return launch_filter_tile<TileName::kFilterPackedColumns, T, kMath, false>(problem, arrays, stream);
     if (tile == TileName::kFilterLines)

@@ -27,8 +27,11 @@ class ConvBlock {
 
   __device__ __forceinline__ bool has_work() const { return operands_.run_first() < operands_.rows().all(); }
 
+  /// What needs no global memory; a barrier must follow.
+  __device__ __forceinline__ void fill_tables() { operands_.fill_tables(); }
   /// A parity class without taps has steps all the same: of zeros.
   __device__ __forceinline__ void run() {
+    __syncthreads();
     operands_.begin();
     clear(sums_);
     operands_.stage();
@@ -36,22 +39,10 @@ class ConvBlock {
     __syncthreads();
     operands_.prepare_first();
     __syncthreads();
-    Cursor now;
-    while (true) {
-      LeftFactors factors;
-      start(now, factors);
-      operands_.load_ahead(now);
-      if (now.begins_tile()) begin_tile(now.tile);
-      operands_.next(now);
-      if (now.tile < operands_.tiles()) operands_.prepare(now);
-      finish(factors);
-      if (now.begins_tile()) {
-        const int done = now.tile - 1;
-        epilogue_.store(sums_, operands_.rows(), operands_.first_row(done), done);
-        if (now.tile == operands_.tiles()) break;
-        clear(sums_);
-      }
-      __syncthreads();
+    if constexpr (kPatch == Patch::kResident) {
+      run_patches();
+    } else {
+      run_steps();
     }
     cp_async_wait<0>();
     if (epilogue_.has_sums()) epilogue_.finish_sums(operands_.work(), operands_.rows(), place());
@@ -79,14 +70,58 @@ class ConvBlock {
   struct Results {
     static constexpr Tile kTile = ConvBlock::kTile;
     static constexpr bool kPermuted = Operands::kPermuted, kBackward = kBackwardData;
-    static constexpr bool kWhole = sizeof(T) == 2 && kPatch != Patch::kElements, kPlainPath = false;
-    static constexpr int kRegisterSums = register_sums(kTile, kBackwardData, kPatch == Patch::kHalo);
+    static constexpr bool kWhole = sizeof(T) == 2 && kPatch != Patch::kElements;
+    static constexpr bool kPlainPath = kWhole && !kBackwardData && kPatch == Patch::kResident;
+    static constexpr int kRegisterSums = register_sums(kTile, kBackwardData, kPatch);
     __device__ __forceinline__ static int first_column() { return Operands::first_column(); }
   };
 
-  __device__ __forceinline__ static int thread() { return Operands::thread(); }
-  __device__ __forceinline__ static int lane() { return thread() % 32; }
-  __device__ __forceinline__ static int warp() { return thread() / 32; }
+  /// Step after step: the operands of the next one are made ready while this one is multiplied.
+  __device__ __forceinline__ void run_steps() {
+    Cursor now;
+    while (true) {
+      LeftFactors factors;
+      start(now, factors);
+      operands_.load_ahead(now);
+      if (now.begins_tile()) begin_tile(now.tile);
+      operands_.next(now);
+      if (now.tile < operands_.tiles()) operands_.prepare(now);
+      finish(factors);
+      if (now.begins_tile()) {
+        const int done = now.tile - 1;
+        epilogue_.store(sums_, operands_.rows(), operands_.first_row(done), done);
+        if (now.tile == operands_.tiles()) break;
+        clear(sums_);
+      }
+      __syncthreads();
+    }
+  }
+  /// Patch after patch, each for all taps: nothing but a patch is waited for.
+  __device__ __forceinline__ void run_patches() {
+    Cursor now;
+    while (true) {
+      const Cursor next = operands_.next_patch(now);
+      const bool more = next.tile < operands_.tiles();
+      if (more && operands_.has_room_ahead()) operands_.load_whole(next);
+      if (now.begins_tile()) begin_tile(now.tile);
+      multiply_taps(now);
+      if (more && !operands_.has_room_ahead()) {
+        __syncthreads();
+        operands_.load_whole(next);
+      }
+      if (next.begins_tile()) {
+        epilogue_.store(sums_, operands_.rows(), operands_.first_row(now.tile), now.tile);
+        if (!more) break;
+        clear(sums_);
+      }
+      operands_.prepare_whole(next);
+      __syncthreads();
+      now = next;
+    }
+  }
+
+  __device__ __forceinline__ static int lane() { return static_cast<int>(threadIdx.x % kWarp); }
+  __device__ __forceinline__ static int warp() { return static_cast<int>(threadIdx.x / kWarp); }
   __device__ __forceinline__ static int warp_row() { return warp() / kTile.warps_n * kTile.warp_rows(); }
   __device__ __forceinline__ static int warp_column() {
     return warp() % kTile.warps_n * kTile.warp_columns();
@@ -99,41 +134,69 @@ class ConvBlock {
     epilogue_.prefetch(operands_.rows(), operands_.first_row(tile));
   }
 
-  /// Where this lane reads row fragment `f` of the patch for a tap.
-  __device__ __forceinline__ SharedAddress patch_lane(const Cursor& at, SharedAddress patch, int f,
+  /// This lane's row of row fragment `f`.
+  __device__ __forceinline__ int row_of_lane(int f) const {
+    return warp_row() + static_cast<int>(computed_here(threadIdx.x) % 16) + 16 * f;
+  }
+  __device__ __forceinline__ Row known_row(int tile, int f) const {
+    return operands_.rows().table(tile)[row_of_lane(f)];
+  }
+  /// Where this lane reads its row of a patch for all taps: padding in a row of zeros.
+  __device__ __forceinline__ SharedAddress patch_lane(SharedAddress patch, const Row& row,
                                                       const Tap& tap) const {
-    const int lane = computed_here(this->lane()), chunk = lane / 16, r = warp_row() + lane % 16 + 16 * f;
-    if constexpr (kPatch != Patch::kHalo) {
-      return deep_lane<Operands::kDepthChunks>(patch, r, chunk);
-    } else {
-      // From shared memory at every tap: kept in registers, two numbers a fragment make the wide tile spill.
-      const auto& rows = operands_.rows();
-      const Row row = rows.table(at.tile)[r];
-      if (!rows.inside(row.position, tap)) {
-        return deep_lane<Operands::kDepthChunks>(shared_address(rows.zeros()), 0, chunk);
-      }
-      return deep_lane<Operands::kDepthChunks>(patch, row.src - rows.lowest(at.tile) + tap.distance, chunk);
-    }
+    const auto& rows = operands_.rows();
+    const int chunk = lane() / 16;
+    const SharedAddress inside = deep_lane<Operands::kDepthChunks>(patch, row.src + tap.distance, chunk);
+    const SharedAddress zeros = deep_lane<Operands::kDepthChunks>(shared_address(rows.zeros()), 0, chunk);
+    return rows.inside(row.position, tap) ? inside : zeros;
   }
 
   /// Starts the products of a step; of warps, also ends them.
   __device__ __forceinline__ void start(const Cursor& at, [[maybe_unused]] LeftFactors& factors) {
     const SharedAddress patch = operands_.patch(at);
-    const WeightFactor weights(operands_.weights(at), warp_column(), lane());
     if constexpr (kSharedLeft) {
+      const WeightFactor weights(operands_.weights(at), warp_column(), lane());
       const SharedAddress rows = patch + static_cast<SharedAddress>(warp() / 4 * 64 * Operands::kDepthBytes);
       start_products<kSteps, Operands::kDepthBytes>(sums_, rows, weights);
     } else {
+      SharedAddress pixel[kRowFragments];
+#pragma unroll
+      for (int f = 0; f < kRowFragments; ++f) {
+        // From shared memory at every tap: kept in registers, two numbers a fragment make the wide tile
+        // spill.
+        pixel[f] = Operands::kOnePatch
+                       ? patch_lane(patch, known_row(at.tile, f), operands_.tap(at))
+                       : deep_lane<Operands::kDepthChunks>(patch, row_of_lane(f), lane() / 16);
+      }
+      start_pixels(at, pixel, factors);
+    }
+  }
+  /// The same, of rows that this lane finds at `pixel`.
+  __device__ __forceinline__ void start_pixels(const Cursor& at, const SharedAddress (&pixel)[kRowFragments],
+                                               [[maybe_unused]] LeftFactors& factors) {
+    const WeightFactor weights(operands_.weights(at), warp_column(), lane());
+    const auto left = [&](auto& a, int step, int f) { load_deep_rows(a, pixel[f], step); };
+    if constexpr (kProduct == Product::kWarpgroup) {
+      start_products(sums_, factors, weights, left);
+    } else {
+      multiply_steps<kSteps>(sums_, weights, left);
+    }
+  }
+  /// All taps of a resident patch.
+  __device__ __forceinline__ void multiply_taps(Cursor at) {
+    const SharedAddress patch = operands_.patch(at);
+    Row rows[kRowFragments];
+#pragma unroll
+    for (int f = 0; f < kRowFragments; ++f) rows[f] = known_row(at.tile, f);
+#pragma unroll 1
+    for (; at.tap < operands_.rows().taps(); ++at.tap, ++at.weight_slot) {
       const Tap tap = operands_.tap(at);
       SharedAddress pixel[kRowFragments];
 #pragma unroll
-      for (int f = 0; f < kRowFragments; ++f) pixel[f] = patch_lane(at, patch, f, tap);
-      const auto left = [&](auto& a, int step, int f) { load_deep_rows(a, pixel[f], step); };
-      if constexpr (kProduct == Product::kWarpgroup) {
-        start_products(sums_, factors, weights, left);
-      } else {
-        multiply_steps<kSteps>(sums_, weights, left);
-      }
+      for (int f = 0; f < kRowFragments; ++f) pixel[f] = patch_lane(patch, rows[f], tap);
+      LeftFactors factors;
+      start_pixels(at, pixel, factors);
+      finish(factors);
     }
   }
   __device__ __forceinline__ void finish([[maybe_unused]] LeftFactors& factors) {
@@ -156,17 +219,13 @@ class ConvBlock {
   float sums_[kRowFragments][kColumnFragments][4];
 };
 
-/// Blocks that a patch for all taps leaves room for: it takes up to half of an H100's 227 KB, and more than
-/// half of an A100's 163 KB.
+/// Blocks that shall fit a multiprocessor. A patch for all taps takes up to half of an H100's 227 KB, and
+/// more than half of an A100's 163 KB.
+constexpr int wanted_blocks(TileName name, [[maybe_unused]] Patch patch) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-inline constexpr int kHaloBlocks = 1;
-#else
-inline constexpr int kHaloBlocks = 2;
+  if (serves_all_taps(patch)) return 1;
 #endif
-
-/// Blocks that shall fit a multiprocessor.
-constexpr int wanted_blocks(TileName name, Patch patch) {
-  return patch == Patch::kHalo ? std::min(tile_of(name).blocks, kHaloBlocks) : tile_of(name).blocks;
+  return tile_of(name).blocks;
 }
 
 template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch kPatch, Prologue kPrologue,
@@ -174,11 +233,12 @@ template <TileName kName, typename T, F32Math kMath, bool kBackwardData, Patch k
 __global__ void __launch_bounds__(tile_of(kName).threads(), wanted_blocks(kName, kPatch))
     conv_kernel(const ConvGeometry g, const ConvSource source, const T* weight, const ConvResult result) {
   if constexpr (compiles_here<T>(kName, kProduct)) {
-    grid_dependency_wait();
-    grid_dependency_trigger();
     DYNAMIC_SHARED(shared);
     ConvBlock<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct> block(g, source, weight, result,
                                                                                  shared);
+    block.fill_tables();
+    grid_dependency_wait();
+    grid_dependency_trigger();
     if (block.has_work()) block.run();
   }
 }

@@ -64,20 +64,30 @@ class ConvEpilogue {
   template <typename Rows>
   __device__ __forceinline__ void store(Sums& sums, const Rows& rows, int first, int tile) {
     if (result_.has_statistics() && tile == 0) set_shift(sums, rows, first);
-    const int thread = computed_here(this->thread()), lane = thread % 32;
-    const int warp = thread / 32, warp_row = warp / kTile.warps_n * kTile.warp_rows();
+    const unsigned thread = computed_here(threadIdx.x);
+    const int lane = static_cast<int>(thread % kWarp), warp = static_cast<int>(thread / kWarp);
+    const int warp_row = warp / kTile.warps_n * kTile.warp_rows();
     const int warp_column = warp % kTile.warps_n * kTile.warp_columns();
     const int first_row = first + warp_row;
-    if (kPlainPath && result_.only_has_statistics())
+    if (kPlainPath && result_.only_has_statistics()) {
       return store_plain(sums, rows, first_row, warp_column, lane);
-      // One group after the other comes to the front: written out for each of them, a wide tile's end is tens
-      // of kilobytes of instructions.
+    }
+    // One group after the other comes to the front: written out for each of them, a wide tile's end is tens
+    // of kilobytes of instructions.
 #pragma unroll 1
     for (int group = 0; group < Units::kGroups; ++group) {
       const int column = warp_column + Units::column(lane, group);
+      Reads reads[kReadsAtOnce];
+      if constexpr (kReadsAtOnce > 1) {
+#pragma unroll
+        for (int f = 0; f < kRowFragments; ++f) {
+          load_units(rows, first_row + 16 * f, column, lane, reads + f * Units::kHalves);
+        }
+      }
 #pragma unroll
       for (int f = 0; f < kRowFragments; ++f) {
-        store_units(rows, first_row + 16 * f, column, group, sums[f], lane);
+        Reads* const own = reads + (kReadsAtOnce > 1 ? f * Units::kHalves : 0);
+        store_units(rows, first_row + 16 * f, column, group, sums[f], lane, own);
         Units::next_group(sums[f]);
       }
     }
@@ -90,7 +100,7 @@ class ConvEpilogue {
     __syncthreads();
     double* const totals = reinterpret_cast<double*>(work);
     double* const scratch = totals + kMostSums * kTile.columns;
-    float* const of_warps = reinterpret_cast<float*>(scratch + 2 * kThreads);
+    float* const of_warps = reinterpret_cast<float*>(scratch + kThreads);
     if (kPlainPath && result_.only_has_statistics()) add_lanes();
     if (Units::owns_total(lane())) {
 #pragma unroll
@@ -122,6 +132,11 @@ class ConvEpilogue {
   static constexpr bool kPlainPath = Traits::kPlainPath;
   using Result =
       ResultBlock<T, kTile.columns, kThreads, kRunSums - kRegisterSums, Traits::kWhole, Traits::kBackward>;
+  using Reads = typename Result::Operands;
+  /// Units whose reads are under way at once: of small tiles, which leave registers for it, those of all
+  /// rows.
+  static constexpr int kReadsAtOnce =
+      kRowFragments * kColumnFragments * 4 <= 32 ? kRowFragments * Units::kHalves : 1;
 
   /// Said to be below kThreads: divisions are then shifts, cheaper to repeat than to keep in registers.
   __device__ __forceinline__ static int thread() {
@@ -137,24 +152,38 @@ class ConvEpilogue {
     return warp() % kTile.warps_n * kTile.warp_columns();
   }
 
+  /// Whether half `h` of a lane's units is one of the results.
+  template <typename Rows>
+  __device__ __forceinline__ bool exists(const Rows& rows, int first_row, int column, int lane, int h) const {
+    return first_row + Units::row(lane, h) < rows.all() && column < g_.columns - Traits::first_column();
+  }
+  /// Loads what finishing both halves reads.
+  template <typename Rows>
+  __device__ __forceinline__ void load_units(const Rows& rows, int first_row, int column, int lane,
+                                             Reads* reads) const {
+#pragma unroll
+    for (int h = 0; h < Units::kHalves; ++h) {
+      if (!exists(rows, first_row, column, lane, h)) continue;
+      result_.load(rows.dst(first_row + Units::row(lane, h)), column, reads[h]);
+    }
+  }
   /// The units of a lane in one column group of a row fragment. What was stored takes the place of the
   /// product, and sums per channel are formed one after the other from there: in registers there is room for
   /// no more.
   template <typename Rows>
   __device__ __forceinline__ void store_units(const Rows& rows, int first_row, int column, int group,
-                                              float (&products)[kColumnFragments][4], int lane) {
+                                              float (&products)[kColumnFragments][4], int lane,
+                                              Reads* reads) {
     float of_norm[kUnit] = {};
-    const auto exists = [&](int h) {
-      return first_row + Units::row(lane, h) < rows.all() && column < g_.columns - Traits::first_column();
-    };
+    const auto exists = [&](int h) { return this->exists(rows, first_row, column, lane, h); };
 #pragma unroll
     for (int h = 0; h < Units::kHalves; ++h) {
       alignas(16) float values[kUnit];
       Units::take(products, h, lane, values);
-      typename Result::Operands read;
+      Reads& read = reads[kReadsAtOnce > 1 ? h : 0];
       if (exists(h)) {
         const int dst = rows.dst(first_row + Units::row(lane, h));
-        result_.load(dst, column, read);
+        if constexpr (kReadsAtOnce == 1) result_.load(dst, column, read);
         result_.finish(dst, column, read, values);
       }
       Units::put(values, h, products);
@@ -195,16 +224,16 @@ class ConvEpilogue {
 #pragma unroll
     for (int group = 0; group < Units::kGroups; ++group) {
       const int column = group * kQuadColumns;
-      if (first_column + column >= g_.columns - Traits::first_column()) break;
+      const bool has_column = first_column + column < g_.columns - Traits::first_column();
       float shift[kUnit];
       result_.load_shift(first_column + column, shift);
 #pragma unroll
       for (int f = 0; f < kRowFragments; ++f) {
 #pragma unroll
         for (int h = 0; h < Units::kHalves; ++h) {
-          if (row(f, h) >= rows.all()) continue;
           float values[kUnit];
           Units::take(sums[f], h, lane, values);
+          if (!has_column || row(f, h) >= rows.all()) continue;
           result_.store_plain(values, to[f][h] + column, shift, lane_sums_[0][group], lane_sums_[1][group]);
         }
         Units::next_group(sums[f]);
@@ -240,7 +269,7 @@ class ConvEpilogue {
   /// From the first row of the run: its first warps have it.
   template <typename Rows>
   __device__ __forceinline__ void set_shift(const Sums& sums, const Rows& rows, int first) {
-    const int thread = computed_here(this->thread());
+    const int thread = static_cast<int>(computed_here(threadIdx.x));
     if (thread / 32 < kTile.warps_n && thread % 32 < kQuad) {
 #pragma unroll
       for (int q = 0; q < kColumnFragments; ++q) {

@@ -11,7 +11,7 @@ namespace residuum::kernels {
 /// Floats of the workspace that hold partial sums of tiles; those of a bias lie behind them.
 constexpr int64_t filter_partial_floats(const ConvProblem& problem) {
   const Tile tile = tile_of(filter_tile(problem));
-  return filter_tiles(problem).tiles * sum_tree(filter_pieces(problem)).slots * tile.rows * tile.columns;
+  return filter_tiles(problem).tiles * sum_tree(filter_pieces(problem)).slots * filter_slot_floats(tile);
 }
 
 /// How a tap's place in the source moves when its output pixel moves `pixels` further: so many columns, rows
@@ -50,6 +50,7 @@ struct FilterLines {
 struct FilterGeometry {
   int src_h = 0, src_w = 0, src_c = 0, dst_c = 0;
   unsigned src_pitch = 0, dst_pitch = 0;  ///< bytes of a pixel
+  int dst_h = 0, dst_w = 0;
   int kernel_w = 0, stride = 1, pad = 0;
   int rows = 0, columns = 0, depth_c = 0;  ///< of one group: output channels; r*s*c; input channels
   int weight_columns = 0;                  ///< of the weights of a group, where the product has more
@@ -65,6 +66,7 @@ struct FilterGeometry {
     src_h = whole(s.h), src_w = whole(s.w), src_c = whole(s.c), dst_c = whole(s.k);
     src_pitch = static_cast<unsigned>(s.c) * static_cast<unsigned>(size_of(problem.type));
     dst_pitch = static_cast<unsigned>(s.k) * static_cast<unsigned>(size_of(problem.type));
+    dst_h = whole(s.p()), dst_w = whole(s.q());
     kernel_w = whole(s.s), stride = whole(s.stride), pad = whole(s.pad);
     rows = whole(s.k / s.groups), depth_c = whole(s.c / s.groups);
     weight_columns = whole(s.r * s.s) * depth_c;

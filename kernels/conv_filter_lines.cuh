@@ -44,7 +44,8 @@ class FilterLinesBlock {
     rows_.leave_sums();
     const auto row_of = [&](int f) { return part_.first_row + warp_row() + 16 * f + lane() / 4; };
     const auto column_of = [&](int q) { return q / 2 * 64 + warp_column() + q % 2 * 8 + lane() % 4 * 2; };
-    if (!join_pieces<kThreads>(sums_, g_, arrays_, part_, row_of, column_of)) return;
+    const auto has_sums = [&](int f, int q) { return row_of(f) < g_.rows && column_of(q) < g_.columns; };
+    if (!join_pieces<kThreads>(sums_, g_, arrays_, part_, has_sums)) return;
     const auto weight_of = [&](int column) {
       const auto [line, element] = g_.lines.column.split(static_cast<uint32_t>(column));
       const bool exists = column < g_.columns && static_cast<int>(element) < g_.lines.elements;

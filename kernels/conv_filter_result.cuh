@@ -6,18 +6,17 @@
 
 namespace residuum::kernels {
 
-/// True in the block that then has the sums of all pieces of its tile. row_of(f) and column_of(q) are those
-/// of the first of the four sums of a fragment; the others are 1 column, 8 rows and both further.
-template <int kThreads, int kRows, int kColumns, typename RowOf, typename ColumnOf>
+/// True in the block that then has the sums of all pieces of its tile. exists(f, q): whether the first of the
+/// four sums of a fragment does; the others are 1 column, 8 rows and both further.
+template <int kThreads, int kRows, int kColumns, typename Exists>
 __device__ __forceinline__ bool join_pieces(float (&sums)[kRows][kColumns][4], const FilterGeometry& g,
                                             const FilterArrays& arrays, const FilterPart& part,
-                                            const RowOf& row_of, const ColumnOf& column_of) {
+                                            const Exists& exists) {
   if (g.pieces == 1) return true;
   const int64_t tile = (int64_t{part.group} * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   constexpr int64_t kSlot = int64_t{kThreads} * kRows * kColumns;
   return join_sums<kThreads>(sums, part.piece, g.pieces, arrays.partial + tile * g.tree.slots * kSlot,
-                             arrays.counters + tile * g.tree.groups,
-                             [&](int f, int q) { return row_of(f) < g.rows && column_of(q) < g.columns; });
+                             arrays.counters + tile * g.tree.groups, exists);
 }
 
 /// weight_of(column): the column of a group's weights, which have `pitch` of them; negative: none.

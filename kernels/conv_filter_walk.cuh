@@ -3,15 +3,9 @@
 #pragma once
 
 #include "kernels/conv_filter_geometry.h"
-#include "kernels/device/platform.cuh"
+#include "kernels/device/tile.cuh"
 
 namespace residuum::kernels {
-
-/// The same element of another pixel: one multiplication. What a walk gives for a pixel outside is not read.
-template <typename T>
-__device__ __forceinline__ const void* pixel_of(const T* element, unsigned pixel, unsigned pitch) {
-  return reinterpret_cast<const unsigned char*>(element) + uint64_t{pixel} * pitch;
-}
 
 class TapWalk {
  public:

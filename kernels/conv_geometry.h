@@ -36,10 +36,11 @@ struct ConvGeometry {
   bool backward_data = false;
   /// A kernel row's taps and channels are contiguous in source and weights: one tap of S*C "channels".
   bool packed = false;
-  /// All taps read one patch: the `patch_rows` source pixels in a row that a tile's taps touch.
-  bool halo = false;
-  int patch_rows = 0;
+  Patch patch = Patch::kGather;
+  int patch_rows = 0;  ///< of a patch for all taps: the source pixels in a row that a tile's taps touch
   int patch_slots = 0;
+  int weight_slots =
+      0;  ///< tiles of weights in shared memory: those of all steps of a tile of rows, or a ring
   Form form = Form::kStored;
   int formed = 0;  ///< channels of a group that are formed: the last of `depth`
   int run = 1;     ///< tiles of rows that a block handles, one after the other
@@ -106,17 +107,19 @@ constexpr int patch_rows(const ConvGeometry& g, const TapGrid& t, int rows) {
   return static_cast<int>(span + (t.taps_h - 1) * int64_t{g.src_w} + t.taps_w);
 }
 
+constexpr OperandRoom operand_room(const ConvGeometry& g) {
+  return {static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots),
+          static_cast<size_t>(g.weight_slots), g.patch};
+}
 constexpr size_t conv_work_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
-  const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
-  return conv_work_bytes(tile, element, g.form, pixels);
+  return conv_work_bytes(tile, element, g.form, operand_room(g));
 }
 constexpr size_t conv_shared_bytes(const ConvGeometry& g, const Tile& tile, size_t element) {
-  const size_t pixels = static_cast<size_t>(g.patch_rows) * static_cast<size_t>(g.patch_slots);
-  return conv_block_bytes(tile, element, g.form, pixels, g.formed, int64_t{g.kernel_h} * g.kernel_w);
+  return conv_block_bytes(tile, element, g.form, operand_room(g), g.formed, int64_t{g.kernel_h} * g.kernel_w);
 }
 
 constexpr size_t conv_result_bytes(const ConvGeometry& g, const Tile& tile) {
-  return conv_result_bytes(tile, g.backward_data, g.halo);
+  return conv_result_bytes(tile, g.backward_data, g.patch);
 }
 
 /// The convolution without its patches.
@@ -164,18 +167,40 @@ constexpr ConvGeometry with_halo(const ConvGeometry& gather, const Tile& tile, s
   }
   if (most < 3) return gather;
   ConvGeometry halo = gather;
-  halo.halo = true;
+  halo.patch = Patch::kHalo;
   halo.patch_rows = rows + rows % 2;  // coefficients, which come behind, stay aligned to 128 bytes
   halo.patch_slots = 1 + (steps_ahead(tile) + fewest - 1) / fewest;
   return conv_shared_bytes(halo, tile, element) + conv_result_bytes(halo, tile) <= kSharedBytes ? halo
                                                                                                 : gather;
 }
 
-/// Blocks of a launch that a multiprocessor holds at once; a patch for all taps leaves room for two.
+/// `halo` with the weights of all taps beside the patch where there is room: they are read once, and nobody
+/// waits for others between taps. With two patches if possible, one of which is loaded while the other is
+/// multiplied. A launch of a block a multiprocessor has much room.
+constexpr ConvGeometry with_all_weights(const ConvGeometry& halo, const Tile& tile, size_t element) {
+  if (halo.patch != Patch::kHalo || !may_keep_weights(tile)) return halo;
+  int64_t blocks = 0;
+  int taps = 1;
+  for (int parity = 0; parity < halo.classes(); ++parity) {
+    blocks += (int64_t{halo.rows(parity)} + tile.rows - 1) / tile.rows;
+    taps = std::max(taps, halo.taps(parity).taps());
+  }
+  blocks *= int64_t{halo.column_tiles(tile.columns)} * halo.groups;
+  const size_t room = blocks <= kMultiprocessors ? kLoneSharedBytes : kSharedBytes;
+  ConvGeometry all = halo;
+  all.patch = Patch::kResident;
+  all.weight_slots = (halo.depth + tile.depth - 1) / tile.depth * taps;
+  for (all.patch_slots = 2; all.patch_slots > 0; --all.patch_slots) {
+    if (conv_shared_bytes(all, tile, element) + conv_result_bytes(all, tile) <= room) return all;
+  }
+  return halo;
+}
+
+/// Blocks of a launch that a multiprocessor holds at once.
 constexpr int64_t resident_blocks(const ConvGeometry& g, const Tile& tile, size_t element) {
   const size_t bytes = conv_shared_bytes(g, tile, element) + conv_result_bytes(g, tile) + kBlockReserve;
   const int64_t by_memory = static_cast<int64_t>(kMultiprocessorBytes / bytes);
-  return std::min({int64_t{tile.blocks}, int64_t{g.halo ? 2 : tile.blocks}, by_memory});
+  return std::min(int64_t{tile.blocks}, by_memory);
 }
 
 /// Tiles of rows for one block, so that the chip is full and blocks end at the same time: of one, two, ...
@@ -216,7 +241,13 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, ConvPass pass, 
   g.formed = static_cast<int>(conv_formed(problem, pass, form));
   g.patch_rows = tile.rows;
   g.patch_slots = tile.stages;
-  if (is_aligned(problem)) g = with_halo(g, tile, element);
+  g.weight_slots = tile.stages;
+  if (is_aligned(problem)) {
+    const ConvGeometry one_patch = with_all_weights(with_halo(g, tile, element), tile, element);
+    if (one_patch.patch == Patch::kResident || !wants_all_weights(tile)) g = one_patch;
+  } else {
+    g.patch = Patch::kElements;
+  }
   g.run = tiles_in_a_run(g, tile, element);
   return g;
 }

@@ -182,7 +182,7 @@ class ConvLinesBlock {
   struct Results {
     static constexpr Tile kTile = ConvLinesBlock::kTile;
     static constexpr bool kPermuted = true, kBackward = false, kWhole = true, kPlainPath = true;
-    static constexpr int kRegisterSums = register_sums(kTile, false, false);
+    static constexpr int kRegisterSums = register_sums(kTile, false, Patch::kGather);
     __device__ __forceinline__ static int first_column() { return column_tile() * kTile.columns; }
   };
   /// Rows of the product are output pixels as they lie in memory.

@@ -17,10 +17,6 @@
 
 namespace residuum::kernels {
 
-/// How source pixels reach shared memory: the tile's own pixels for each tap, one patch for all taps, or (for
-/// channels that are no whole chunks) the tile's pixels element by element, with padding checked per element.
-enum class Patch : uint8_t { kGather, kHalo, kElements };
-
 /// Whether a source is multiplied as it is, or formed first.
 enum class Prologue : uint8_t { kNone, kForm };
 
@@ -50,7 +46,9 @@ class ConvOperands {
   /// Then the kernel is 1x1: its one tap is (0, 0), its rows are pixels.
   static constexpr bool kOnlyConcat = kCanConcat && !takes_two_tensors(kName);
   using Cursor = ConvCursor;
-  using Rows = ConvRows<kTile.rows, kOnlyConcat ? 0 : row_tables(kTile), kThreads, kBackwardData>;
+  static constexpr bool kOnePatch = serves_all_taps(kPatch), kResident = kPatch == Patch::kResident;
+  using Rows = ConvRows<kTile.rows, kOnlyConcat ? 0 : row_tables(kTile, kPatch), kOnePatch,
+                        known_tiles(kTile), kThreads, kBackwardData>;
 
   __device__ __forceinline__ ConvOperands(const ConvGeometry& g, const ConvSource& source, const T* weight,
                                           unsigned char* shared)
@@ -58,7 +56,7 @@ class ConvOperands {
     work_ = rows_.end();
     weights_ = work_;
     if constexpr (kProduct == Product::kWarpgroup) weights_ = aligned_for_wgmma(weights_);
-    patches_ = weights_ + kTile.stages * kWeightBytes;
+    patches_ = weights_ + weight_slots() * kWeightBytes;
     coefficients_ = reinterpret_cast<float*>(work_ + conv_work_bytes(g, tile_of(kName), sizeof(T)));
   }
 
@@ -67,7 +65,8 @@ class ConvOperands {
   __device__ __forceinline__ static int column_tile() { return static_cast<int>(blockIdx.x); }
   __device__ __forceinline__ static int run_number() { return static_cast<int>(blockIdx.y); }
   __device__ __forceinline__ int run_first() const { return run_number() * g_.run * kTile.rows; }
-  __device__ __forceinline__ int first_row(int tile) const { return run_first() + tile * kTile.rows; }
+  /// Known once the tables are filled.
+  __device__ __forceinline__ int first_row(int tile) const { return rows_.plan().first + tile * kTile.rows; }
   __device__ __forceinline__ static int first_column() { return column_tile() * kTile.columns; }
 
   __device__ __forceinline__ int parity() const {
@@ -95,14 +94,33 @@ class ConvOperands {
     return shared_address(weights_ + at.weight_slot * kWeightBytes);
   }
 
-  /// Fills the tables of the first tiles and asks for the operands of the first kAhead steps.
-  __device__ __forceinline__ void begin() {
-    const int tiles = min(g_.run, (rows_.all() - run_first() + kTile.rows - 1) / kTile.rows);
-    rows_.set_plan({tiles, in_pieces() ? piece_passes() : 0});
+  /// Fills the tables of the first tiles, in shared memory alone; a barrier must follow.
+  __device__ __forceinline__ void fill_tables() {
+    const int first = run_first(), tiles = min(g_.run, (rows_.all() - first + kTile.rows - 1) / kTile.rows);
+    rows_.set_plan({first, tiles, in_pieces() ? piece_passes() : 0});
     rows_.fill_taps();
-    for (int tile = 0; tile <= kAhead; ++tile) rows_.fill(tile, first_row(tile));
-    __syncthreads();
+#pragma unroll 1
+    for (int tile = 0; tile <= min(kAhead, tiles - 1); ++tile) {
+      if (kOnePatch) {
+        rows_.set_lowest(tile, first + tile * kTile.rows);
+      } else {
+        rows_.fill(tile, first + tile * kTile.rows);
+      }
+    }
+    if constexpr (kOnePatch) {
+      __syncthreads();
+      rows_.fill(0, first);
+    }
+  }
+  /// Asks for the operands of the first steps: kAhead, or of a resident patch all.
+  __device__ __forceinline__ void begin() {
     Cursor at;
+    if constexpr (kResident) {
+      load_whole(at);
+#pragma unroll 1
+      for (; at.tile == 0; next(at)) load_weights(at);
+      return cp_async_commit();
+    }
     if (in_pieces()) load_patch(at, whole_patch());
 #pragma unroll 1
     for (int step = 0; step < kAhead; ++step) {
@@ -120,7 +138,7 @@ class ConvOperands {
   }
   /// Makes the operands of the first step ready; a barrier must follow.
   __device__ __forceinline__ void prepare_first() {
-    cp_async_wait<kAhead - 1>();
+    cp_async_wait<kResident ? 0 : kAhead - 1>();
     if constexpr (kPrologue == Prologue::kForm) form_patch(Cursor{}, whole_patch());
     if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
   }
@@ -140,16 +158,43 @@ class ConvOperands {
     form(next);
     if constexpr (kProduct == Product::kWarpgroup) fence_shared_for_wgmma();
   }
-  /// The table of rows that is free once `tile` has begun; a barrier must follow.
+
+  // Of a resident patch, which is loaded and formed whole:
+  /// Whether the next one can be loaded while this one is multiplied.
+  __device__ __forceinline__ bool has_room_ahead() const {
+    return g_.patch_slots > 1;
+  }
+  __device__ __forceinline__ void load_whole(const Cursor& at) {
+    load_patch(at, whole_patch());
+    cp_async_commit();
+  }
+  /// A barrier must follow.
+  __device__ __forceinline__ void prepare_whole(const Cursor& at) {
+    cp_async_wait<0>();
+    if constexpr (kPrologue == Prologue::kForm) form_patch(at, whole_patch());
+  }
+  /// The patch behind that of `at`, at its first tap.
+  __device__ __forceinline__ Cursor next_patch(Cursor at) const {
+    at.tap = 0;
+    if (++at.patch_slot == patch_slots()) at.patch_slot = 0;
+    at.depth += kTile.depth;
+    if (at.depth >= g_.depth) at.depth = 0, ++at.tile;
+    if constexpr (kResident) at.weight_slot = at.depth / kTile.depth * rows_.taps();
+    return at;
+  }
+
+  /// Makes known what there is room for once `tile` has begun: rows of tiles ahead. A barrier must follow.
   __device__ __forceinline__ void fill_rows(int tile) const {
-    rows_.fill(tile + kAhead + 1, first_row(tile + kAhead + 1));
+    const int known = computed_here(tile) + kAhead + 1, filled = kOnePatch ? computed_here(tile) + 1 : known;
+    rows_.fill(filled, first_row(filled));
+    if (kOnePatch) rows_.set_lowest(known, first_row(known));
   }
 
   /// The step after `at`. Weights of a tile that has room for all of them stay where they are.
   __device__ __forceinline__ void next(Cursor& at) const {
-    if (++at.weight_slot == kTile.stages) at.weight_slot = 0;
+    if (++at.weight_slot == weight_slots()) at.weight_slot = 0;
     const bool same_depth = !kOnlyConcat && ++at.tap < rows_.taps();
-    if (kPatch != Patch::kHalo || !same_depth) {
+    if (!kOnePatch || !same_depth) {
       if (++at.patch_slot == patch_slots()) at.patch_slot = 0;
     }
     if (same_depth) return;
@@ -177,20 +222,26 @@ class ConvOperands {
   /// The step that is loaded while `at` is multiplied: found anew each time, as a second cursor would take
   /// registers that the sums need.
   __device__ __forceinline__ Cursor later(Cursor at) const {
+    if (in_pieces()) return later_tap(at);
 #pragma unroll
     for (int step = 0; step < kAhead; ++step) next(at);
     return at;
   }
-  /// The patch behind that of `at`.
-  __device__ __forceinline__ Cursor next_patch(Cursor at) const {
-    at.tap = 0;
-    if (++at.patch_slot == patch_slots()) at.patch_slot = 0;
-    at.depth += kTile.depth;
-    if (at.depth >= g_.depth) at.depth = 0, ++at.tile;
+  /// The same where a patch serves as many taps or more.
+  __device__ __forceinline__ Cursor later_tap(Cursor at) const {
+    at.tap += kAhead;
+    at.weight_slot = at.weight_slot == 0 ? kTile.stages - 1 : at.weight_slot - 1;
+    if (at.tap < rows_.taps()) return at;
+    const Cursor patch = next_patch(at);
+    at.tap -= rows_.taps();
+    at.depth = patch.depth, at.tile = patch.tile, at.patch_slot = patch.patch_slot;
     return at;
   }
   __device__ __forceinline__ bool weights_stay() const {
-    return (g_.depth + kTile.depth - 1) / kTile.depth * (kOnlyConcat ? 1 : rows_.taps()) <= kTile.stages;
+    return (g_.depth + kTile.depth - 1) / kTile.depth * (kOnlyConcat ? 1 : rows_.taps()) <= weight_slots();
+  }
+  __device__ __forceinline__ int weight_slots() const {
+    return kResident ? g_.weight_slots : kTile.stages;
   }
 
   __device__ __forceinline__ bool has_two_tensors() const {
@@ -207,10 +258,10 @@ class ConvOperands {
     return kCanConcat ? g_.formed : g_.depth;
   }
   __device__ __forceinline__ int patch_rows() const {
-    return kPatch == Patch::kHalo ? g_.patch_rows : kTile.rows;
+    return kOnePatch ? g_.patch_rows : kTile.rows;
   }
   __device__ __forceinline__ int patch_slots() const {
-    return kPatch == Patch::kHalo ? g_.patch_slots : kTile.stages;
+    return kOnePatch ? g_.patch_slots : kTile.stages;
   }
   __device__ __forceinline__ int patch_offset(const Cursor& at) const {
     return at.patch_slot * patch_rows() * kDepthBytes;
@@ -236,7 +287,7 @@ class ConvOperands {
     int begin, end;
   };
   __device__ __forceinline__ Passes whole_patch() const {
-    return {0, kPatch == Patch::kHalo ? (patch_rows() + kPatchPass - 1) / kPatchPass : kGatherPasses};
+    return {0, kOnePatch ? (patch_rows() + kPatchPass - 1) / kPatchPass : kGatherPasses};
   }
   __device__ __forceinline__ Passes piece(int number) const {
     return {number * rows_.plan().piece_passes, (number + 1) * rows_.plan().piece_passes};
@@ -252,9 +303,10 @@ class ConvOperands {
   template <bool kUnrolled, typename Visit>
   __device__ __forceinline__ void visit_patch(const Cursor& at, const Passes& passes,
                                               const Visit& visit) const {
-    const int thread = computed_here(this->thread()), first = thread / kDepthChunks;
-    const int place = patch_offset(at) + chunk_offset<kDepthChunks>(first, thread % kDepthChunks);
-    if constexpr (kPatch == Patch::kHalo) {
+    const unsigned thread = computed_here(threadIdx.x);
+    const int first = static_cast<int>(thread / kDepthChunks), own = static_cast<int>(thread % kDepthChunks);
+    const int place = patch_offset(at) + chunk_offset<kDepthChunks>(first, own);
+    if constexpr (kOnePatch) {
       const int pixels = g_.n * g_.src_h * g_.src_w, lowest = rows_.lowest(at.tile);
       const int end = min(patch_rows(), passes.end * kPatchPass);
 #pragma unroll 1
@@ -271,20 +323,20 @@ class ConvOperands {
         visit(place + pass * kPatchPass * kDepthBytes, pixel, pixel < rows_.all());
       }
     } else {
-      const Tap own = tap(at);
+      const Tap own_tap = tap(at);
       const Row* const table = rows_.table(at.tile) + first;
 #pragma unroll(kUnrolled ? kGatherPasses : 1)
       for (int pass = 0; pass < kGatherPasses; ++pass) {
         const Row row = table[pass * kPatchPass];
-        visit(place + pass * kPatchPass * kDepthBytes, row.src + own.distance,
-              rows_.inside(row.position, own));
+        visit(place + pass * kPatchPass * kDepthBytes, row.src + own_tap.distance,
+              rows_.inside(row.position, own_tap));
       }
     }
   }
 
   /// The first channel of the chunks this thread copies, within its group.
   __device__ __forceinline__ static int channel_of(const Cursor& at) {
-    return at.depth + thread() % kDepthChunks * kChunk<T>;
+    return at.depth + static_cast<int>(threadIdx.x % kDepthChunks) * kChunk<T>;
   }
 
   __device__ __forceinline__ void load_patch(const Cursor& at, const Passes& passes) {
@@ -308,8 +360,9 @@ class ConvOperands {
     const int channel = channel_of(at);
     const bool exists = channel < g_.depth;
     const T* const from = static_cast<const T*>(tensor) + first + channel;
+    const unsigned bytes = static_cast<unsigned>(pitch) * static_cast<unsigned>(sizeof(T));
     visit_patch<true>(at, passes, [&](int place, int pixel, bool valid) {
-      cp_async_16(shared_address(patches + place), from + static_cast<int64_t>(pixel) * pitch,
+      cp_async_16(shared_address(patches + place), pixel_of(from, static_cast<unsigned>(pixel), bytes),
                   exists && valid);
     });
   }
@@ -317,13 +370,13 @@ class ConvOperands {
   /// Turns the chunks of a patch that this thread copied into what is multiplied; zeros outside of the tensor
   /// stay. Blocks of the first columns also store the tile's own pixels where that is wanted.
   __device__ __forceinline__ void form_patch(const Cursor& at, const Passes& passes) {
-    const int channel = at.depth + computed_here(thread()) % kDepthChunks * kChunk<T>;
+    const int channel = at.depth + static_cast<int>(computed_here(threadIdx.x) % kDepthChunks) * kChunk<T>;
     if (channel >= g_.depth || channel < first_formed()) return;
     if (kCanConcat && source_.vectors.mean == nullptr) return;
     const int pitch = static_cast<int>(form_pitch(formed()));
     const FormCoefficients coefficients{coefficients_ + form_place(channel - first_formed(), pitch), pitch};
     const Tap own = tap(at);
-    const bool own_tap = kPatch == Patch::kHalo || (own.dh == 0 && own.dw == 0);
+    const bool own_tap = kOnePatch || (own.dh == 0 && own.dw == 0);
     const bool stores = source_.dst != nullptr && column_tile() == 0 && own_tap;
     const int first = first_row(computed_here(at.tile));
     const unsigned stored_rows = stores ? static_cast<unsigned>(min(kTile.rows, rows_.all() - first)) : 0;
@@ -362,8 +415,9 @@ class ConvOperands {
 
   // Rows of a weight tile are output channels of the forward pass, either way.
   __device__ __forceinline__ void load_weights(const Cursor& at) {
-    const int thread = computed_here(this->thread());
-    const int own = thread % kWeightChunks, first = thread / kWeightChunks;
+    const unsigned thread = computed_here(threadIdx.x);
+    const int own = static_cast<int>(thread % kWeightChunks),
+              first = static_cast<int>(thread / kWeightChunks);
     unsigned char* const to = weights_ + at.weight_slot * kWeightBytes +
                               own / kPanelChunks * (kWeightRows * kPanelChunks * kChunkBytes) +
                               chunk_offset<kPanelChunks>(first, own % kPanelChunks);
@@ -378,7 +432,9 @@ class ConvOperands {
 #pragma unroll
     for (int pass = 0; pass < kWeightRows; pass += kWeightPass) {
       if (kWeightPass > kWeightRows && first >= kWeightRows) break;
-      const int row = kPermuted ? channel_of_column(first + pass) : first + pass;
+      const int row = !kPermuted                 ? first + pass
+                      : pass % kQuadColumns == 0 ? channel_of_column(first) + pass
+                                                 : channel_of_column(first + pass);
       unsigned char* const dst = to + pass * kPanelChunks * kChunkBytes;
       const T* const src = weight_ + (from + static_cast<unsigned>(row * g_.weight_pitch));
       if constexpr (kPatch != Patch::kElements) {

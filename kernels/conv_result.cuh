@@ -223,7 +223,7 @@ class ResultBlock {
 
   /// Leaves the block's totals in the workspace as part `part`; the last block of the `parts` in its columns,
   /// which share counter number `counter`, finishes them. rows_of(part) are the rows of a part, `all` those
-  /// of all; `scratch` is 2 kThreads doubles of shared memory. A barrier must lie behind add_warps().
+  /// of all; `scratch` is kThreads doubles of shared memory. A barrier must lie behind add_warps().
   template <typename RowsOf>
   __device__ __forceinline__ void finish_run(const double* totals, int part, int parts, int counter, int all,
                                              const RowsOf& rows_of, double* scratch) {
@@ -240,14 +240,25 @@ class ResultBlock {
     if (!is_last_block(result_.counters + counter, static_cast<unsigned>(parts))) return;
     if (has_statistics()) {
       join_moments<kThreads>(
-          columns_, parts, static_cast<double>(all), scratch, scratch + kThreads,
+          columns_, parts, static_cast<double>(all), scratch,
           [&](int from, int moment, int c) { return partials[index(n, from, moment, c)]; }, rows_of,
           result_.mean + first_, result_.variance + first_);
     } else {
-      for (int s = 0; s < n; ++s) {
-        const double total = column_total<kThreads>(
-            columns_, parts, scratch, [&](int from, int c) { return partials[index(n, from, s, c)]; });
-        if (thread() < columns_) finish_sum(s, first_ + thread(), total);
+      constexpr int kMost = most_sums(kBackward);
+      double sums[kMost];
+      column_totals<kThreads>(
+          columns_, parts, scratch,
+          [&](int from, int c) {
+            PartialSums<kMost> own = {};
+#pragma unroll
+            for (int s = 0; s < kMost; ++s) {
+              if (s < n) own.at[s] = partials[index(n, from, s, c)];
+            }
+            return own;
+          },
+          PartialSums<kMost>::add, sums);
+      for (int s = 0; s < kMost; ++s) {
+        if (s < n && thread() < columns_) finish_sum(s, first_ + thread(), sums[s]);
       }
     }
   }

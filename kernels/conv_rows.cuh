@@ -10,7 +10,7 @@
 
 namespace residuum::kernels {
 
-inline constexpr int kZeroBytes = 128, kScalarBytes = 128;
+inline constexpr int kZeroBytes = 128, kScalarBytes = 112;  // behind them, one tap fills the line
 
 /// A row of a tile: its source pixel and position y << 16 | x; beyond the last one, a position that has every
 /// tap outside of the image.
@@ -24,16 +24,18 @@ struct alignas(16) Tap {
   int dh = 0, dw = 0, distance = 0, weight = 0;
 };
 
-/// What a block plans for its run: tiles, and the passes of its threads over a patch that make a piece.
+/// What a block plans for its run: its first row, tiles, and the passes of its threads over a patch that make
+/// a piece.
 struct RunPlan {
-  int tiles = 0, piece_passes = 0;
+  int first = 0, tiles = 0, piece_passes = 0;
 };
 
 inline constexpr int kNoWeights = -1, kOutside = -(1 << 15);
 
 /// kTables tables of kRows rows: that of tile t is number t modulo kTables. None: a 1x1 kernel's rows are
-/// pixels.
-template <int kRows, int kTables, int kThreads, bool kBackwardData>
+/// pixels. kRelative: source pixels are counted from the first one of the tile's patch, and kKnown tiles have
+/// theirs known at once.
+template <int kRows, int kTables, bool kRelative, int kKnown, int kThreads, bool kBackwardData>
 class ConvRows {
  public:
   __device__ __forceinline__ ConvRows(const ConvGeometry& g, unsigned char* shared, int parity)
@@ -45,14 +47,16 @@ class ConvRows {
   /// Rows of all tiles: output pixels (of a parity class).
   __device__ __forceinline__ int all() const { return all_; }
   __device__ __forceinline__ int taps() const { return taps_; }
-  __device__ __forceinline__ const Row* table(int tile) const { return tables_ + tile % kTables * kRows; }
+  __device__ __forceinline__ const Row* table(int tile) const {
+    return tables_ + slot<kTables>(tile) * kRows;
+  }
   /// Set by all threads alike; a barrier must follow.
   __device__ __forceinline__ void set_plan(const RunPlan& plan) const {
     if (threadIdx.x == 0) scalars().plan = plan;
   }
   __device__ __forceinline__ const RunPlan& plan() const { return scalars().plan; }
   /// The first source pixel of the patch of a tile that serves all taps.
-  __device__ __forceinline__ int lowest(int tile) const { return scalars().lowest[tile % kTables]; }
+  __device__ __forceinline__ int lowest(int tile) const { return scalars().lowest[slot<kSlots>(tile)]; }
   __device__ __forceinline__ Tap tap(int number) const { return tap_table()[number]; }
   /// A row of zeros.
   __device__ __forceinline__ unsigned char* zeros() const {
@@ -60,8 +64,8 @@ class ConvRows {
   }
   /// The first byte behind all that.
   __device__ __forceinline__ unsigned char* end() const {
-    const int bytes = g_.kernel_h * g_.kernel_w * static_cast<int>(sizeof(Tap));
-    return reinterpret_cast<unsigned char*>(tap_table()) + (bytes + 127) / 128 * 128;
+    const int bytes = kScalarBytes + g_.kernel_h * g_.kernel_w * static_cast<int>(sizeof(Tap));
+    return zeros() + kZeroBytes + (bytes + 127) / 128 * 128;
   }
 
   /// Whether the pixel at `position` has its tap inside the image.
@@ -79,9 +83,22 @@ class ConvRows {
            grid_.offset_w;
   }
 
-  /// Fills the table of a tile whose first row is `first`; a barrier must follow.
+  /// Fills the table of a tile whose first row is `first`; a barrier must follow. kRelative: the first pixel
+  /// of its patch is known.
   __device__ __forceinline__ void fill(int tile, int first) const {
-    if constexpr (kTables > 0) fill_table(tile, first);
+    if constexpr (kTables > 0) {
+      Row* const table = tables_ + slot<kTables>(tile) * kRows;
+      for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) {
+        Row own = row(first + r);
+        if (kRelative) own.src -= lowest(tile);
+        table[r] = own;
+      }
+    }
+  }
+  /// Makes the first pixel of a tile's patch known; a barrier must follow.
+  __device__ __forceinline__ void set_lowest(int tile, int first) const {
+    if (threadIdx.x != 0) return;
+    scalars().lowest[slot<kSlots>(tile)] = row(first).src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
   }
   /// Fills the table of taps and the row of zeros; a barrier must follow.
   __device__ __forceinline__ void fill_taps() const {
@@ -97,25 +114,26 @@ class ConvRows {
   }
 
  private:
-  __device__ __forceinline__ void fill_table(int tile, int first) const {
-    Row* const table = tables_ + tile % kTables * kRows;
-    for (int r = static_cast<int>(threadIdx.x); r < kRows; r += kThreads) {
-      Row row{0, static_cast<int>(0x80008000u)};
-      if (first + r < all_) {
-        const int x = (first + r) % grid_.grid_w, rest = (first + r) / grid_.grid_w;
-        const int y = rest % grid_.grid_h, image = rest / grid_.grid_h;
-        const int h = y * grid_.src_stride, w = x * grid_.src_stride;
-        row.src = (image * g_.src_h + h) * g_.src_w + w;
-        row.position = h << 16 | w;
-      }
-      table[r] = row;
-      if (r == 0) scalars().lowest[tile % kTables] = row.src + grid_.lowest_h() * g_.src_w + grid_.lowest_w();
-    }
+  /// Of the first pixels of patches: a power of two.
+  static constexpr int kSlots = kKnown <= 4 ? 4 : 8;
+  static_assert(kKnown <= kSlots);
+  template <int kOf>
+  __device__ __forceinline__ static int slot(int tile) {
+    return static_cast<int>(static_cast<unsigned>(tile) % static_cast<unsigned>(kOf));
+  }
+
+  /// Row `number` of all.
+  __device__ __forceinline__ Row row(int number) const {
+    if (number >= all_) return {0, static_cast<int>(0x80008000u)};
+    const int x = number % grid_.grid_w, rest = number / grid_.grid_w;
+    const int y = rest % grid_.grid_h, image = rest / grid_.grid_h;
+    const int h = y * grid_.src_stride, w = x * grid_.src_stride;
+    return {(image * g_.src_h + h) * g_.src_w + w, h << 16 | w};
   }
 
   struct Scalars {
     TapGrid grid;  ///< of backward-data
-    int lowest[kTables > 0 ? kTables : 1];
+    int lowest[kSlots];
     RunPlan plan;
   };
   static_assert(sizeof(Scalars) <= kScalarBytes);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
 
 #include "kernels/conv_lines_geometry.h"
 #include "kernels/launch.h"
@@ -12,11 +13,12 @@
 namespace residuum::kernels {
 
 /// The work of one block: rows x columns of the result, `depth` terms of the sum at a time, `stages` of them
-/// in flight; warps_m x warps_n warps share the rows and columns; `blocks` of them fit a multiprocessor.
+/// in flight; warps_m x warps_n warps share the rows and columns, and warps_k times as many the terms;
+/// `blocks` of them fit a multiprocessor.
 struct Tile {
-  int rows = 0, columns = 0, depth = 0, warps_m = 0, warps_n = 0, stages = 0, blocks = 0;
+  int rows = 0, columns = 0, depth = 0, warps_m = 0, warps_n = 0, stages = 0, blocks = 0, warps_k = 1;
 
-  constexpr int threads() const { return 32 * warps_m * warps_n; }
+  constexpr int threads() const { return 32 * warps_m * warps_n * warps_k; }
   constexpr int warp_rows() const { return rows / warps_m; }
   constexpr int warp_columns() const { return columns / warps_n; }
 };
@@ -42,6 +44,10 @@ inline constexpr int kMultiprocessors = 132;
 /// (each with 1 KB of the system's and 128 bytes of static arrays).
 inline constexpr size_t kSharedBytes = 112 * 1024 + 896;
 
+/// Shared memory of a block that has a multiprocessor to itself, for lack of other blocks or of registers for
+/// them: what an A100 offers (less static arrays).
+inline constexpr size_t kLoneSharedBytes = 163 * 1024 - 128;
+
 /// Shared memory of an sm_90 multiprocessor, and what the system keeps of it for each block.
 inline constexpr size_t kMultiprocessorBytes = 228 * 1024, kBlockReserve = 1024;
 
@@ -65,6 +71,10 @@ enum class TileName : uint8_t {
   kFilterPacked,
   kFilterPackedColumns,
   kFilterLines,
+  kFilterTaps,
+  kFilterTapsBroad,
+  kFilterTapsSlim,
+  kFilterTapsStrided,
   kFilterF32,
 };
 
@@ -83,10 +93,11 @@ constexpr Tile tile_of(TileName name) {
       return {128, 128, 32, 2, 4, 3, 2};  // 74 KB: 39 KB are left for coefficients, 2048 channels of 4
     case TileName::kConvMediumTwo:
       return {128, 64, 32, 4, 2, 4, 2};  // a stage more: two tensors of 256 channels come from memory
+    // Eight warps: sums of all blocks are read by more threads, and warps hide each other's waits.
     case TileName::kConvNarrow:
-      return {128, 32, 32, 4, 1, 4, 4};  // CIFAR's second stage: 32 channels
+      return {128, 32, 32, 8, 1, 4, 2};  // CIFAR's second stage: 32 channels
     case TileName::kConvSlim:
-      return {128, 16, 16, 4, 1, 4, 4};  // CIFAR's first stage: 16 channels
+      return {256, 16, 16, 8, 1, 4, 2};  // CIFAR's first stage: 16 channels
     case TileName::kConvPacked:
       return {128, 64, 32, 4, 1, 2, 3};  // any channel count; forward, the taps of a kernel line are one
     case TileName::kConvF32:
@@ -112,6 +123,17 @@ constexpr Tile tile_of(TileName name) {
       return {64, 64, 32, 2, 2, 3, 3};  // whole chunks of output channels, any of input channels: the stem
     case TileName::kFilterLines:
       return {64, 192, 32, 2, 4, 4, 2};  // the same, all columns in one block: d_dst is read once
+    // All nine taps of 32 or 16 channels in one block (conv_filter_taps.cuh): a source pixel is read once for
+    // them. 144 sums a thread leave room for one block, so that copies must run far ahead; 32 pixels a warp
+    // and step are one transposing ldmatrix for a tap's eight channels.
+    case TileName::kFilterTaps:
+      return {64, 288, 64, 1, 4, 5, 1, 2};  // 64x72 a warp: 72 mma for 17 ldmatrix, the fewest of the three
+    case TileName::kFilterTapsBroad:
+      return {32, 288, 128, 1, 2, 5, 1, 4};  // half as many partial sums for long sums of small results
+    case TileName::kFilterTapsSlim:
+      return {16, 144, 256, 1, 1, 5, 1, 8};  // CIFAR: results of a few tiles, which pieces fill the chip with
+    case TileName::kFilterTapsStrided:
+      return {64, 288, 64, 1, 4, 4, 1, 2};  // of stride 2: four source pixels for each output pixel
     case TileName::kFilterF32:
       return {64, 64, 16, 2, 2, 3, 2};  // also with any channel count
   }
@@ -156,25 +178,52 @@ constexpr int most_sums(bool backward_data) {
 constexpr int steps_ahead(const Tile& tile) {
   return tile.stages - 1;
 }
-/// Tables of a tile's rows that are in use at once: those of the tile that is multiplied, of the tiles that
-/// the loads may reach where each is one step, and the one that is being filled.
-constexpr int row_tables(const Tile& tile) {
+/// How source pixels reach shared memory: the tile's own pixels for each tap; one patch for all taps, with
+/// the weights in a ring or (resident) with those of all taps beside it; or, for channels that are no whole
+/// chunks, the tile's pixels element by element, with padding checked per element.
+enum class Patch : uint8_t { kGather, kHalo, kElements, kResident };
+constexpr bool serves_all_taps(Patch patch) {
+  return patch == Patch::kHalo || patch == Patch::kResident;
+}
+
+/// Tiles that are known at once: the one that is multiplied, those that the loads may reach where each is one
+/// step, and the one that is being made known.
+constexpr int known_tiles(const Tile& tile) {
   return steps_ahead(tile) + 2;
+}
+/// Tables of a tile's rows that are in use at once. Loads of a patch for all taps need none.
+constexpr int row_tables(const Tile& tile, Patch patch) {
+  return serves_all_taps(patch) ? 2 : known_tiles(tile);
 }
 /// Two tensors side by side in a deep tile have no need of them: their kernel is 1x1.
 constexpr bool has_row_tables(const Tile& tile, Form form) {
   return form != Form::kConcat || tile.depth < 64;
 }
 
+/// Whether shared memory may hold the weights of several taps and all channels: of 128 columns they would
+/// fill it, and so do two patches.
+constexpr bool may_keep_weights(const Tile& tile) {
+  return tile.columns <= 64;
+}
+/// Whether a patch for all taps wants all weights beside it, and is not used otherwise: small tiles, whose
+/// blocks would wait for each other more than they multiply.
+constexpr bool wants_all_weights(const Tile& tile) {
+  return tile.columns <= 32;
+}
+/// What a block keeps of its operands in shared memory: pixels of all patches, and tiles of weights.
+struct OperandRoom {
+  size_t pixels = 0, weights = 0;
+  Patch patch = Patch::kGather;
+};
+
 /// Shared memory of a block's operands, whose place the sums per channel take in the end: of each warp as
 /// floats, of the block in double, and scratch. Tiles that warpgroups multiply leave room to align them.
-constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels) {
+constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, const OperandRoom& room) {
   const size_t columns = static_cast<size_t>(tile.columns), threads = static_cast<size_t>(tile.threads());
-  const size_t vectors =
-      patch_pixels * static_cast<size_t>(form_tensors(form)) + columns * static_cast<size_t>(tile.stages);
+  const size_t vectors = room.pixels * static_cast<size_t>(form_tensors(form)) + columns * room.weights;
   const size_t sums =
       static_cast<size_t>(most_sums(true)) * columns * (threads / 32 * sizeof(float) + sizeof(double)) +
-      threads * 2 * sizeof(double);
+      threads * sizeof(double);
   const size_t alignment = tile.columns >= 64 && element == 2 ? kFactorAlignment : 0;
   return std::max(vectors * static_cast<size_t>(tile.depth) * element + alignment, sums);
 }
@@ -182,28 +231,29 @@ constexpr size_t conv_work_bytes(const Tile& tile, size_t element, Form form, si
 constexpr int64_t form_pitch(int64_t channels) {
   return (channels + 7) / 8 * 8;
 }
-/// Shared memory of a block: 8 bytes for each row of each table, 16 for each tap, 128 of zeros and 128 of
-/// scalars, operands, coefficients.
-constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, size_t patch_pixels,
+/// Shared memory of a block: 8 bytes for each row of each table, 128 of zeros, 112 of scalars and 16 for each
+/// tap, operands, coefficients.
+constexpr size_t conv_block_bytes(const Tile& tile, size_t element, Form form, const OperandRoom& room,
                                   int64_t formed, int64_t taps) {
   const size_t tables =
-      has_row_tables(tile, form) ? static_cast<size_t>(tile.rows * row_tables(tile)) * 8 : 0;
-  return tables + static_cast<size_t>((taps * 16 + 127) / 128 * 128) + 256 +
-         conv_work_bytes(tile, element, form, patch_pixels) +
+      has_row_tables(tile, form) ? static_cast<size_t>(tile.rows * row_tables(tile, room.patch)) * 8 : 0;
+  return tables + 128 + static_cast<size_t>((112 + taps * 16 + 127) / 128 * 128) +
+         conv_work_bytes(tile, element, form, room) +
          static_cast<size_t>(form_vectors(form) * form_pitch(formed)) * sizeof(float);
 }
 /// A thread has one number for each sum per channel and every 32 columns, and these wait for the next
 /// tile: so many in registers, the others in shared memory. Deep tiles have no room
 /// for all of them there; in registers no tile has.
-constexpr int register_sums(const Tile& tile, bool backward_data, bool halo) {
+constexpr int register_sums(const Tile& tile, bool backward_data, Patch patch) {
+  if (patch == Patch::kResident) return 3;
   if (tile.depth < 64) return 0;
-  return !backward_data && halo ? 0 : 3;
+  return !backward_data && patch == Patch::kHalo ? 0 : 3;
 }
 /// What a block needs besides when there is more to do with results than to store them: five vectors of
 /// floats, and the numbers of each thread that are not in registers.
-constexpr size_t conv_result_bytes(const Tile& tile, bool backward_data, bool halo) {
+constexpr size_t conv_result_bytes(const Tile& tile, bool backward_data, Patch patch) {
   const int numbers = most_sums(backward_data) * ((tile.columns + 31) / 32);
-  const int kept = std::max(0, numbers - register_sums(tile, backward_data, halo));
+  const int kept = std::max(0, numbers - register_sums(tile, backward_data, patch));
   return static_cast<size_t>(tile.columns * 5 + kept * tile.threads()) * sizeof(float);
 }
 
@@ -252,7 +302,7 @@ constexpr size_t conv_lines_bytes(const ConvLines& lines) {
   const Tile tile = tile_of(TileName::kConvLines);
   const size_t operands = static_cast<size_t>(lines.weight_bytes() + lines.ring_bytes) + kFactorAlignment;
   return static_cast<size_t>(kLineTables * tile.rows) * sizeof(int) + kLineScalarBytes +
-         std::max(operands, conv_work_bytes(tile, 2, Form::kStored, 0));
+         std::max(operands, conv_work_bytes(tile, 2, Form::kStored, OperandRoom{}));
 }
 /// Whether the forward pass can cut its pixels out of whole source lines: few channels, and lines of two
 /// tiles that fit shared memory. Taps that lie apart would leave much of a line unread.
@@ -264,7 +314,7 @@ constexpr bool suits_conv_lines(const ConvProblem& problem) {
   const Tile tile = tile_of(TileName::kConvLines);
   const ConvLines lines(s, tile.rows);
   return lines.groups <= kMostLineGroups && lines.all_lines < int64_t{1} << 31 &&
-         conv_lines_bytes(lines) + conv_result_bytes(tile, false, false) <= kSharedBytes;
+         conv_lines_bytes(lines) + conv_result_bytes(tile, false, Patch::kGather) <= kSharedBytes;
 }
 
 /// Whether a pass can run with a tile: made for its element type and channels, and its memory suffices.
@@ -280,10 +330,11 @@ constexpr bool conv_tile_suits(const ConvProblem& problem, ConvPass pass, Form f
   if (!tile_forms(name, pass == ConvPass::kBackwardData, form)) return false;
   if (form == Form::kConcat && !suits_concat(problem)) return false;
   const Tile tile = tile_of(name);
-  const size_t pixels = static_cast<size_t>(tile.rows * tile.stages);
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form),
+  const size_t stages = static_cast<size_t>(tile.stages);
+  const OperandRoom room{static_cast<size_t>(tile.rows) * stages, stages, Patch::kGather};
+  return conv_block_bytes(tile, size_of(problem.type), form, room, conv_formed(problem, pass, form),
                           problem.shape.r * problem.shape.s) +
-             conv_result_bytes(tile, pass == ConvPass::kBackwardData, false) <=
+             conv_result_bytes(tile, pass == ConvPass::kBackwardData, Patch::kGather) <=
          kSharedBytes;
 }
 
@@ -315,10 +366,11 @@ constexpr bool leaves_room_for_halo(const ConvProblem& problem, ConvPass pass, F
   const ConvShape& s = problem.shape;
   const Tile tile = tile_of(name);
   const int64_t line = pass == ConvPass::kForward ? s.w : s.q();
-  const size_t pixels = static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s));
-  return conv_block_bytes(tile, size_of(problem.type), form, pixels, conv_formed(problem, pass, form),
+  const OperandRoom room{static_cast<size_t>(2 * (tile.rows + (s.r - 1) * line + s.s)),
+                         static_cast<size_t>(tile.stages), Patch::kHalo};
+  return conv_block_bytes(tile, size_of(problem.type), form, room, conv_formed(problem, pass, form),
                           problem.shape.r * problem.shape.s) +
-             conv_result_bytes(tile, pass == ConvPass::kBackwardData, true) <=
+             conv_result_bytes(tile, pass == ConvPass::kBackwardData, Patch::kHalo) <=
          kSharedBytes;
 }
 
@@ -352,14 +404,13 @@ constexpr TileName stored_tile(const ConvProblem& problem, ConvPass pass, Form f
 constexpr TileName conv_tile(const ConvProblem& problem, ConvPass pass, Form form) {
   if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
   // When a second tensor or the coefficients of many channels need more room: half as deep, then narrower.
-  constexpr TileName kSmaller[][2] = {{TileName::kConvWide, TileName::kConvWideTwo},
-                                      {TileName::kConvWideTwo, TileName::kConvMediumTwo},
-                                      {TileName::kConvMedium, TileName::kConvMediumTwo},
-                                      {TileName::kConvMediumTwo, TileName::kConvNarrow}};
+  constexpr TileName kSmaller[] = {TileName::kConvWide, TileName::kConvWideTwo, TileName::kConvMedium,
+                                   TileName::kConvMediumTwo, TileName::kConvNarrow};
   TileName name = stored_tile(problem, pass, form);
-  if (form == Form::kConcat && !conv_tile_suits(problem, pass, form, name)) name = TileName::kConvMedium;
-  for (const auto& step : kSmaller) {
-    if (name == step[0] && !conv_tile_suits(problem, pass, form, name)) name = step[1];
+  const TileName* smaller = std::find(std::begin(kSmaller), std::end(kSmaller), name);
+  for (; smaller != std::end(kSmaller); ++smaller) {
+    name = *smaller;
+    if (conv_tile_suits(problem, pass, form, name)) break;
   }
   return name;
 }
@@ -385,6 +436,36 @@ constexpr bool suits_lines(const ConvProblem& problem) {
          2 * s.r * filter_segment_chunks(s) <= tile_of(TileName::kFilterLines).threads();
 }
 
+/// kFilterTaps and its like: blocks have all taps of 3x3 kernels of stride 1 or 2 with padding 1.
+inline constexpr int kFilterTapsCount = 9;
+constexpr bool has_all_taps(TileName name) {
+  return name >= TileName::kFilterTaps && name <= TileName::kFilterTapsStrided;
+}
+constexpr int taps_stride(TileName name) {
+  return name == TileName::kFilterTapsStrided ? 2 : 1;
+}
+/// Steps of source pixels that are in shared memory at once: those that are being copied, and those that a
+/// step reads, besides its own two or, with stride 2, one: lines of up to 63 pixels in steps of 64.
+constexpr int filter_ring_steps(TileName name) {
+  return steps_ahead(tile_of(name)) + (taps_stride(name) == 2 ? 2 : 3);
+}
+/// Steps of source pixels that a step reads besides its own, of output lines of `width` pixels: the farthest
+/// taps are a line and a pixel before it and, with stride 1, behind it.
+constexpr int filter_halo_steps(int width, int stride, int depth) {
+  return ((stride == 1 ? 2 : 1) * (width + 1) + depth - 1) / depth;
+}
+constexpr bool suits_taps(const ConvProblem& problem, TileName name) {
+  const ConvShape& s = problem.shape;
+  const Tile tile = tile_of(name);
+  const auto fits = [&] {
+    return filter_halo_steps(static_cast<int>(s.q()), taps_stride(name), tile.depth) + 1 +
+               steps_ahead(tile) <=
+           filter_ring_steps(name);
+  };
+  return is_aligned(problem) && s.groups == 1 && s.r == 3 && s.s == 3 && s.pad == 1 &&
+         s.stride == taps_stride(name) && fits();
+}
+
 /// Whether backward-filter can run the problem with that tile.
 constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
   if (tile == TileName::kFilterF32) return problem.type == Element::kF32;
@@ -392,25 +473,8 @@ constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
   if (tile == TileName::kFilterPacked) return true;
   if (tile == TileName::kFilterPackedColumns) return has_whole_rows(problem);
   if (tile == TileName::kFilterLines) return suits_lines(problem);
+  if (has_all_taps(tile)) return suits_taps(problem, tile);
   return tile >= TileName::kFilterWide && tile <= TileName::kFilterSlim && is_aligned(problem);
-}
-
-/// The tile of backward-filter: the one the problem names, or the usual one.
-constexpr TileName filter_tile(const ConvProblem& problem) {
-  if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
-  if (problem.type == Element::kF32) return TileName::kFilterF32;
-  if (!is_aligned(problem)) {
-    // One tile of packed columns reads d_dst once, too.
-    const ConvShape& s = problem.shape;
-    const bool one_tile = s.r * s.s * s.c <= tile_of(TileName::kFilterPackedColumns).columns;
-    if (!one_tile && suits_lines(problem)) return TileName::kFilterLines;
-    return has_whole_rows(problem) ? TileName::kFilterPackedColumns : TileName::kFilterPacked;
-  }
-  const int64_t rows = problem.shape.k / problem.shape.groups;
-  const int64_t columns = problem.shape.r * problem.shape.s * (problem.shape.c / problem.shape.groups);
-  if (rows <= 32) return TileName::kFilterSlim;
-  if (rows % 128 == 0 && columns % 128 == 0) return TileName::kFilterWide;
-  return rows <= 64 && columns > 256 ? TileName::kFilterBroad : TileName::kFilterSquare;
 }
 
 /// The result of backward-filter as its blocks cut it: a matrix for each group, in tiles.
@@ -426,58 +490,133 @@ struct FilterTiles {
     return groups * (rows / 16 * 16 + 2 * last) * (columns + columns % 2);
   }
 };
-constexpr FilterTiles filter_tiles(const ConvProblem& problem) {
+constexpr FilterTiles filter_tiles(const ConvProblem& problem, TileName name) {
   const ConvShape& s = problem.shape;
-  const Tile tile = tile_of(filter_tile(problem));
+  const Tile tile = tile_of(name);
   const auto parts = [](int64_t extent, int size) { return (extent + size - 1) / size; };
   FilterTiles all;
   all.rows = s.k / s.groups;
-  const bool lines = filter_tile(problem) == TileName::kFilterLines;
+  const bool lines = name == TileName::kFilterLines;
   all.columns = lines ? s.r * filter_line_columns(s) : s.r * s.s * (s.c / s.groups);
   all.tiles = parts(all.rows, tile.rows) * parts(all.columns, tile.columns) * s.groups;
   all.steps =
       lines ? parts(s.n * s.p() * parts(s.q(), kFilterRun), 2) : parts(s.n * s.p() * s.q(), tile.depth);
   return all;
 }
+/// Fragments of four sums that a thread has when warps that share the terms have shared their sums out.
+constexpr int filter_fragments(const Tile& tile) {
+  const int fragments = tile.warp_rows() / 16 * (tile.warp_columns() / 8);
+  return (fragments + tile.warps_k - 1) / tile.warps_k;
+}
+/// Floats of a block's partial sums.
+constexpr int64_t filter_slot_floats(const Tile& tile) {
+  return int64_t{4} * filter_fragments(tile) * tile.threads();
+}
 
 /// Traffic of the partial sums when the sum is cut in `pieces`.
-constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, int pieces) {
+constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, TileName name, int pieces) {
   const int64_t bytes =
-      static_cast<int64_t>(sizeof(float)) * filter_tiles(problem).partial_floats(problem.shape.groups);
+      static_cast<int64_t>(sizeof(float)) * filter_tiles(problem, name).partial_floats(problem.shape.groups);
   const SumTree tree = sum_tree(pieces);
   return {tree.slots * bytes, tree.reads() * bytes};
 }
 
-/// Pieces into which backward-filter cuts its sum over pixels: as many as make the slowest block finish
-/// first, counted in steps of the sum (a tenth of a microsecond).
+/// What decides into how many pieces a sum is cut, in hundredths of a microsecond: a step of the sum; the
+/// levels of the tree, each a store, fence, atomic and load that follow each other through L2; and how many
+/// steps a piece must have, as a shorter one spends its time filling the pipeline.
+struct FilterTimes {
+  int64_t step = 0, level = 0, member = 0, fewest_steps = 0;
+};
+constexpr FilterTimes filter_times(TileName name) {
+  switch (name) {
+    // Estimates: 576 mma of a multiprocessor a step, and a fifth more for warps to begin and end it; the slim
+    // tile has 288 and waits for shared memory instead. One multiprocessor reads the partial sums of all
+    // members of a group, half a kilobyte in ten cycles.
+    case TileName::kFilterTaps:
+      return {60, 200, 85, 4};
+    case TileName::kFilterTapsBroad:
+      return {64, 200, 42, 4};
+    case TileName::kFilterTapsSlim:
+      return {50, 200, 11, 4};
+    // As long as L2 takes for four source pixels and a formed gradient.
+    case TileName::kFilterTapsStrided:
+      return {75, 200, 85, 4};
+    default:
+      return {10, 320, 0, 8};
+  }
+}
+
+/// How a sum over pixels is cut: into as many pieces as make the slowest block finish first.
+struct FilterCut {
+  int pieces = 1;
+  int64_t time = 0;
+};
 ///   As many blocks for each multiprocessor as are resident at once, which keep the copies of one under way
-///   while the other multiplies. Pieces of eight steps or more: a shorter one spends
-///   its time filling the pipeline. A level of the tree is some 32 steps: a store, fence, atomic and load
-///   follow each other through L2, at half a microsecond or more each. Partial sums pass through L2 at about
-///   512 KB a step. Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be
-///   more bytes than the operands.
-constexpr int filter_pieces(const ConvProblem& problem) {
-  constexpr int64_t kFewestSteps = 8, kLevelSteps = 32, kStepBytes = 512 * 1024;
+///   while the other multiplies. Partial sums pass through L2 at about 512 KB in a tenth of a microsecond.
+///   Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be more bytes
+///   than the operands.
+constexpr FilterCut filter_cut(const ConvProblem& problem, TileName name) {
+  constexpr int64_t kTenthBytes = 512 * 1024;
+  const FilterTimes times = filter_times(name);
   const ConvShape& s = problem.shape;
-  const FilterTiles all = filter_tiles(problem);
-  const int64_t blocks = tile_of(filter_tile(problem)).blocks * kMultiprocessors;
+  const FilterTiles all = filter_tiles(problem, name);
+  const int64_t blocks = tile_of(name).blocks * kMultiprocessors;
   const int64_t operands =
       (s.src_elements() + s.dst_elements()) * static_cast<int64_t>(size_of(problem.type));
-  const int64_t most = std::min(blocks / all.tiles, all.steps / kFewestSteps);
-  int best = 1;
-  int64_t shortest = all.steps;
+  const int64_t most = std::min(blocks / all.tiles, all.steps / times.fewest_steps);
+  FilterCut best{1, (all.tiles + blocks - 1) / blocks * all.steps * times.step};
   for (int pieces = 2; pieces <= most; ++pieces) {
-    const WorkspaceTraffic traffic = filter_traffic(problem, pieces);
+    const WorkspaceTraffic traffic = filter_traffic(problem, name, pieces);
     const int64_t bytes = traffic.written + traffic.read;
     if (bytes > operands) break;
-    const int64_t time = (all.steps + pieces - 1) / pieces + kLevelSteps * sum_tree(pieces).levels +
-                         (bytes + kStepBytes - 1) / kStepBytes;
-    if (time < shortest) {
-      shortest = time;
-      best = pieces;
+    int64_t time =
+        (all.steps + pieces - 1) / pieces * times.step + (bytes + kTenthBytes - 1) / kTenthBytes * 10;
+    for (int members = pieces; members > 1; members = sum_groups(members)) {
+      time += times.level + std::min(members, kSumRadix) * times.member;
     }
+    if (time < best.time) best = {pieces, time};
   }
   return best;
+}
+
+/// The tile of backward-filter for chunks of 16-bit types: all taps at once where one of those tiles suits.
+constexpr TileName aligned_filter_tile(const ConvProblem& problem) {
+  TileName best = TileName::kFilterTaps;
+  int64_t shortest = 0;
+  for (const TileName name : {TileName::kFilterTaps, TileName::kFilterTapsBroad, TileName::kFilterTapsSlim}) {
+    if (!suits_taps(problem, name)) continue;
+    const int64_t time = filter_cut(problem, name).time;
+    if (shortest == 0 || time < shortest) best = name, shortest = time;
+  }
+  if (shortest > 0) return best;
+  const int64_t rows = problem.shape.k / problem.shape.groups;
+  if (rows > 32 && suits_taps(problem, TileName::kFilterTapsStrided)) return TileName::kFilterTapsStrided;
+  const int64_t columns = problem.shape.r * problem.shape.s * (problem.shape.c / problem.shape.groups);
+  if (rows <= 32) return TileName::kFilterSlim;
+  if (rows % 128 == 0 && columns % 128 == 0) return TileName::kFilterWide;
+  return rows <= 64 && columns > 256 ? TileName::kFilterBroad : TileName::kFilterSquare;
+}
+/// The tile of backward-filter: the one the problem names, or the usual one.
+constexpr TileName filter_tile(const ConvProblem& problem) {
+  if (problem.tile >= 0) return static_cast<TileName>(problem.tile);
+  if (problem.type == Element::kF32) return TileName::kFilterF32;
+  if (is_aligned(problem)) return aligned_filter_tile(problem);
+  // One tile of packed columns reads d_dst once, too.
+  const ConvShape& s = problem.shape;
+  const bool one_tile = s.r * s.s * s.c <= tile_of(TileName::kFilterPackedColumns).columns;
+  if (!one_tile && suits_lines(problem)) return TileName::kFilterLines;
+  return has_whole_rows(problem) ? TileName::kFilterPackedColumns : TileName::kFilterPacked;
+}
+
+constexpr FilterTiles filter_tiles(const ConvProblem& problem) {
+  return filter_tiles(problem, filter_tile(problem));
+}
+/// Pieces into which backward-filter cuts its sum over pixels.
+constexpr int filter_pieces(const ConvProblem& problem) {
+  return filter_cut(problem, filter_tile(problem)).pieces;
+}
+constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, int pieces) {
+  return filter_traffic(problem, filter_tile(problem), pieces);
 }
 
 }  // namespace residuum::kernels

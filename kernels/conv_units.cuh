@@ -15,7 +15,8 @@ inline constexpr int kQuad = 4, kQuadColumns = kQuad * kUnit;
 /// of a lane to be a unit: 8 q + 2 j + e, held by lane j of a quad, is channel 8 j + 2 q + e. For any column,
 /// within its own 32.
 __device__ __forceinline__ int channel_of_column(int column) {
-  return (column & ~(kQuadColumns - 2)) | column / 2 % 4 * 8 | column / 8 % 4 * 2;
+  const unsigned of_all = static_cast<unsigned>(column);
+  return (column & ~(kQuadColumns - 2)) | static_cast<int>(of_all / 2 % 4 * 8 | of_all / 8 % 4 * 2);
 }
 
 /// Lane j of each quad gives pair u to lane u and gets pair j of all four.

@@ -66,23 +66,34 @@ std::string text(const ConvShape& s) {
                      s.r, s.s, s.stride, s.pad, s.groups);
 }
 
+/// A block leaves room for others, unless the launch has a multiprocessor for each, and has what its
+/// geometry says.
+void expect_fits(const ConvGeometry& g, const Tile& tile, Element type) {
+  int64_t blocks = 0;
+  for (int parity = 0; parity < g.classes(); ++parity) blocks += g.parts(parity, tile.rows);
+  blocks *= int64_t{g.column_tiles(tile.columns)} * g.groups;
+  const size_t bytes = conv_shared_bytes(g, tile, size_of(type)) + conv_result_bytes(g, tile);
+  EXPECT_LE(bytes, blocks <= kMultiprocessors ? kLoneSharedBytes : kSharedBytes);
+  if (blocks > kMultiprocessors && tile.blocks <= 2) {
+    EXPECT_LE(bytes * static_cast<size_t>(tile.blocks), size_t{227} * 1024);
+  }
+}
+
 TEST(ConvTiles, EveryLayerFitsTheChip) {
   for (const ConvShape& shape : all_convolutions()) {
     for (const Element type : {Element::kBF16, Element::kF32}) {
       const ConvProblem problem{shape, type, F32Math::kTf32x3};
       for (const ConvPass pass : kPasses) {
         const Tile tile = tile_of(conv_tile(problem, pass, Form::kStored));
-        const ConvGeometry g = conv_geometry(problem, pass, Form::kStored);
-        const size_t bytes = conv_shared_bytes(g, tile, size_of(type));
-        EXPECT_LE(bytes, kSharedBytes) << text(shape);
-        const size_t resident = g.halo ? 2 : static_cast<size_t>(tile.blocks);
-        EXPECT_LE(bytes * resident, size_t{227} * 1024) << text(shape);
+        SCOPED_TRACE(text(shape));
+        expect_fits(conv_geometry(problem, pass, Form::kStored), tile, type);
         EXPECT_EQ(tile.warp_rows() % 16, 0);
         EXPECT_EQ(tile.warp_columns() % 16, 0);
       }
-      const Tile tile = tile_of(filter_tile(problem));
+      const TileName name = filter_tile(problem);
+      const Tile tile = tile_of(name);
       EXPECT_EQ(tile.warp_rows() % 16, 0);
-      EXPECT_EQ(tile.warp_columns() % 16, 0);
+      EXPECT_EQ(tile.warp_columns() % (has_all_taps(name) ? 8 * kFilterTapsCount : 16), 0);
       EXPECT_GE(filter_pieces(problem), 1);
     }
   }
@@ -92,10 +103,40 @@ TEST(ConvTiles, EveryLayerFitsTheChip) {
 TEST(ConvTiles, ResidentBlocksLeaveRegisters) {
   for (int name = 0; name <= static_cast<int>(TileName::kFilterF32); ++name) {
     const Tile tile = tile_of(static_cast<TileName>(name));
-    const int sums = tile.rows * tile.columns / tile.threads();
+    const int sums = tile.rows * tile.columns / tile.threads() * tile.warps_k;
     EXPECT_GE(65536 / (tile.blocks * tile.threads()), sums + 48) << tile.rows << "x" << tile.columns;
     EXPECT_LE(tile.blocks * tile.threads(), 2048);
   }
+}
+
+/// The weights' gradient of 3x3 layers: all taps in one block, of a size that leaves time for the partial
+/// sums; as many blocks as multiprocessors, nearly, for large layers.
+TEST(ConvTiles, ThreeByThreeWeightGradientsHaveAllTapsInABlock) {
+  struct Layer {
+    int64_t size, channels, batch;
+    TileName tile;
+  };
+  for (const Layer& layer :
+       {Layer{56, 64, 256, TileName::kFilterTapsBroad}, Layer{28, 128, 256, TileName::kFilterTapsBroad},
+        Layer{14, 256, 256, TileName::kFilterTaps}, Layer{7, 512, 256, TileName::kFilterTaps},
+        Layer{32, 16, 128, TileName::kFilterTapsSlim}, Layer{16, 32, 128, TileName::kFilterTapsSlim},
+        Layer{8, 64, 128, TileName::kFilterTapsSlim}}) {
+    const ConvProblem problem{
+        {layer.batch, layer.size, layer.size, layer.channels, layer.channels, 3, 3, 1, 1, 1},
+        Element::kBF16,
+        {}};
+    SCOPED_TRACE(text(problem.shape));
+    EXPECT_EQ(filter_tile(problem), layer.tile);
+    const int64_t blocks = filter_tiles(problem).tiles * filter_pieces(problem);
+    EXPECT_LE(blocks, kMultiprocessors);
+    EXPECT_GE(blocks, layer.batch == 256 ? 0.9 * kMultiprocessors : 0.4 * kMultiprocessors);
+    EXPECT_LE(sum_tree(filter_pieces(problem)).levels, 2);
+  }
+  EXPECT_EQ(filter_tile({{256, 56, 56, 64, 64, 1, 1, 1, 0, 1}, Element::kBF16, {}}), TileName::kFilterSquare);
+  EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 2, 1, 1}, Element::kBF16, {}}),
+            TileName::kFilterTapsStrided);
+  EXPECT_EQ(filter_tile({{128, 32, 32, 16, 32, 3, 3, 2, 1, 1}, Element::kBF16, {}}), TileName::kFilterSlim);
+  EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 1, 1, 1}, Element::kF32, {}}), TileName::kFilterF32);
 }
 
 TEST(ConvTiles, LargeLayersGetLargeTiles) {
@@ -121,7 +162,7 @@ void expect_suits(const ConvProblem& problem, ConvPass pass, Form form) {
   EXPECT_EQ(std::count(list.begin(), list.end(), name), 1);
   const Tile tile = tile_of(name);
   const ConvGeometry g = conv_geometry(problem, pass, form);
-  EXPECT_LE(conv_shared_bytes(g, tile, size_of(problem.type)) + conv_result_bytes(g, tile), kSharedBytes);
+  expect_fits(g, tile, problem.type);
   for (int parity = 0; parity < g.classes(); ++parity) {
     EXPECT_GE(int64_t{g.parts(parity, tile.rows)} * g.run * tile.rows, g.rows(parity));
   }
@@ -159,14 +200,15 @@ TEST(ConvTiles, ThreeByThreeReadsEachPixelOnce) {
     for (const int64_t channels : {16, 64, 128, 512}) {
       const ConvProblem problem{{32, size, size, channels, channels, 3, 3, 1, 1, 1}, Element::kBF16, {}};
       for (const auto& [pass, form] : kReads) {
-        EXPECT_TRUE(conv_geometry(problem, pass, form).halo) << size << " " << channels;
+        EXPECT_TRUE(serves_all_taps(conv_geometry(problem, pass, form).patch)) << size << " " << channels;
       }
     }
   }
   // One tap: nothing to share.
-  EXPECT_FALSE(conv_geometry({{32, 56, 56, 64, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}}, ConvPass::kForward,
-                             Form::kStored)
-                   .halo);
+  EXPECT_EQ(conv_geometry({{32, 56, 56, 64, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}}, ConvPass::kForward,
+                          Form::kStored)
+                .patch,
+            Patch::kGather);
 }
 
 /// (output pixel, input pixel, r, s) of a convolution, by its definition.
@@ -231,7 +273,7 @@ TEST(ConvGeometry, PatchesHoldEveryTap) {
     SCOPED_TRACE(text(shape));
     for (const ConvPass pass : kPasses) {
       const ConvGeometry g = conv_geometry({shape, Element::kBF16, {}}, pass, Form::kStored);
-      if (!g.halo) continue;
+      if (!serves_all_taps(g.patch)) continue;
       for (int parity = 0; parity < g.classes(); ++parity) {
         const TapGrid t = g.taps(parity);
         if (t.taps() == 0) continue;

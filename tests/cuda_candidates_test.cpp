@@ -209,7 +209,8 @@ TEST_F(Candidates, WeightGradientsHaveTilesOfTheirOwn) {
   chain.result(chain.graph.add_node("d_weight", ConvBackwardFilter{shape}, {d_dst, src}));
   const Group group = {{0}, {}};
   const std::vector<Candidate> list = candidates_of(chain.graph, group, {}, {});
-  EXPECT_THAT(names(list), ElementsAre("own", "own kFilterWide", "own kFilterBroad", "own kFilterSlim"));
+  EXPECT_THAT(names(list), ElementsAre("own", "own kFilterWide", "own kFilterSquare", "own kFilterBroad",
+                                       "own kFilterSlim", "own kFilterTaps", "own kFilterTapsBroad"));
   expect_right(chain, group, list);
 }
 

@@ -168,7 +168,7 @@ TEST(KernelReport, Rows) {
   EXPECT_EQ(report.rows[1].arch, "sm_80");
   EXPECT_EQ(conv.arch, "sm_90a");
   EXPECT_EQ(conv.shared_bytes, 0) << "1024 bytes are the system's";
-  EXPECT_EQ(conv.dynamic_shared_bytes, 4 * 128 * 8 + 128 + 128 + 16 * 8 + (128 + 128) * 3 * 64 * 2 + 1024);
+  EXPECT_EQ(conv.dynamic_shared_bytes, 4 * 128 * 8 + 128 + (112 + 16) + (128 + 128) * 3 * 64 * 2 + 1024);
   EXPECT_EQ(conv.threads, 256);
   EXPECT_EQ(conv.blocks, 2);
   EXPECT_EQ(conv.occupancy, 0.25);

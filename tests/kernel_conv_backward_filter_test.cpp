@@ -37,6 +37,23 @@ const std::vector<ConvShape> kLines = {
     {1, 16, 37, 2, 72, 7, 5, 3, 2, 1},
     {13, 40, 33, 4, 8, 5, 4, 1, 0, 1},
 };
+/// For blocks with all taps, of stride 1 and 2: one pixel, one line, one column, images that share a step,
+/// lines longer than a warp's pixels; channels beyond a tile and beyond its last chunk; several pieces in
+/// some tiles. With stride 2, images of even and odd extents.
+const std::vector<ConvShape> kTaps = {
+    {1, 1, 1, 8, 8, 3, 3, 1, 1, 1},    {1, 1, 37, 16, 24, 3, 3, 1, 1, 1}, {3, 13, 1, 24, 8, 3, 3, 1, 1, 1},
+    {5, 3, 5, 40, 72, 3, 3, 1, 1, 1},  {1, 5, 61, 8, 16, 3, 3, 1, 1, 1},  {2, 7, 7, 16, 40, 3, 3, 1, 1, 1},
+    {1, 31, 29, 16, 8, 3, 3, 1, 1, 1}, {1, 1, 1, 8, 8, 3, 3, 2, 1, 1},    {2, 2, 74, 16, 24, 3, 3, 2, 1, 1},
+    {5, 7, 10, 40, 72, 3, 3, 2, 1, 1}, {2, 12, 1, 24, 8, 3, 3, 2, 1, 1},  {1, 64, 59, 8, 16, 3, 3, 2, 1, 1},
+};
+/// Several pieces in every tile that has all taps, two levels of the tree in one.
+ConvShape long_taps(int64_t stride) {
+  return {86, 16 * stride, 16 * stride, 8, 8, 3, 3, stride, 1, 1};
+}
+/// Few output channels, many columns.
+const ConvShape kLargeKernel = {1, 7, 5, 16, 40, 5, 5, 1, 2, 1};
+constexpr TileName kTilesOfTaps[] = {TileName::kFilterTaps, TileName::kFilterTapsBroad,
+                                     TileName::kFilterTapsSlim, TileName::kFilterTapsStrided};
 /// Three levels in f32, one of two members.
 const ConvShape kLongestSum = {96, 16, 31, 4, 4, 1, 1, 1, 0, 1};
 
@@ -119,6 +136,7 @@ void expect_exact_for(DType type, F32Math math) {
   std::vector<ConvShape> shapes = kConvShapes;
   shapes.insert(shapes.end(), kLongSums.begin(), kLongSums.end());
   shapes.insert(shapes.end(), kLines.begin(), kLines.end());
+  shapes.push_back(kLargeKernel);
   for (const ConvShape& shape : shapes) {
     const bool large = shape.macs() > kMostMacs;
     if (large && (type != DType::kBF16 || under_race_detector())) continue;
@@ -132,7 +150,9 @@ TEST(KernelFilter, ShapesCoverEveryTileAndTree) {
   std::set<TileName> tiles;
   std::set<int> levels;
   bool alone = false;
-  for (const std::vector<ConvShape>& shapes : {kConvShapes, kLongSums, kLines, {kLongestSum}}) {
+  // Small layers get one of them; BlocksWithAllTaps asks for each.
+  tiles.insert(std::begin(kTilesOfTaps), std::end(kTilesOfTaps));
+  for (const std::vector<ConvShape>& shapes : {kConvShapes, kLongSums, kLines, {kLongestSum, kLargeKernel}}) {
     for (const ConvShape& shape : shapes) {
       for (const Element type : {Element::kBF16, Element::kF32}) {
         const ConvProblem problem{shape, type, F32Math::kTf32x3};
@@ -143,10 +163,11 @@ TEST(KernelFilter, ShapesCoverEveryTileAndTree) {
       }
     }
   }
-  EXPECT_EQ(tiles, (std::set<TileName>{TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterBroad,
-                                       TileName::kFilterSlim, TileName::kFilterPacked,
-                                       TileName::kFilterPackedColumns, TileName::kFilterLines,
-                                       TileName::kFilterF32}));
+  EXPECT_EQ(tiles, (std::set<TileName>{
+                       TileName::kFilterWide, TileName::kFilterSquare, TileName::kFilterBroad,
+                       TileName::kFilterSlim, TileName::kFilterPacked, TileName::kFilterPackedColumns,
+                       TileName::kFilterLines, TileName::kFilterTaps, TileName::kFilterTapsBroad,
+                       TileName::kFilterTapsSlim, TileName::kFilterTapsStrided, TileName::kFilterF32}));
   EXPECT_EQ(levels, (std::set<int>{0, 1, 2, 3}));
   EXPECT_TRUE(alone) << "no piece is alone in its group";
 }
@@ -195,6 +216,39 @@ TEST(KernelFilter, AnyTileThatSuits) {
       if (!kernels::filter_tile_suits(problem, static_cast<TileName>(tile))) continue;
       expect_exact(problem, DType::kBF16, 1);
     }
+  }
+}
+
+/// All taps in one block: wherever the borders of images lie in a step, whatever the piece.
+TEST(KernelFilter, BlocksWithAllTaps) {
+  for (const DType type : {DType::kBF16, DType::kF16}) {
+    if (!is_worth_running(type, F32Math::kTf32x3)) continue;
+    for (const ConvShape& shape : kTaps) {
+      for (const TileName tile : kTilesOfTaps) {
+        const ConvProblem problem{shape, element_of(type), {}, static_cast<int>(tile)};
+        ASSERT_EQ(kernels::filter_tile_suits(problem, tile), shape.stride == kernels::taps_stride(tile));
+        if (shape.stride != kernels::taps_stride(tile)) continue;
+        expect_exact(problem, type, 1, type == DType::kBF16);
+      }
+    }
+  }
+}
+TEST(KernelFilter, PiecesOfBlocksWithAllTaps) {
+  std::set<int> levels;
+  for (const TileName tile : kTilesOfTaps) {
+    const ConvProblem problem{
+        long_taps(kernels::taps_stride(tile)), Element::kBF16, {}, static_cast<int>(tile)};
+    ASSERT_GT(kernels::filter_pieces(problem), 1);
+    levels.insert(kernels::sum_tree(kernels::filter_pieces(problem)).levels);
+    if (!under_race_detector()) expect_exact(problem, DType::kBF16, 1);
+  }
+  EXPECT_TRUE(levels.contains(2));
+  const ConvShape others[] = {{1, 9, 128, 8, 8, 3, 3, 1, 1, 1}, {1, 9, 9, 8, 8, 5, 5, 1, 2, 1},
+                              {1, 9, 9, 8, 8, 3, 3, 3, 1, 1},   {1, 9, 9, 8, 8, 3, 3, 1, 0, 1},
+                              {1, 9, 9, 16, 16, 3, 3, 1, 1, 2}, {1, 9, 9, 12, 8, 3, 3, 1, 1, 1}};
+  for (const ConvShape& shape : others) {
+    EXPECT_FALSE(kernels::filter_tile_suits({shape, Element::kBF16, {}}, TileName::kFilterTaps));
+    EXPECT_FALSE(kernels::filter_tile_suits({shape, Element::kBF16, {}}, TileName::kFilterTapsStrided));
   }
 }
 
@@ -287,6 +341,14 @@ TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInBF16) {
     const ConvProblem problem{{2, 9, 7, 16, 136, 3, 3, 1, 1, 1}, Element::kBF16, {}, static_cast<int>(tile)};
     expect_same_bits(problem, DType::kBF16, true, true, true, 1);
   }
+  for (const TileName tile : kTilesOfTaps) {
+    for (const ConvShape& shape : {kTaps[3], kTaps[6], kTaps[9], kTaps[11]}) {
+      if (shape.stride != kernels::taps_stride(tile)) continue;
+      const ConvProblem problem{shape, Element::kBF16, {}, static_cast<int>(tile)};
+      expect_same_bits(problem, DType::kBF16, true, true, true, 1);
+      expect_same_bits(problem, DType::kBF16, false, true, false, 1);
+    }
+  }
 }
 TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF16) {
   expect_forms_for(DType::kF16);
@@ -345,10 +407,10 @@ TEST(KernelFilter, PiecesFillTheChipAndCostLessThanTheyGain) {
     const int blocks = kernels::tile_of(kernels::filter_tile(problem)).blocks;
     EXPECT_LE(pieces * all.tiles, blocks * kernels::kMultiprocessors)
         << "blocks that are not resident at once";
-    EXPECT_GE(all.steps, 8 * pieces);
+    EXPECT_GE(all.steps, (kernels::has_all_taps(kernels::filter_tile(problem)) ? 4 : 8) * pieces);
     const kernels::WorkspaceTraffic traffic = kernels::conv_backward_filter_traffic(problem, false);
     EXPECT_LE(traffic.written + traffic.read, 2 * (s.src_elements() + s.dst_elements()));
-    if (s.h > 28) {
+    if (s.n == 256 && s.h > 28) {
       EXPECT_GE(pieces * all.tiles, 0.9 * kernels::kMultiprocessors);
     }
     if (all.steps <= 1024) {

@@ -88,20 +88,23 @@ TEST(KernelConvFused, CasesCoverEveryTileAndPatch) {
     for (const Form form : {Form::kApply, Form::kJoin, Form::kGradient, Form::kConcat}) {
       const bool backward = form == Form::kGradient || form == Form::kConcat;
       if (backward != (pass == ConvPass::kBackwardData)) continue;
-      std::set<std::pair<int, bool>> seen;
+      std::set<std::pair<int, kernels::Patch>> seen;
       for (const ConvShape& shape : form == Form::kConcat ? kConcatShapes : kFusedShapes) {
         for (const Element type : {Element::kBF16, Element::kF32}) {
           ConvProblem problem{shape, type, kernels::F32Math::kTf32x3};
           for (const kernels::TileName tile : kernels::conv_tiles(problem, pass, form)) {
             problem.tile = static_cast<int>(tile);
-            seen.insert({problem.tile, kernels::conv_geometry(problem, pass, form).halo});
+            seen.insert({problem.tile, kernels::conv_geometry(problem, pass, form).patch});
           }
         }
       }
       // One tensor: all but the two packed tiles; two: neither of the tiles that are too deep for them; two
-      // side by side: not those for two, and no patch for several taps.
-      const std::map<Form, size_t> tiles = {
-          {Form::kApply, 2 * 7}, {Form::kJoin, 2 * 5}, {Form::kGradient, 2 * 5}, {Form::kConcat, 5}};
+      // side by side: not those for two, and no patch for several taps. Medium tiles and those of f32 have
+      // three kinds of patches, wide and small ones two.
+      const std::map<Form, size_t> tiles = {{Form::kApply, 3 * 3 + 2 * 4},
+                                            {Form::kJoin, 2 * 3 + 3 * 2},
+                                            {Form::kGradient, 2 * 3 + 3 * 2},
+                                            {Form::kConcat, 5}};
       EXPECT_EQ(seen.size(), tiles.at(form)) << "form " << static_cast<int>(form);
     }
   }

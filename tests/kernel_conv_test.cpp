@@ -80,21 +80,22 @@ void expect_exact_for(DType type, F32Math math) {
 }
 
 TEST(KernelConv, ShapesCoverEveryTileAndPatch) {
-  std::set<std::pair<kernels::TileName, bool>> patches;
+  std::set<std::pair<kernels::TileName, kernels::Patch>> patches;
   bool runs = false;
   for (const ConvShape& shape : kConvShapes) {
     for (const Element type : {Element::kBF16, Element::kF32}) {
       const ConvProblem problem{shape, type, F32Math::kTf32x3};
       for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData}) {
         const kernels::ConvGeometry g = kernels::conv_geometry(problem, pass, Form::kStored);
-        patches.insert({kernels::conv_tile(problem, pass, Form::kStored), g.halo});
+        patches.insert({kernels::conv_tile(problem, pass, Form::kStored), g.patch});
         runs |= g.run > 1;
       }
     }
   }
-  // Five tiles for whole chunks with both kinds of patch (the two for forms apart), two for any channels;
-  // kConvLines has a test of its own.
-  EXPECT_EQ(patches.size(), 2 * 5u + 2u) << "a tile with or without halo is not covered";
+  // Gathered patches, and those for all taps beside all weights or a ring of them: the wide tile has no room
+  // for the former, small ones no use for the latter. Two tiles for any channels. (Those for forms apart,
+  // and kConvLines.)
+  EXPECT_EQ(patches.size(), 2u + 2 * 3u + 2 * 2u + 2u) << "a tile or a kind of patch is not covered";
   EXPECT_TRUE(runs) << "no block handles several tiles";
 }
 

@@ -26,6 +26,17 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
 
+/// atom.acq_rel.gpu.global.add.u32 (9.7.13.5): the number before. What the block wrote before the barrier in
+/// front of it is visible to whoever finds this addition there, in the same way.
+__device__ __forceinline__ unsigned add_acquire_release(unsigned* counter, unsigned value) {
+  unsigned before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;\n"
+               : "=r"(before)
+               : "l"(counter), "r"(value)
+               : "memory");
+  return before;
+}
+
 /// prefetch.global.L2 (9.7.9.15): the cache line of an address of device memory; nothing depends on it.
 __device__ __forceinline__ void prefetch_l2(const void* address) {
   asm volatile("prefetch.global.L2 [%0];\n" ::"l"(address));
@@ -48,7 +59,9 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&regs)[4], Shar
 }
 /// The same number, of which the compiler no longer knows where it comes from: what is computed from it stays
 /// where it is written and takes no register in the loop around it.
-__device__ __forceinline__ int computed_here(int value) {
+template <typename T>
+__device__ __forceinline__ T computed_here(T value) {
+  static_assert(sizeof(T) == 4);
   asm volatile("" : "+r"(value));
   return value;
 }

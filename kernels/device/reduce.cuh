@@ -16,65 +16,108 @@ __device__ __forceinline__ bool is_last_block(unsigned* counter, unsigned blocks
   SHARED(int, last, );
   __syncthreads();
   if (threadIdx.x == 0) {
-    __threadfence();
-    last = atomicAdd(counter, 1u) == blocks - 1 ? 1 : 0;
-    __threadfence();
+    last = add_acquire_release(counter, 1u) == blocks - 1 ? 1 : 0;
     if (last != 0) *counter = 0;
   }
   __syncthreads();
   return last != 0;
 }
 
-/// Sum over parts of term(part, column) for each of `columns` columns (at most kThreads, the size of the
-/// block), in thread `column`; other threads get something else. `memory` is kThreads doubles of shared
-/// memory.
-template <int kThreads, typename Term>
-__device__ __forceinline__ double column_total(int columns, int parts, double* memory, const Term& term) {
+/// Parts that a thread fetches at once where blocks' sums are added: each round waits for L2.
+inline constexpr int kPartsInFlight = 8;
+
+/// Sums over parts for each of `columns` columns (at most kThreads, the size of the block), in thread
+/// `column`; other threads get something else. load(part, column) fetches an item, add(item, part, sums) adds
+/// it. `memory` is kThreads doubles of shared memory.
+template <int kThreads, int kSums, typename Load, typename Add>
+__device__ __forceinline__ void column_totals(int columns, int parts, double* memory, const Load& load,
+                                              const Add& add, double (&sums)[kSums]) {
   const int thread = static_cast<int>(threadIdx.x);
   const int ranges = kThreads / columns;
   const int range = thread / columns, column = thread - range * columns;
-  double sum = 0;
-  if (range < ranges) {
-#pragma unroll 4
-    for (int part = range; part < parts; part += ranges) sum += static_cast<double>(term(part, column));
+#pragma unroll
+  for (int s = 0; s < kSums; ++s) sums[s] = 0;
+#pragma unroll 1
+  for (int first = range < ranges ? range : parts; first < parts; first += kPartsInFlight * ranges) {
+    decltype(load(0, 0)) items[kPartsInFlight];
+#pragma unroll
+    for (int i = 0; i < kPartsInFlight; ++i) {
+      if (first + i * ranges < parts) items[i] = load(first + i * ranges, column);
+    }
+#pragma unroll
+    for (int i = 0; i < kPartsInFlight; ++i) {
+      if (first + i * ranges < parts) add(items[i], first + i * ranges, sums);
+    }
   }
-  memory[thread] = sum;
-  __syncthreads();
-  if (thread < columns) {
-    for (int r = 1; r < ranges; ++r) sum += memory[r * columns + thread];
+#pragma unroll
+  for (int s = 0; s < kSums; ++s) {
+    memory[thread] = sums[s];
+    __syncthreads();
+    if (thread < columns) {
+      for (int r = 1; r < ranges; ++r) sums[s] += memory[r * columns + thread];
+    }
+    __syncthreads();
   }
-  __syncthreads();
-  return sum;
 }
+/// The same of one number, term(part, column).
+template <int kThreads, typename Term>
+__device__ __forceinline__ double column_total(int columns, int parts, double* memory, const Term& term) {
+  double total[1];
+  column_totals<kThreads>(
+      columns, parts, memory, term,
+      [](auto item, int, double(&sums)[1]) { sums[0] += static_cast<double>(item); }, total);
+  return total[0];
+}
+
+/// What a part leaves of kCount sums.
+template <int kCount>
+struct PartialSums {
+  float at[kCount];
+  __device__ __forceinline__ static void add(const PartialSums& own, int, double (&sums)[kCount]) {
+#pragma unroll
+    for (int s = 0; s < kCount; ++s) sums[s] += static_cast<double>(own.at[s]);
+  }
+};
 
 /// Mean and sum of squared deviations of a part of the rows, as its block leaves them for the last block: the
 /// mean in two floats.
 enum Moment { kMean, kMeanRest, kM2, kMoments };
 
-/// The last block joins the moments of all parts: mean = sum n_i mean_i / n; m2 = sum m2_i + n_i (mean_i -
-/// mean)^2. at(part, moment, column) is a moment of one of `columns` columns, rows_of(part) its rows.
-/// `memory` and `means` are kThreads doubles of shared memory each.
+/// Moments of a part as they are fetched.
+struct PartMoments {
+  float mean, rest, m2;
+  __device__ __forceinline__ double exact_mean() const {
+    return static_cast<double>(mean) + static_cast<double>(rest);
+  }
+};
+
+/// The last block joins the moments of all parts. In one pass: with d_i = mean_i - mean_0, mean = mean_0 +
+/// sum n_i d_i / n and m2 = sum (m2_i + n_i d_i^2) - (sum n_i d_i)^2 / n. That loses no digits a double has
+/// not to spare: mean_0 is within sqrt(n / n_0) standard deviations of the mean. at(part, moment, column) is
+/// a moment of one of `columns` columns, rows_of(part) its rows. `memory` is kThreads doubles of shared
+/// memory.
 template <int kThreads, typename At, typename RowsOf>
 __device__ __forceinline__ void join_moments(int columns, int parts, double rows, double* memory,
-                                             double* means, const At& at, const RowsOf& rows_of, float* mean,
+                                             const At& at, const RowsOf& rows_of, float* mean,
                                              float* variance) {
   const int thread = static_cast<int>(threadIdx.x);
-  const auto mean_of = [&](int part, int c) {
-    return static_cast<double>(at(part, kMean, c)) + static_cast<double>(at(part, kMeanRest, c));
+  const auto moments_of = [&](int part, int c) {
+    return PartMoments{at(part, kMean, c), at(part, kMeanRest, c), at(part, kM2, c)};
   };
-  const double total_mean =
-      column_total<kThreads>(columns, parts, memory,
-                             [&](int part, int c) { return rows_of(part) * mean_of(part, c); }) /
-      rows;
-  if (thread < columns) means[thread] = total_mean;
-  __syncthreads();
-  const double total_m2 = column_total<kThreads>(columns, parts, memory, [&](int part, int c) {
-    const double delta = mean_of(part, c) - means[c];
-    return static_cast<double>(at(part, kM2, c)) + rows_of(part) * delta * delta;
-  });
+  const double origin = moments_of(0, thread % columns).exact_mean();
+  double sums[2];
+  column_totals<kThreads>(
+      columns, parts, memory, moments_of,
+      [&](const PartMoments& own, int part, double(&to)[2]) {
+        const double distance = own.exact_mean() - origin, weighted = rows_of(part) * distance;
+        to[0] += weighted;
+        to[1] += static_cast<double>(own.m2) + weighted * distance;
+      },
+      sums);
   if (thread < columns) {
-    mean[thread] = static_cast<float>(total_mean);
-    variance[thread] = static_cast<float>(total_m2 / rows);
+    const double m2 = sums[1] - sums[0] * (sums[0] / rows);
+    mean[thread] = static_cast<float>(origin + sums[0] / rows);
+    variance[thread] = m2 < 0 ? 0.0f : static_cast<float>(m2 / rows);  // rounding; a NaN stays
   }
 }
 
@@ -199,13 +242,17 @@ __global__ void __launch_bounds__(kReduceThreads, 2)
     const int64_t left = tiling.channels - first;
     const int columns = left < kReduceThreads ? static_cast<int>(left) : kReduceThreads;
     double totals[kSums];
+    column_totals<kReduceThreads>(
+        columns, tiling.row_blocks, partial,
+        [&](int part, int column) {
+          PartialSums<kSums> own;
 #pragma unroll
-    for (int s = 0; s < kSums; ++s) {
-      totals[s] =
-          column_total<kReduceThreads>(columns, tiling.row_blocks, partial, [&](int part, int column) {
-            return partials[partial_index(tiling, kSums, part, s, first + column)];
-          });
-    }
+          for (int s = 0; s < kSums; ++s) {
+            own.at[s] = partials[partial_index(tiling, kSums, part, s, first + column)];
+          }
+          return own;
+        },
+        PartialSums<kSums>::add, totals);
     if (static_cast<int>(threadIdx.x) < columns) policy.finish(first + threadIdx.x, totals);
   }
 }

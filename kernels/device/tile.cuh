@@ -105,6 +105,12 @@ __device__ __forceinline__ void clear(float (&sums)[kRows][kColumns][4]) {
   }
 }
 
+/// The same element of another pixel: one multiplication. What a walk gives for a pixel outside is not read.
+template <typename T>
+__device__ __forceinline__ const void* pixel_of(const T* element, unsigned pixel, unsigned pitch) {
+  return reinterpret_cast<const unsigned char*>(element) + uint64_t{pixel} * pitch;
+}
+
 /// Where one lane's part of an ldmatrix on a deep tile begins: chunk `chunk` (0 or 1) of row `row`. A step of
 /// the sum later lie two chunks more, and as rows are aligned to their length that is one XOR.
 template <int kChunks>

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "tests/emulator/call_site.h"
+#include "tests/emulator/device_functions.h"
 
 namespace residuum::kernels {
 
@@ -19,7 +20,8 @@ inline SharedAddress shared_address(const void* pointer) {
   return reinterpret_cast<SharedAddress>(pointer);
 }
 
-inline int computed_here(int value) {
+template <typename T>
+inline T computed_here(T value) {
   return value;
 }
 void cp_async_16(SharedAddress dst, const void* src, bool valid);
@@ -30,6 +32,13 @@ void cp_async_wait(unsigned pending);
 template <int kPending>
 inline void cp_async_wait() {
   detail::cp_async_wait(kPending);
+}
+
+inline unsigned add_acquire_release(unsigned* counter, unsigned value) {
+  __threadfence();
+  const unsigned before = atomicAdd(counter, value);
+  __threadfence();
+  return before;
 }
 
 /// Nothing depends on it.

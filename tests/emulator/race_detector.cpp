@@ -151,6 +151,12 @@ Detector& detector() {
   return instance;
 }
 
+/// Of threadIdx and the like.
+bool is_position(const void* address) {
+  const auto* first = reinterpret_cast<const char*>(&current_position());
+  return static_cast<size_t>(static_cast<const char*>(address) - first) < sizeof(Position);
+}
+
 }  // namespace
 
 void install_race_detector() {
@@ -160,7 +166,7 @@ void install_race_detector() {
 void record_access(const void* address, size_t bytes, bool write, const void* code) {
   if (!current) return;  // host code of a launcher
   Thread& thread = current_thread();
-  if (thread.fiber.owns(address) || detector().is_argument(address)) return;
+  if (thread.fiber.owns(address) || is_position(address) || detector().is_argument(address)) return;
   if (!thread.waited && !thread.owner->shared.contains(address, 1)) {
     thread.waited = true;  // the text's own strings may be watched too
     fault_without_unwinding(std::string("global memory is ") + (write ? "written" : "read") + " at " +

@@ -50,6 +50,14 @@ const char* tile_name(TileName tile) {
       return "kFilterPackedColumns";
     case TileName::kFilterLines:
       return "kFilterLines";
+    case TileName::kFilterTaps:
+      return "kFilterTaps";
+    case TileName::kFilterTapsBroad:
+      return "kFilterTapsBroad";
+    case TileName::kFilterTapsSlim:
+      return "kFilterTapsSlim";
+    case TileName::kFilterTapsStrided:
+      return "kFilterTapsStrided";
     case TileName::kFilterF32:
       return "kFilterF32";
   }
@@ -146,7 +154,7 @@ std::string_view flag_text(const Function& function, int number, bool set) {
 /// multiply.
 KernelName convolution_name(const Function& function, TileName tile) {
   KernelName name{function.name + " " + tile_name(tile), tile, 0};
-  constexpr std::string_view kPatches[] = {"gather", "halo", "elements"};
+  constexpr std::string_view kPatches[] = {"gather", "halo", "elements", "resident"};
   int flags = 0;
   for (const std::string& argument : function.arguments) {
     if (enum_value(argument, "(TileName)")) continue;

@@ -52,7 +52,7 @@ int convolution_shared_bytes(kernels::TileName name, size_t element) {
     kernels::ConvGeometry gather;
     gather.kernel_h = gather.kernel_w = 1;
     gather.patch_rows = tile.rows;
-    gather.patch_slots = tile.stages;
+    gather.patch_slots = gather.weight_slots = tile.stages;
     return static_cast<int>(kernels::conv_shared_bytes(gather, tile, element));
   }
   return static_cast<int>(element) * tile.stages * tile.depth * (tile.rows + tile.columns);
