@@ -119,7 +119,7 @@ class ConvRows {
   static_assert(kKnown <= kSlots);
   template <int kOf>
   __device__ __forceinline__ static int slot(int tile) {
-    return static_cast<int>(static_cast<unsigned>(tile) % static_cast<unsigned>(kOf));
+    return static_cast<int>(static_cast<unsigned>(tile) % static_cast<unsigned>(kOf > 0 ? kOf : 1));
   }
 
   /// Row `number` of all.
