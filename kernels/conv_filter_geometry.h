@@ -2,7 +2,7 @@
 // fit), and how the sum over output pixels is cut. Plain C++.
 #pragma once
 
-#include "kernels/conv_tiles.h"
+#include "kernels/conv_filter_tiles.h"
 #include "kernels/device/divider.h"
 #include "kernels/sum_tree.h"
 

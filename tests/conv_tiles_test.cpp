@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "kernels/conv_filter_tiles.h"
 #include "kernels/conv_geometry.h"
 #include "models/zoo.h"
 

@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "kernels/conv_tiles.h"
+#include "kernels/conv_filter_tiles.h"
 #include "tests/conv_shapes.h"
 #include "tests/kernel_case.h"
 

@@ -3,6 +3,7 @@
 // scratch.
 #include "engine/backend/cuda/factor.h"
 #include "engine/core/check.h"
+#include "kernels/conv_filter_tiles.h"
 
 namespace residuum::cuda {
 namespace {
