@@ -4,9 +4,11 @@
 // run of pixels in memory order that the taps touch (halo). A lane finds tap t of its pixel at a fixed
 // distance in the patch; where that is padding it reads a row of zeros instead, so whatever a prologue
 // (conv_source.cuh) does to the patch, padding stays zero. Results leave through an epilogue
-// (conv_epilogue.cuh). A block handles a run of tiles of rows as one sequence of steps: loads run ahead of
-// the product across the borders of tiles, the operands of the next step are formed while this one is
-// multiplied, and one barrier a step is all that the warps wait for.
+// (conv_epilogue.cuh) in units of eight channels of one pixel. A block handles a run of tiles of rows as one
+// sequence of steps: loads run ahead of the product across the borders of tiles, the operands of the next
+// step are formed while this one is multiplied, and one barrier a step is all that the warps wait for. Where
+// the weights of all taps fit beside a patch (resident), all of them are multiplied before anything is
+// waited for again: a step of its own for each would take longer than its product.
 #pragma once
 
 #include "kernels/conv_epilogue.cuh"

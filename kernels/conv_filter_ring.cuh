@@ -128,7 +128,7 @@ class FilterRing {
 
   /// The thread, computed where it is wanted and not kept in a register.
   __device__ __forceinline__ static unsigned thread_here() {
-    return static_cast<unsigned>(computed_here(static_cast<int>(threadIdx.x)));
+    return computed_here(threadIdx.x);
   }
   __device__ __forceinline__ static int chunk(unsigned thread) {
     return static_cast<int>(thread % kChunks);

@@ -235,7 +235,7 @@ class ConvLinesBlock {
     const auto half = [&](int e) {
       return static_cast<unsigned>(e) < static_cast<unsigned>(lines_.window) ? 0xFFFFu : 0u;
     };
-    return static_cast<uint32_t>(computed_here(static_cast<int>(half(element) | half(element + 1) << 16)));
+    return computed_here(half(element) | half(element + 1) << 16);
   }
   /// Two elements of a window; shifted, it may begin in the middle of a word.
   __device__ __forceinline__ static uint32_t word_at(SharedAddress address, int offset) {
