@@ -133,10 +133,11 @@ class ConvEpilogue {
   using Result =
       ResultBlock<T, kTile.columns, kThreads, kRunSums - kRegisterSums, Traits::kWhole, Traits::kBackward>;
   using Reads = typename Result::Operands;
-  /// Units whose reads are under way at once: of small tiles, which leave registers for it, those of all
-  /// rows.
+  /// Units whose reads are under way at once: those of all rows, where two are all and few sums leave
+  /// registers for it.
+  static constexpr int kRowUnits = kRowFragments * Units::kHalves;
   static constexpr int kReadsAtOnce =
-      kRowFragments * kColumnFragments * 4 <= 32 ? kRowFragments * Units::kHalves : 1;
+      kRowUnits <= 2 && kRowFragments * kColumnFragments * 4 <= 32 ? kRowUnits : 1;
 
   /// Said to be below kThreads: divisions are then shifts, cheaper to repeat than to keep in registers.
   __device__ __forceinline__ static int thread() {

@@ -17,6 +17,7 @@ inline const std::vector<ConvShape> kFusedShapes = {
     {1, 1, 1, 64, 64, 1, 1, 1, 0, 1},    // one pixel
     {2, 5, 7, 24, 40, 3, 3, 1, 1, 1},    // halo; channels that fill no tile; padding
     {1, 6, 5, 8, 16, 7, 7, 1, 3, 1},     // too many weights for all to lie beside a patch
+    {1, 2, 110, 40, 40, 3, 3, 1, 1, 1},  // two patches of two tensors and all weights: room for one patch
     {1, 13, 11, 72, 24, 1, 1, 1, 0, 1},  // gather, two tiles of rows, several steps of depth
     {2, 7, 5, 24, 40, 3, 3, 2, 1, 1},    // parity classes of four, two and one taps
     {1, 6, 6, 40, 24, 1, 1, 2, 0, 1},    // pixels that no tap reaches

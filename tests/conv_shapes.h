@@ -23,7 +23,8 @@ inline const std::vector<ConvShape> kConvShapes = {
     {2, 5, 5, 6, 9, 2, 3, 2, 1, 3},        // groups of odd size
     {2, 4, 5, 16, 16, 1, 1, 1, 0, 1},      // 1x1 of few channels
     {1, 6, 5, 48, 64, 3, 3, 1, 1, 1},      // the medium tile with all weights beside a patch
-    {1, 6, 5, 168, 64, 3, 3, 1, 1, 1},     // the same, whose weights are too many
+    {67, 32, 32, 8, 8, 3, 3, 1, 1, 1},     // the same of the slim tile, two tiles of rows a block
+    {1, 6, 5, 168, 64, 3, 3, 1, 1, 1},     // whose weights are too many
     {1, 6, 5, 64, 168, 3, 3, 1, 1, 1},     // backward, too
     {3, 1, 1, 128, 128, 1, 1, 1, 0, 1},    // a linear layer
 };

@@ -89,12 +89,16 @@ TEST(KernelConvFused, CasesCoverEveryTileAndPatch) {
       const bool backward = form == Form::kGradient || form == Form::kConcat;
       if (backward != (pass == ConvPass::kBackwardData)) continue;
       std::set<std::pair<int, kernels::Patch>> seen;
+      bool one_patch = false;
       for (const ConvShape& shape : form == Form::kConcat ? kConcatShapes : kFusedShapes) {
         for (const Element type : {Element::kBF16, Element::kF32}) {
           ConvProblem problem{shape, type, kernels::F32Math::kTf32x3};
           for (const kernels::TileName tile : kernels::conv_tiles(problem, pass, form)) {
             problem.tile = static_cast<int>(tile);
-            seen.insert({problem.tile, kernels::conv_geometry(problem, pass, form).patch});
+            const kernels::ConvGeometry g = kernels::conv_geometry(problem, pass, form);
+            seen.insert({problem.tile, g.patch});
+            one_patch |= g.patch == kernels::Patch::kResident && g.patch_slots == 1 &&
+                         g.depth > kernels::tile_of(tile).depth;
           }
         }
       }
@@ -106,6 +110,8 @@ TEST(KernelConvFused, CasesCoverEveryTileAndPatch) {
                                             {Form::kGradient, 2 * 3 + 3 * 2},
                                             {Form::kConcat, 5}};
       EXPECT_EQ(seen.size(), tiles.at(form)) << "form " << static_cast<int>(form);
+      const bool two_tensors = form == Form::kJoin || form == Form::kGradient;
+      EXPECT_TRUE(one_patch || !two_tensors) << "no patch waits for the one before it";
     }
   }
 }

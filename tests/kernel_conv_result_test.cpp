@@ -309,6 +309,13 @@ TEST(KernelConvResult, SumsOfRuns) {
   const ConvProblem problem{{67, 16, 16, 8, 256, 1, 1, 1, 0, 1}, Element::kBF16, {}};
   EXPECT_GT(kernels::conv_geometry(problem, ConvPass::kForward, Form::kStored).run, 1);
   expect_statistics(problem, DType::kBF16, 3, 1);
+  const ConvProblem resident{{67, 32, 32, 8, 8, 3, 3, 1, 1, 1}, Element::kBF16, {}};
+  for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData}) {
+    const kernels::ConvGeometry g = kernels::conv_geometry(resident, pass, Form::kStored);
+    EXPECT_EQ(g.patch, kernels::Patch::kResident);
+    EXPECT_GT(g.run, 1);
+  }
+  expect_statistics(resident, DType::kBF16, 3, 1);
   const ConvProblem lines{{48, 27, 27, 1, 200, 5, 5, 1, 2, 1}, Element::kBF16, {}};
   EXPECT_GT(kernels::conv_geometry(lines, ConvPass::kForward, Form::kStored).run, 1);
   for (const double mean : {0.0, 3.0}) expect_statistics(lines, DType::kBF16, mean, 1);
