@@ -305,7 +305,9 @@ class ConvOperands {
                                               const Visit& visit) const {
     const unsigned thread = computed_here(threadIdx.x);
     const int first = static_cast<int>(thread / kDepthChunks), own = static_cast<int>(thread % kDepthChunks);
-    const int place = patch_offset(at) + chunk_offset<kDepthChunks>(first, own);
+    // Forward, the wide tile has no register to keep it in.
+    const int slot = kBackwardData ? patch_offset(at) : computed_here(patch_offset(at));
+    const int place = slot + chunk_offset<kDepthChunks>(first, own);
     if constexpr (kOnePatch) {
       const int pixels = g_.n * g_.src_h * g_.src_w, lowest = rows_.lowest(at.tile);
       const int end = min(patch_rows(), passes.end * kPatchPass);
