@@ -151,10 +151,9 @@ constexpr ConvGeometry plain_geometry(const ConvProblem& problem, ConvPass pass)
   return g;
 }
 
-/// `gather` with one patch for all taps where that pays: several taps read each source pixel, and there is
-/// room. With more output than source pixels (much padding), the pixels of a tile would not follow each other
-/// in memory.
-constexpr ConvGeometry with_halo(const ConvGeometry& gather, const Tile& tile, size_t element) {
+/// `gather` with one patch for all taps where that can pay: several taps read each source pixel. With more
+/// output than source pixels (much padding), the pixels of a tile would not follow each other in memory.
+constexpr ConvGeometry with_halo(const ConvGeometry& gather, const Tile& tile) {
   if (!gather.backward_data && gather.stride > 1) return gather;
   int rows = 0, most = 0, fewest = 1 << 30;
   for (int parity = 0; parity < gather.classes(); ++parity) {
@@ -170,30 +169,41 @@ constexpr ConvGeometry with_halo(const ConvGeometry& gather, const Tile& tile, s
   halo.patch = Patch::kHalo;
   halo.patch_rows = rows + rows % 2;  // coefficients, which come behind, stay aligned to 128 bytes
   halo.patch_slots = 1 + (steps_ahead(tile) + fewest - 1) / fewest;
-  return conv_shared_bytes(halo, tile, element) + conv_result_bytes(halo, tile) <= kSharedBytes ? halo
-                                                                                                : gather;
+  return halo;
 }
 
-/// `halo` with the weights of all taps beside the patch where there is room: they are read once, and nobody
-/// waits for others between taps. With two patches if possible, one of which is loaded while the other is
-/// multiplied. A launch of a block a multiprocessor has much room.
-constexpr ConvGeometry with_all_weights(const ConvGeometry& halo, const Tile& tile, size_t element) {
-  if (halo.patch != Patch::kHalo || !may_keep_weights(tile)) return halo;
-  int64_t blocks = 0;
+/// `halo` with the weights of all taps beside the patch: they are read once, and nobody waits for others
+/// between taps.
+constexpr ConvGeometry with_all_weights(const ConvGeometry& halo, const Tile& tile, int patch_slots) {
   int taps = 1;
-  for (int parity = 0; parity < halo.classes(); ++parity) {
-    blocks += (int64_t{halo.rows(parity)} + tile.rows - 1) / tile.rows;
-    taps = std::max(taps, halo.taps(parity).taps());
+  for (int parity = 0; parity < halo.classes(); ++parity) taps = std::max(taps, halo.taps(parity).taps());
+  ConvGeometry resident = halo;
+  resident.patch = Patch::kResident;
+  resident.patch_slots = patch_slots;
+  resident.weight_slots = (halo.depth + tile.depth - 1) / tile.depth * taps;
+  return resident;
+}
+
+/// `gather`, or what is better and fits: one patch for all taps and beside it all weights, with two patches
+/// if possible, one of which is loaded while the other is multiplied; or one patch and a ring of weights. A
+/// launch of a block a multiprocessor has much room.
+constexpr ConvGeometry with_best_patch(const ConvGeometry& gather, const Tile& tile, size_t element) {
+  const ConvGeometry halo = with_halo(gather, tile);
+  if (halo.patch == Patch::kGather) return gather;
+  const auto fits = [&](const ConvGeometry& g, size_t room) {
+    return conv_shared_bytes(g, tile, element) + conv_result_bytes(g, tile) <= room;
+  };
+  if (may_keep_weights(tile)) {
+    int64_t blocks = 0;
+    for (int parity = 0; parity < halo.classes(); ++parity) blocks += halo.parts(parity, tile.rows);
+    blocks *= int64_t{halo.column_tiles(tile.columns)} * halo.groups;
+    const size_t room = blocks <= kMultiprocessors ? kLoneSharedBytes : kSharedBytes;
+    for (int patch_slots = 2; patch_slots > 0; --patch_slots) {
+      const ConvGeometry resident = with_all_weights(halo, tile, patch_slots);
+      if (fits(resident, room)) return resident;
+    }
   }
-  blocks *= int64_t{halo.column_tiles(tile.columns)} * halo.groups;
-  const size_t room = blocks <= kMultiprocessors ? kLoneSharedBytes : kSharedBytes;
-  ConvGeometry all = halo;
-  all.patch = Patch::kResident;
-  all.weight_slots = (halo.depth + tile.depth - 1) / tile.depth * taps;
-  for (all.patch_slots = 2; all.patch_slots > 0; --all.patch_slots) {
-    if (conv_shared_bytes(all, tile, element) + conv_result_bytes(all, tile) <= room) return all;
-  }
-  return halo;
+  return !wants_all_weights(tile) && fits(halo, kSharedBytes) ? halo : gather;
 }
 
 /// Blocks of a launch that a multiprocessor holds at once.
@@ -243,8 +253,7 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, ConvPass pass, 
   g.patch_slots = tile.stages;
   g.weight_slots = tile.stages;
   if (is_aligned(problem)) {
-    const ConvGeometry one_patch = with_all_weights(with_halo(g, tile, element), tile, element);
-    if (one_patch.patch == Patch::kResident || !wants_all_weights(tile)) g = one_patch;
+    g = with_best_patch(g, tile, element);
   } else {
     g.patch = Patch::kElements;
   }
