@@ -10,6 +10,7 @@
 #include "engine/backend/cuda/kernel_name.h"
 #include "engine/core/check.h"
 #include "engine/core/program.h"
+#include "kernels/conv_filter_tiles.h"
 #include "kernels/conv_geometry.h"
 
 namespace residuum::cuda {
@@ -45,7 +46,8 @@ std::optional<cudaOccDeviceProp> device_properties(const std::string& arch) {
   return device;
 }
 
-/// Dynamic shared memory of a convolution that gathers its pixels tap by tap; a halo may need more or less.
+/// Dynamic shared memory of a convolution that gathers its pixels tap by tap, or keeps a ring of them; a
+/// patch for all taps may need more or less.
 int convolution_shared_bytes(kernels::TileName name, size_t element) {
   const kernels::Tile tile = kernels::tile_of(name);
   if (name < kernels::TileName::kFilterWide) {
@@ -55,7 +57,13 @@ int convolution_shared_bytes(kernels::TileName name, size_t element) {
     gather.patch_slots = gather.weight_slots = tile.stages;
     return static_cast<int>(kernels::conv_shared_bytes(gather, tile, element));
   }
-  return static_cast<int>(element) * tile.stages * tile.depth * (tile.rows + tile.columns);
+  int elements = tile.stages * tile.depth * (tile.rows + tile.columns);
+  if (kernels::has_all_taps(name)) {
+    const int stride = kernels::taps_stride(name), channels = tile.columns / kernels::kFilterTapsCount;
+    const int ring = kernels::filter_ring_steps(name) * tile.depth * stride * stride * channels;
+    elements = tile.stages * tile.depth * tile.rows + ring;
+  }
+  return static_cast<int>(element) * elements;
 }
 
 /// sm_90 and newer: cuobjdump counts what the system keeps as the kernel's own.
