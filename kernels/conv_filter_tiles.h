@@ -145,10 +145,10 @@ struct FilterCut {
   int pieces = 1;
   int64_t time = 0;
 };
-///   As many blocks for each multiprocessor as are resident at once, which keep the copies of one under way
-///   while the other multiplies. Partial sums pass through L2 at about 512 KB in a tenth of a microsecond.
-///   Nobody multiplies meanwhile, and those of large layers do not stay in L2: they may not be more bytes
-///   than the operands.
+/// The cut that takes the shortest time by filter_times(), with no more blocks than are resident at once,
+/// which keep the copies of one under way while the other multiplies. Partial sums pass through L2 at about
+/// 512 KB in a tenth of a microsecond. Nobody multiplies meanwhile, and those of large layers do not stay in
+/// L2: they may not be more bytes than the operands.
 constexpr FilterCut filter_cut(const ConvProblem& problem, TileName name) {
   constexpr int64_t kTenthBytes = 512 * 1024;
   const FilterTimes times = filter_times(name);
