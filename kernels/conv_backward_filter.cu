@@ -32,6 +32,22 @@ void require_operands(const ConvSource& d_dst, const ConvSource& src) {
   require_operand("src", src);
 }
 
+bool same_form(const ConvSource& one, const ConvSource& other) {
+  return one.form == other.form && one.relu == other.relu;
+}
+void require_layers(const ConvProblem& problem, std::span<const FilterLayer> layers) {
+  require(
+      problem.layers >= 1 && layers.size() == static_cast<size_t>(problem.layers), kName,
+      "found " + std::to_string(layers.size()) + " layers of a problem of " + std::to_string(problem.layers));
+  for (const FilterLayer& layer : layers) {
+    require_operands(layer.d_dst, layer.src);
+    require_addresses(kName, {layer.d_weight});
+    require(layers.size() == 1 || layer.d_bias == nullptr, kName, "of several layers one has a d_bias");
+    require(same_form(layer.d_dst, layers.front().d_dst) && same_form(layer.src, layers.front().src), kName,
+            "operands of the layers have different forms");
+  }
+}
+
 /// Bytes of the partial sums of a bias.
 size_t bias_bytes(const ConvProblem& problem) {
   return static_cast<size_t>(filter_pieces(problem) * problem.shape.k) * sizeof(float);
@@ -55,17 +71,16 @@ WorkspaceTraffic conv_backward_filter_traffic(const ConvProblem& problem, bool d
   return traffic;
 }
 
-void conv_backward_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
-                          const FilterResult& result, Stream stream) {
+void conv_backward_filter(const ConvProblem& problem, std::span<const FilterLayer> layers, void* workspace,
+                          unsigned* counters, Stream stream) {
   check_conv(kName, problem);
+  require_layers(problem, layers);
   require(filter_tile_suits(problem, filter_tile(problem)), kName,
           "tile " + std::to_string(problem.tile) + " does not suit the problem");
-  require_operands(d_dst, src);
-  require_addresses(kName, {result.d_weight});
   const bool pieces = filter_pieces(problem) > 1;
-  if (pieces || result.d_bias != nullptr) require_addresses(kName, {result.workspace});
-  require(!pieces || result.counters != nullptr, kName, "the counters are null");
-  conv_launchers(problem).backward_filter(problem, d_dst, src, result, stream);
+  if (pieces || layers.front().d_bias != nullptr) require_addresses(kName, {workspace});
+  require(!pieces || counters != nullptr, kName, "the counters are null");
+  conv_launchers(problem).backward_filter(problem, layers, workspace, counters, stream);
 }
 
 }  // namespace residuum::kernels

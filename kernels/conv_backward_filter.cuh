@@ -7,6 +7,9 @@
 // as they are multiplied: each thread adds up the chunks that it copied.
 #pragma once
 
+#include <algorithm>
+#include <array>
+
 #include "kernels/conv_filter_lines.cuh"
 #include "kernels/conv_filter_taps.cuh"
 
@@ -360,24 +363,29 @@ using FilterBlockOf = typename FilterBlockChoice<kName, T, kMath, kAligned, kFor
 
 template <TileName kName, typename T, F32Math kMath, bool kAligned, bool kForms, Product kProduct>
 __global__ void __launch_bounds__(tile_of(kName).threads(), tile_of(kName).blocks)
-    conv_backward_filter_kernel(const FilterGeometry g, const FilterArrays arrays) {
+    conv_backward_filter_kernel(const FilterGeometry g,
+                                const FilterArraysOf<most_filter_layers(kName)> arrays) {
   if constexpr (compiles_here<T>(kName, kProduct)) {
     grid_dependency_wait();
     grid_dependency_trigger();
     DYNAMIC_SHARED(shared);
-    FilterBlockOf<kName, T, kMath, kAligned, kForms, kProduct>(g, arrays, shared).run();
+    const int layer = most_filter_layers(kName) == 1 ? 0 : static_cast<int>(blockIdx.z) / g.pieces;
+    FilterBlockOf<kName, T, kMath, kAligned, kForms, kProduct>(g, arrays.at[layer], shared).run();
   }
 }
 
 template <TileName kName, typename T, F32Math kMath, bool kAligned>
-void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, Stream stream) {
+void launch_filter_tile(const ConvProblem& problem, std::span<const FilterArrays> layers, Stream stream) {
   constexpr Tile kTile = tile_of(kName);
+  FilterArraysOf<most_filter_layers(kName)> arrays;
+  std::copy(layers.begin(), layers.end(), arrays.at);
   const FilterGeometry g(problem, kTile);
   const dim3 grid(static_cast<unsigned>(ceil_div(g.columns, kTile.columns)),
                   static_cast<unsigned>(ceil_div(g.rows, kTile.rows)),
-                  static_cast<unsigned>(problem.shape.groups * g.pieces));
-  const bool row_sums = arrays.d_bias != nullptr;
-  const bool forms = row_sums || arrays.d_dst.form != Form::kStored || arrays.src.form != Form::kStored;
+                  static_cast<unsigned>(problem.layers * problem.shape.groups * g.pieces));
+  const FilterArrays& first = layers.front();
+  const bool row_sums = first.d_bias != nullptr;
+  const bool forms = row_sums || first.d_dst.form != Form::kStored || first.src.form != Form::kStored;
   with_flag(forms, [&](auto flag) {
     with_product<T, kName>([&](auto product) {
       using Block = FilterBlockOf<kName, T, kMath, kAligned, flag.value, product.value>;
@@ -391,17 +399,19 @@ void launch_filter_tile(const ConvProblem& problem, const FilterArrays& arrays, 
 
 /// conv_backward_filter of one element type; conv_TYPE.cu instantiates it.
 template <typename T, F32Math kMath>
-void launch_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
-                   const FilterResult& result, Stream stream) {
-  float4* const partial = static_cast<float4*>(result.workspace);
-  const FilterArrays arrays{
-      .d_dst = d_dst,
-      .src = src,
-      .d_weight = result.d_weight,
-      .d_bias = result.d_bias,
-      .partial = partial,
-      .bias_partial = reinterpret_cast<float*>(partial) + filter_partial_floats(problem),
-      .counters = result.counters};
+void launch_filter(const ConvProblem& problem, std::span<const FilterLayer> layers, void* workspace,
+                   unsigned* counters, Stream stream) {
+  float* const partial = static_cast<float*>(workspace);
+  float* const bias_partial = partial + filter_partial_floats(problem);
+  const int64_t floats = filter_partial_floats(problem) / problem.layers;
+  const int of_layer = conv_backward_filter_counters(problem) / problem.layers;
+  std::array<FilterArrays, most_filter_layers(TileName::kFilterTaps)> memory;
+  const std::span<const FilterArrays> arrays(memory.data(), layers.size());
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto before = static_cast<int64_t>(i);
+    memory[i] = {layers[i], reinterpret_cast<float4*>(partial + before * floats), bias_partial,
+                 counters + before * of_layer};
+  }
   if constexpr (sizeof(T) == 4) {
     with_flag(is_aligned(problem), [&](auto aligned) {
       launch_filter_tile<TileName::kFilterF32, T, kMath, aligned.value>(problem, arrays, stream);

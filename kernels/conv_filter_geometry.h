@@ -8,7 +8,7 @@
 
 namespace residuum::kernels {
 
-/// Floats of the workspace that hold partial sums of tiles; those of a bias lie behind them.
+/// Floats of the workspace that hold partial sums of tiles, layer by layer; those of a bias lie behind them.
 constexpr int64_t filter_partial_floats(const ConvProblem& problem) {
   const Tile tile = tile_of(filter_tile(problem));
   return filter_tiles(problem).tiles * sum_tree(filter_pieces(problem)).slots * filter_slot_floats(tile);

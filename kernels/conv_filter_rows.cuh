@@ -9,13 +9,16 @@
 
 namespace residuum::kernels {
 
-/// What conv_backward_filter works on, in device memory.
-struct FilterArrays {
-  ConvSource d_dst, src;
-  float *d_weight = nullptr, *d_bias = nullptr;
+/// What conv_backward_filter works on of a layer, in device memory.
+struct FilterArrays : FilterLayer {
   float4* partial = nullptr;
   float* bias_partial = nullptr;  ///< [piece][output channel]
   unsigned* counters = nullptr;
+};
+/// Of all layers of a launch; a kernel's argument, of which there may be 4 KB.
+template <int kCount>
+struct FilterArraysOf {
+  FilterArrays at[kCount];
 };
 
 /// Which part of the result a block sums: its rows of a group, and its piece of the pixels.

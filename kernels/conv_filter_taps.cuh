@@ -20,7 +20,7 @@ class FilterTapsBlock {
                                              unsigned char* shared)
       : g_(g),
         arrays_(arrays),
-        part_{0, static_cast<int>(blockIdx.y) * kTile.rows, static_cast<int>(blockIdx.z)},
+        part_{0, static_cast<int>(blockIdx.y) * kTile.rows, static_cast<int>(blockIdx.z) % g.pieces},
         shared_(shared),
         first_channel_(static_cast<int>(blockIdx.x) * kChannels),
         first_pixel_(part_.piece * g.steps_per_piece * kTile.depth),

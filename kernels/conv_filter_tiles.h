@@ -60,8 +60,14 @@ constexpr bool suits_taps(const ConvProblem& problem, TileName name) {
          s.stride == taps_stride(name) && fits();
 }
 
+/// Layers that a launch with this tile may compute.
+constexpr int most_filter_layers(TileName name) {
+  return has_all_taps(name) ? 8 : 1;
+}
+
 /// Whether backward-filter can run the problem with that tile.
 constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
+  if (problem.layers > most_filter_layers(tile)) return false;
   if (tile == TileName::kFilterF32) return problem.type == Element::kF32;
   if (problem.type == Element::kF32) return false;
   if (tile == TileName::kFilterPacked) return true;
@@ -71,17 +77,18 @@ constexpr bool filter_tile_suits(const ConvProblem& problem, TileName tile) {
   return tile >= TileName::kFilterWide && tile <= TileName::kFilterSlim && is_aligned(problem);
 }
 
-/// The result of backward-filter as its blocks cut it: a matrix for each group, in tiles.
+/// The result of backward-filter as its blocks cut it: a matrix for each group of each layer, in tiles.
 struct FilterTiles {
   int64_t rows = 0, columns = 0;  ///< of a group's matrix; kFilterLines: with those between kernel lines
-  int64_t tiles = 0;              ///< of all groups
-  int64_t steps = 0;              ///< of the sum over pixels
+  int64_t matrices = 0;
+  int64_t tiles = 0;  ///< of all matrices
+  int64_t steps = 0;  ///< of the sum over pixels
 
   /// Floats of partial sums that all blocks of one piece leave: whole fragments of a thread, which are rows r
   /// and r + 8 of columns c and c + 1.
-  constexpr int64_t partial_floats(int64_t groups) const {
+  constexpr int64_t partial_floats() const {
     const int64_t last = rows % 16 < 8 ? rows % 16 : 8;
-    return groups * (rows / 16 * 16 + 2 * last) * (columns + columns % 2);
+    return matrices * (rows / 16 * 16 + 2 * last) * (columns + columns % 2);
   }
 };
 constexpr FilterTiles filter_tiles(const ConvProblem& problem, TileName name) {
@@ -92,7 +99,8 @@ constexpr FilterTiles filter_tiles(const ConvProblem& problem, TileName name) {
   all.rows = s.k / s.groups;
   const bool lines = name == TileName::kFilterLines;
   all.columns = lines ? s.r * filter_line_columns(s) : s.r * s.s * (s.c / s.groups);
-  all.tiles = parts(all.rows, tile.rows) * parts(all.columns, tile.columns) * s.groups;
+  all.matrices = s.groups * problem.layers;
+  all.tiles = parts(all.rows, tile.rows) * parts(all.columns, tile.columns) * all.matrices;
   all.steps =
       lines ? parts(s.n * s.p() * parts(s.q(), kFilterRun), 2) : parts(s.n * s.p() * s.q(), tile.depth);
   return all;
@@ -109,8 +117,7 @@ constexpr int64_t filter_slot_floats(const Tile& tile) {
 
 /// Traffic of the partial sums when the sum is cut in `pieces`.
 constexpr WorkspaceTraffic filter_traffic(const ConvProblem& problem, TileName name, int pieces) {
-  const int64_t bytes =
-      static_cast<int64_t>(sizeof(float)) * filter_tiles(problem, name).partial_floats(problem.shape.groups);
+  const int64_t bytes = static_cast<int64_t>(sizeof(float)) * filter_tiles(problem, name).partial_floats();
   const SumTree tree = sum_tree(pieces);
   return {tree.slots * bytes, tree.reads() * bytes};
 }
@@ -140,6 +147,12 @@ constexpr FilterTimes filter_times(TileName name) {
   }
 }
 
+/// Bytes that backward-filter reads of a layer.
+constexpr int64_t filter_operand_bytes(const ConvProblem& problem) {
+  const ConvShape& s = problem.shape;
+  return (s.src_elements() + s.dst_elements()) * static_cast<int64_t>(size_of(problem.type));
+}
+
 /// How a sum over pixels is cut: into as many pieces as make the slowest block finish first.
 struct FilterCut {
   int pieces = 1;
@@ -152,11 +165,9 @@ struct FilterCut {
 constexpr FilterCut filter_cut(const ConvProblem& problem, TileName name) {
   constexpr int64_t kTenthBytes = 512 * 1024;
   const FilterTimes times = filter_times(name);
-  const ConvShape& s = problem.shape;
   const FilterTiles all = filter_tiles(problem, name);
   const int64_t blocks = tile_of(name).blocks * kMultiprocessors;
-  const int64_t operands =
-      (s.src_elements() + s.dst_elements()) * static_cast<int64_t>(size_of(problem.type));
+  const int64_t operands = problem.layers * filter_operand_bytes(problem);
   const int64_t most = std::min(blocks / all.tiles, all.steps / times.fewest_steps);
   FilterCut best{1, (all.tiles + blocks - 1) / blocks * all.steps * times.step};
   for (int pieces = 2; pieces <= most; ++pieces) {
@@ -200,6 +211,27 @@ constexpr TileName filter_tile(const ConvProblem& problem) {
   const bool one_tile = s.r * s.s * s.c <= tile_of(TileName::kFilterPackedColumns).columns;
   if (!one_tile && suits_lines(problem)) return TileName::kFilterLines;
   return has_whole_rows(problem) ? TileName::kFilterPackedColumns : TileName::kFilterPacked;
+}
+
+/// How many layers like the problem's one launch should compute: the fewest that take nearly as short a time
+/// for each as any number would. What they read has to be kept for the last of them.
+constexpr int filter_layers(const ConvProblem& problem) {
+  constexpr int64_t kMostKeptBytes = int64_t{64} << 20;
+  const auto time_of = [&](int layers) {
+    ConvProblem several = problem;
+    several.layers = layers;
+    return filter_cut(several, filter_tile(several)).time;
+  };
+  int most = most_filter_layers(filter_tile(problem));
+  while (most > 1 && (most - 1) * filter_operand_bytes(problem) > kMostKeptBytes) --most;
+  const auto is_longer = [&](int one, int other) {
+    return 20 * time_of(one) * other > 21 * time_of(other) * one;
+  };
+  int best = 1;
+  for (int layers = 2; layers <= most; ++layers) {
+    if (is_longer(best, layers)) best = layers;
+  }
+  return best;
 }
 
 constexpr FilterTiles filter_tiles(const ConvProblem& problem) {

@@ -11,8 +11,8 @@ struct ConvLaunchers {
                   Stream);
   void (*backward_data)(const ConvProblem&, const ConvSource& d_dst, const void* weight,
                         const ConvResult& d_src, Stream);
-  void (*backward_filter)(const ConvProblem&, const ConvSource& d_dst, const ConvSource& src,
-                          const FilterResult&, Stream);
+  void (*backward_filter)(const ConvProblem&, std::span<const FilterLayer>, void* workspace,
+                          unsigned* counters, Stream);
 };
 
 extern const ConvLaunchers kConvBF16, kConvF16, kConvTf32, kConvTf32x3;

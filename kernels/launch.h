@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <stdexcept>
 #include <string>
 
@@ -82,6 +83,8 @@ struct ConvProblem {
   /// A TileName of conv_tiles.h to run with in place of the usual one; must suit the problem. -1: the usual
   /// one.
   int tile = -1;
+  /// Backward-filter: how many such convolutions one launch computes, filter_layers(problem) at most.
+  int layers = 1;
 };
 
 /// How a tensor that a convolution reads comes from those in memory; it is rounded to the problem's type
@@ -158,16 +161,17 @@ bool conv_can_concat(const ConvProblem& problem);
 /// d_src = the gradient of src. Forms: kStored, kGradient, kConcat.
 void conv_backward_data(const ConvProblem& problem, const ConvSource& d_dst, const void* weight,
                         const ConvResult& d_src, Stream stream);
-/// Where backward-filter leaves its results.
-struct FilterResult {
+/// What backward-filter reads of one layer, and where its gradients go.
+struct FilterLayer {
+  ConvSource d_dst, src;
   float* d_weight = nullptr;
   float* d_bias = nullptr;  ///< the sum of d_dst over pixels; null: none
-  void* workspace = nullptr;
-  unsigned* counters = nullptr;
 };
 /// d_weight (f32) = the gradient of the weights. d_dst is kStored, kGradient or kApply (a Gram matrix has one
 /// tensor for both operands), src kStored or kApply; any channel counts. The sum over pixels is cut in
-/// pieces, which are added in a fixed order.
+/// pieces, which are added in a fixed order. Of several layers, problem.layers of them, all have operands of
+/// the same forms, and none has a d_bias: each is summed by fewer blocks than it would have alone, which have
+/// more to do between beginning and joining.
 size_t conv_backward_filter_workspace(const ConvProblem& problem, bool d_bias);
 int conv_backward_filter_counters(const ConvProblem& problem);
 /// Bytes of the workspace that are {written, read}: partial sums.
@@ -175,8 +179,8 @@ struct WorkspaceTraffic {
   int64_t written = 0, read = 0;
 };
 WorkspaceTraffic conv_backward_filter_traffic(const ConvProblem& problem, bool d_bias);
-void conv_backward_filter(const ConvProblem& problem, const ConvSource& d_dst, const ConvSource& src,
-                          const FilterResult& result, Stream stream);
+void conv_backward_filter(const ConvProblem& problem, std::span<const FilterLayer> layers, void* workspace,
+                          unsigned* counters, Stream stream);
 /// A linear layer (src N,C; weight K,C; dst N,K) is the convolution of 1x1 images by 1x1 kernels.
 constexpr ConvShape linear_as_conv(int64_t n, int64_t c, int64_t k) {
   return {n, 1, 1, c, k, 1, 1, 1, 0, 1};

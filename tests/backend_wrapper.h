@@ -32,6 +32,9 @@ class BackendWrapper : public Backend {
   bool absorbs(const Graph& graph, NodeId reader, size_t input) const override {
     return inner_.absorbs(graph, reader, input);
   }
+  int filter_layers(const Graph& graph, NodeId filter) const override {
+    return inner_.filter_layers(graph, filter);
+  }
   std::vector<FusionKind> fusions() const override { return inner_.fusions(); }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
     return inner_.prepare(graph, group);

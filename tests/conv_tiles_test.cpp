@@ -140,6 +140,22 @@ TEST(ConvTiles, ThreeByThreeWeightGradientsHaveAllTapsInABlock) {
   EXPECT_EQ(filter_tile({{256, 56, 56, 128, 128, 3, 3, 1, 1, 1}, Element::kF32, {}}), TileName::kFilterF32);
 }
 
+/// Small layers, whose blocks would hardly begin before they have to join, are computed together; large ones,
+/// which fill the chip and whose operands would have to be kept, are not.
+TEST(ConvTiles, WeightGradientsOfSmallLayersShareALaunch) {
+  const auto layers = [](int64_t batch, int64_t size, int64_t channels, int64_t kernel) {
+    return filter_layers(
+        {{batch, size, size, channels, channels, kernel, kernel, 1, kernel / 2, 1}, Element::kBF16, {}});
+  };
+  for (const auto& [size, channels] : {std::pair{32, 16}, {16, 32}, {8, 64}}) {
+    EXPECT_EQ(layers(128, size, channels, 3), 8) << size;
+    EXPECT_EQ(layers(128, size, channels, 1), 1) << size;
+  }
+  for (const auto& [size, channels] : {std::pair{56, 64}, {28, 128}, {14, 256}, {7, 512}})
+    EXPECT_EQ(layers(256, size, channels, 3), 1) << size;
+  EXPECT_EQ(filter_layers({{128, 32, 32, 16, 16, 3, 3, 1, 1, 1}, Element::kF32, {}}), 1);
+}
+
 TEST(ConvTiles, LargeLayersGetLargeTiles) {
   const auto tile = [](const ConvShape& shape) {
     return conv_tile({shape, Element::kBF16, {}}, ConvPass::kForward, Form::kStored);

@@ -195,8 +195,9 @@ TEST(CudaAgreement, EveryValueOfAStep) {
   }
 }
 
-/// One net of each family of the laboratory.
+/// One net of each family of the laboratory, and one with equal layers.
 const NetCase kFamilies[] = {
+    {"two blocks a stage", [](DType type) { return build_model("cifar_resnet14", options_of(type)); }},
     {"gated",
      [](DType type) {
        ModelOptions options = options_of(type);

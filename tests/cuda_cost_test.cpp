@@ -212,6 +212,21 @@ TEST(CudaCost, TrainingSteps) {
   }
 }
 
+/// Two blocks a stage, each with a pair of equal layers; the first stage has three of them.
+TEST(CudaCost, WeightGradientsOfEqualLayers) {
+  const Graph graph = trained(build_model("cifar_resnet14", options_of(DType::kBF16)), passes(DType::kBF16));
+  const auto is_filter = [&](NodeId id) {
+    return std::holds_alternative<ConvBackwardFilter>(graph.node(id).op);
+  };
+  std::vector<int64_t> together;
+  for (const Group& group : test_backend().groups(graph)) {
+    const int64_t filters = std::count_if(group.nodes.begin(), group.nodes.end(), is_filter);
+    if (filters > 1) together.push_back(filters);
+  }
+  EXPECT_EQ(together, (std::vector<int64_t>{2, 2, 3}));
+  expect_costs(graph);
+}
+
 TEST(CudaCost, AStepWithGramBatchNorm) {
   for (const DType type : {DType::kBF16, DType::kF32}) {
     SCOPED_TRACE(to_string(type));

@@ -367,6 +367,64 @@ TEST(CudaFusion, BackwardFilterSumsTheGradientOfABias) {
   }
 }
 
+/// Weight gradients of `layers` 3x3 convolutions, one after the other; with a batch norm and ReLU before
+/// every source, or none.
+GraphChain equal_layers(int layers, bool formed) {
+  GraphChain chain;
+  Graph& g = chain.graph;
+  const Shape shape{2, 9, 7, 16};
+  for (int i = 0; i < layers; ++i) {
+    const auto seed = static_cast<uint64_t>(i);
+    const ValueId d_dst = chain.input(fmt::format("d_dst{}", i), DType::kBF16, eighths(shape, 60 + seed));
+    ValueId src = chain.input(fmt::format("src{}", i), DType::kBF16, eighths(shape, 80 + seed));
+    if (formed) {
+      const auto vector = [&](const char* name, double low, double high) {
+        return chain.vector(fmt::format("{}{}", name, i), 16, low, high);
+      };
+      const std::vector<ValueId> inputs = {src, vector("mean", -1, 1), vector("variance", 0.5, 2),
+                                           vector("gamma", -1.5, 1.5), vector("beta", -1, 1)};
+      src = g.add_node("relu", Activation{}, {g.add_node("bn", BatchNormApply{}, inputs)[0]})[0];
+    }
+    const ConvShape product{2, 9, 7, 16, 16, 3, 3, 1, 1, 1};
+    chain.result(g.add_node(fmt::format("conv{}", i), ConvBackwardFilter{product}, {d_dst, src}));
+  }
+  return chain;
+}
+
+/// With the bits that each has alone: these sums are in one piece.
+TEST(CudaFusion, WeightGradientsOfEqualLayersShareALaunch) {
+  const auto alone = make_backend("cuda", {.fusions_off = {"conv_filter_layers"}});
+  for (const bool formed : {false, true}) {
+    SCOPED_TRACE(formed);
+    const GraphChain chain = equal_layers(3, formed);
+    GraphRun joined(chain.graph, test_backend(), Grouping::kJoined),
+        apart(chain.graph, *alone, Grouping::kJoined);
+    EXPECT_EQ(joined.launches(), 1u);
+    EXPECT_EQ(apart.launches(), 3u);
+    EXPECT_EQ(chain.run(joined) == chain.run(apart), true) << "other bits";
+    const reference::Tensors expected = chain.reference_values();
+    for (const ValueId id : chain.results) {
+      if (formed) continue;
+      EXPECT_TRUE(matches(joined.read(id), expected[static_cast<size_t>(id)], kExact));
+    }
+    EXPECT_EQ(joined.overruns(), std::vector<std::string>{});
+  }
+}
+
+/// More layers than a launch takes; and what differs from the others in the form of its source.
+TEST(CudaFusion, WeightGradientsOfUnequalLayersDoNot) {
+  EXPECT_EQ(cuda::cuda_groups(equal_layers(11, false).graph, {}).size(), 2u);
+  GraphChain mixed = equal_layers(2, false);
+  Graph& g = mixed.graph;
+  const ValueId d_dst = mixed.inputs[0].first, src = mixed.inputs[1].first;
+  const ConvShape wide{2, 9, 7, 16, 16, 3, 3, 1, 1, 1};
+  const ValueId relu = g.add_node("bn", BatchNormApply{},
+                                  {src, mixed.vector("mean", 16, -1, 1), mixed.vector("variance", 16, 0.5, 2),
+                                   mixed.vector("gamma", 16, -1, 1), mixed.vector("beta", 16, -1, 1)})[0];
+  mixed.result(g.add_node("formed", ConvBackwardFilter{wide}, {d_dst, relu}));
+  EXPECT_EQ(cuda::cuda_groups(g, {}).size(), 2u);
+}
+
 /// Every value a step reads or writes has memory, but for results of a kernel that nobody reads.
 void expect_one_step_a_group(const Graph& graph, const std::set<std::string>& off = {}) {
   for (const Group& group : cuda::cuda_groups(graph, off)) {
@@ -401,6 +459,9 @@ TEST(CudaFusion, GroupsOfEveryNetAreSingleSteps) {
         passes.gram_batch_norm = gram;
         passes.absorbs = [](const Graph& g, NodeId reader, size_t input) {
           return cuda::absorbs(g, reader, input, {});
+        };
+        passes.filter_layers = [](const Graph& g, NodeId filter) {
+          return cuda::filter_layers(g, filter, {});
         };
         expect_one_step_a_group(run_passes(build_model(name, options), training_passes(passes)));
         options.mode = Mode::kEval;

@@ -17,7 +17,7 @@ using kernels::ConvProblem;
 using kernels::ConvSource;
 using kernels::Element;
 using kernels::F32Math;
-using kernels::FilterResult;
+using kernels::FilterLayer;
 using kernels::Form;
 using kernels::TileName;
 using reference::Tensor;
@@ -71,6 +71,13 @@ std::string text(const ConvProblem& p) {
                      kernels::filter_pieces(p));
 }
 
+/// Where a launch leaves the gradients of one layer.
+struct FilterResult {
+  float *d_weight = nullptr, *d_bias = nullptr;
+  void* workspace = nullptr;
+  unsigned* counters = nullptr;
+};
+
 /// One problem's operands as stored, and its results.
 class FilterCase {
  public:
@@ -89,7 +96,8 @@ class FilterCase {
     return made;
   }
   void launch(const ConvSource& d_dst, const ConvSource& src, const FilterResult& to) const {
-    kernels::conv_backward_filter(problem_, d_dst, src, to, nullptr);
+    const FilterLayer layer{d_dst, src, to.d_weight, to.d_bias};
+    kernels::conv_backward_filter(problem_, {&layer, 1}, to.workspace, to.counters, nullptr);
   }
   Tensor read(const FilterResult& result) const {
     const ConvShape& s = problem_.shape;
@@ -357,6 +365,84 @@ TEST(KernelFilter, FormedOperandsGiveTheBitsOfStoredOnesInF32) {
   expect_forms_for(DType::kF32);
 }
 
+/// Several layers in one launch, each with tensors and batch norms of its own. What these make of small
+/// integers are small integers, so that the sums are exact.
+void expect_layers(const ConvProblem& problem, bool formed, size_t most_orders) {
+  SCOPED_TRACE(text(problem) + fmt::format(", {} layers, formed {}", problem.layers, formed));
+  const ConvShape& s = problem.shape;
+  KernelCase memory;
+  const auto all = [&](int64_t channels, double value) {
+    return memory.floats(uniform_tensor({channels}, 1, value, value));
+  };
+  const auto scaled = [&](int64_t channels, int times) {
+    return kernels::BatchNormVectors{all(channels, 0), all(channels, 1), all(channels, times),
+                                     all(channels, 0), 0.0f};
+  };
+  std::vector<FilterLayer> layers;
+  std::vector<Tensor> expected;
+  for (int i = 0; i < problem.layers; ++i) {
+    const auto seed = static_cast<uint64_t>(2 * i);
+    Tensor d_dst = small_integers({s.n, s.p(), s.q(), s.k}, seed + 1),
+           src = small_integers({s.n, s.h, s.w, s.c}, seed);
+    FilterLayer layer{source(memory.tensor(DType::kBF16, d_dst)), source(memory.tensor(DType::kBF16, src))};
+    layer.d_weight = memory.output<float>(static_cast<size_t>(s.weight_elements()) * sizeof(float));
+    if (formed) {
+      const int of_d_dst = i % 2 + 1, of_src = (i + 1) % 2 + 1;
+      layer.d_dst.form = Form::kGradient, layer.d_dst.b = layer.d_dst.a;
+      layer.d_dst.vectors = scaled(s.k, of_d_dst);
+      layer.d_dst.d_gamma = all(s.k, 0), layer.d_dst.d_beta = all(s.k, 0);
+      layer.src.form = Form::kApply, layer.src.vectors = scaled(s.c, of_src), layer.src.relu = true;
+      for (double& value : d_dst.data) value *= of_d_dst;
+      for (double& value : src.data) value = std::max(0.0, value * of_src);
+    }
+    layers.push_back(layer);
+    expected.push_back(reference::conv_backward_filter(s, d_dst, src));
+  }
+  void* const workspace = memory.workspace(kernels::conv_backward_filter_workspace(problem, false));
+  unsigned* const counters = memory.values(
+      std::vector<unsigned>(static_cast<size_t>(kernels::conv_backward_filter_counters(problem)), 0));
+  memory.run([&] { kernels::conv_backward_filter(problem, layers, workspace, counters, nullptr); },
+             most_orders);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const Tensor found = memory.read(layers[i].d_weight, DType::kF32, {s.k, s.r, s.s, s.c});
+    EXPECT_TRUE(matches(found, expected[i], kExact)) << "layer " << i;
+  }
+  EXPECT_TRUE(memory.unchanged(counters)) << "a counter is not 0";
+}
+
+TEST(KernelFilter, LayersOfOneLaunchDoNotMix) {
+  for (const TileName tile : kTilesOfTaps) {
+    const auto problem_of = [&](const ConvShape& shape, int layers) {
+      return ConvProblem{shape, Element::kBF16, {}, static_cast<int>(tile), layers};
+    };
+    for (const ConvShape& shape : {kTaps[3], kTaps[9]}) {
+      if (shape.stride != kernels::taps_stride(tile)) continue;
+      expect_layers(problem_of(shape, 3), false, 1);
+      expect_layers(problem_of(shape, kernels::most_filter_layers(tile)), true, 1);
+    }
+    if (under_race_detector()) continue;
+    const ConvProblem long_sums = problem_of(long_taps(kernels::taps_stride(tile)), 2);
+    ASSERT_GT(kernels::filter_pieces(long_sums), 1);
+    expect_layers(long_sums, true, 3);
+  }
+}
+
+TEST(KernelFilter, LayersOfOneLaunchHaveOneForm) {
+  KernelCase memory;
+  const ConvSource stored = source(memory.floats(uniform_tensor({4096}, 1)));
+  ConvSource applied = stored;
+  applied.form = Form::kApply, applied.vectors = Norm(memory, 8, 20).vectors;
+  float* const d_weight = memory.output<float>(4096);
+  const ConvProblem problem{{1, 4, 4, 8, 8, 3, 3, 1, 1, 1}, Element::kBF16, {}, -1, 2};
+  const auto code = [&](const FilterLayer& second) {
+    const std::vector<FilterLayer> layers = {{stored, stored, d_weight}, second};
+    return refusal([&] { kernels::conv_backward_filter(problem, layers, d_weight, nullptr, nullptr); });
+  };
+  EXPECT_EQ(code({stored, applied, d_weight}), 1);
+  EXPECT_EQ(code({stored, stored, nullptr}), 1);
+  EXPECT_EQ(code({stored, stored, d_weight, d_weight}), 1) << "a bias";
+}
+
 /// A Gram matrix and the sums beside it: one formed tensor is both operands.
 TEST(KernelFilter, TheGramMatrixOfAFormedTensor) {
   for (const DType type : conv_types()) {
@@ -449,9 +535,11 @@ TEST(KernelFilter, ImpossibleOperandsAreRefused) {
   const ConvProblem problem{{1, 4, 4, 8, 8, 1, 1, 1, 0, 1}, Element::kBF16, {}};
   const ConvSource stored = source(memory);
   float* d_bias = nullptr;
+  size_t given = 1;
   const auto code = [&](const ConvProblem& p, const ConvSource& d_dst, const ConvSource& src) {
     return refusal([&] {
-      kernels::conv_backward_filter(p, d_dst, src, {.d_weight = memory + 2048, .d_bias = d_bias}, nullptr);
+      const std::vector<FilterLayer> layers(given, {d_dst, src, memory + 2048, d_bias});
+      kernels::conv_backward_filter(p, layers, nullptr, nullptr, nullptr);
     });
   };
   EXPECT_EQ(code(problem, stored, stored), 0);
@@ -471,6 +559,14 @@ TEST(KernelFilter, ImpossibleOperandsAreRefused) {
   EXPECT_EQ(code(long_sum, stored, stored), kInvalidValue) << "no workspace";
   d_bias = memory;
   EXPECT_EQ(code(problem, stored, stored), kInvalidValue) << "no workspace for the sums of d_dst";
+  d_bias = nullptr;
+  for (const size_t layers : {0, 2}) {
+    given = layers;
+    EXPECT_EQ(code(problem, stored, stored), kInvalidValue) << layers << " layers of a problem of 1";
+  }
+  other = problem;
+  other.layers = 2;
+  EXPECT_EQ(code(other, stored, stored), kInvalidValue) << "a tile that takes one layer";
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "engine/graph/passes.h"
 #include "engine/graph/readers.h"
@@ -112,6 +113,91 @@ TEST(LaunchPasses, AForwardTensorWithOtherReadersIsNotCopied) {
     return std::holds_alternative<Activation>(node.op) && node.phase == Phase::kForward;
   });
   EXPECT_EQ(forward_relus, 1 + 3) << "the stem's and one in each block; the joins write masks";
+}
+
+// ---- equal_filters ----
+
+constexpr int kTogether = 3;
+
+int three_of_3x3(const Graph& graph, NodeId filter) {
+  return std::get<ConvBackwardFilter>(graph.node(filter).op).shape.r == 3 ? kTogether : 1;
+}
+
+Graph with_equal_filters(const char* model) {
+  ModelOptions options;
+  options.batch = 2;
+  TrainingPassOptions passes;
+  passes.relu_masks = true;
+  passes.absorbs = absorbs_all;
+  passes.filter_layers = three_of_3x3;
+  return run_passes(build_model(model, options), training_passes(passes));
+}
+
+/// Names and operations in the order of the names.
+std::vector<std::string> sorted_nodes(const Graph& graph) {
+  std::vector<std::string> nodes;
+  for (const Node& node : graph.nodes)
+    nodes.push_back(node.name + " " + std::string(op_name(node.op)) + " " +
+                    std::to_string(node.outputs.size()));
+  std::sort(nodes.begin(), nodes.end());
+  return nodes;
+}
+
+TEST(LaunchPasses, EqualWeightGradientsKeepTheGradients) {
+  for (const char* model : {"cifar_resnet14", "cifar_preresnet14"}) {
+    const Graph graph = prune(relu_masks(differentiated(model, true)));
+    Graph gathered = equal_filters(with_passes(graph, absorbs_all), three_of_3x3);
+    gathered.validate("equal_filters");
+    expect_same_gradients(graph, gathered);
+  }
+}
+
+/// Weight gradients with nothing between them but what forms their operands, of one shape: how often there
+/// are how many.
+std::map<int, int> runs_of_filters(const Graph& graph) {
+  std::map<int, int> runs;
+  int length = 0;
+  const ConvBackwardFilter* last = nullptr;
+  const auto end = [&] {
+    if (length > 0) ++runs[length];
+    length = 0;
+  };
+  for (const Node& node : graph.nodes) {
+    const auto* filter = std::get_if<ConvBackwardFilter>(&node.op);
+    if (filter == nullptr) {
+      if (!forms(node.op)) end();
+      continue;
+    }
+    if (length > 0 && filter->shape != last->shape) end();
+    last = filter;
+    ++length;
+  }
+  end();
+  return runs;
+}
+
+/// In a stage of cifar_resnet20 (three blocks) the second convolutions of the blocks are equal, and the first
+/// ones but for the one with the stride: their source is stored, that of the others formed.
+TEST(LaunchPasses, EqualWeightGradientsAreTogether) {
+  const Graph apart = training_graph("cifar_resnet20", false, absorbs_all),
+              together = with_equal_filters("cifar_resnet20");
+  EXPECT_EQ(sorted_nodes(together), sorted_nodes(apart)) << "nodes were lost or made";
+  EXPECT_EQ(runs_of_filters(apart), (std::map<int, int>{{1, 19}}));
+  EXPECT_EQ(runs_of_filters(together), (std::map<int, int>{{1, 3}, {2, 2}, {3, 4}}))
+      << "stem and two strides; the other first convolutions of two stages; of the first stage all, and all "
+         "second ones";
+}
+
+/// No more than one launch takes; what is left of a stage comes before the backward pass ends.
+TEST(LaunchPasses, WeightGradientsOfLongStagesAreInSeveralLaunches) {
+  const Graph graph = with_equal_filters("cifar_resnet32");  // five blocks a stage
+  for (const auto& [length, times] : runs_of_filters(graph)) EXPECT_LE(length, 2 * kTogether) << times;
+  const auto last_backward = std::find_if(graph.nodes.rbegin(), graph.nodes.rend(), [](const Node& node) {
+    return std::holds_alternative<ConvBackwardFilter>(node.op);
+  });
+  const auto first_update = std::find_if(graph.nodes.begin(), graph.nodes.end(),
+                                         [](const Node& node) { return node.phase >= Phase::kAccumulate; });
+  EXPECT_LE(last_backward.base(), first_update);
 }
 
 }  // namespace

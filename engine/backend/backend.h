@@ -156,6 +156,8 @@ class Backend {
   virtual std::vector<Group> groups(const Graph& graph) const = 0;
   /// The AbsorbRule of this backend (engine/graph/passes.h).
   virtual bool absorbs(const Graph& graph, NodeId reader, size_t input) const = 0;
+  /// The LayersRule of this backend.
+  virtual int filter_layers(const Graph&, NodeId) const { return 1; }
   /// What groups() joins, each with a name for BackendOptions::fusions_off; empty: it knows no parts.
   virtual std::vector<FusionKind> fusions() const { return {}; }
   /// Compiles a group. Throws Error(kDevice) naming node and shapes this backend cannot run.

@@ -9,6 +9,9 @@ TrainingPassOptions backend_passes(const Backend& backend) {
     options.absorbs = [&backend](const Graph& graph, NodeId reader, size_t input) {
       return backend.absorbs(graph, reader, input);
     };
+    options.filter_layers = [&backend](const Graph& graph, NodeId filter) {
+      return backend.filter_layers(graph, filter);
+    };
   }
   options.groups = [&backend](const Graph& graph) { return backend.groups(graph); };
   return options;

@@ -6,8 +6,8 @@
 
 namespace residuum {
 
-/// TrainingPassOptions with relu_masks, weight_copies, absorbs and groups as the backend wants them, the rest
-/// as it is by default. The backend must outlive the passes.
+/// TrainingPassOptions with relu_masks, weight_copies, absorbs, filter_layers and groups as the backend wants
+/// them, the rest as it is by default. The backend must outlive the passes.
 TrainingPassOptions backend_passes(const Backend& backend);
 
 }  // namespace residuum

@@ -80,6 +80,10 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
                       [rule = options.absorbs](Graph g) { return reader_copies(std::move(g), rule); }});
     passes.push_back({"neighbours", "bring nodes together that one launch can compute", neighbours});
   }
+  if (options.filter_layers) {
+    passes.push_back({"equal_filters", "bring the weight gradients of equal small layers together",
+                      [rule = options.filter_layers](Graph g) { return equal_filters(std::move(g), rule); }});
+  }
   passes.push_back({"prune", "drop unused nodes", prune});
   if (options.update.ranks > 1) {
     passes.push_back({"communicate", "add the gradients of all ranks, in buckets beside the backward pass",

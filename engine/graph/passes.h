@@ -95,6 +95,14 @@ Graph reader_copies(Graph graph, const AbsorbRule& absorbs);
 /// node whose result they take.
 Graph neighbours(Graph graph);
 
+/// How many layers like that of the ConvBackwardFilter `filter` one launch computes weight gradients of; 1:
+/// each its own; the backend's rule.
+using LayersRule = std::function<int(const Graph& graph, NodeId filter)>;
+
+/// Brings weight gradients of equal layers together, with the nodes that form what they read, where the last
+/// of them was: as many as one launch computes, or as there are in a stage of the net. After neighbours.
+Graph equal_filters(Graph graph, const LayersRule& layers);
+
 /// Drops nodes whose results nobody uses.
 Graph prune(Graph graph);
 
@@ -114,14 +122,16 @@ struct TrainingPassOptions {
   bool gram_batch_norm = false;
   bool relu_masks = false;
   bool weight_copies = false;
-  AbsorbRule absorbs = {};  ///< empty: launches form nothing themselves
+  AbsorbRule absorbs = {};        ///< empty: launches form nothing themselves
+  LayersRule filter_layers = {};  ///< empty: every layer has a launch of its own
   bool sync_batch_norm = false;
   size_t bucket_bytes = 0;  ///< of communicate
   GroupRule groups = {};    ///< of communicate; wanted when update.ranks > 1
 };
 /// autodiff, update, gram_batch_norm, recompute, rematerialize, relu_masks, weight_copies, sync_batch_norm,
-/// reader_copies, neighbours, prune, communicate; those with a flag when it is set, reader_copies and
-/// neighbours with a rule, sync_batch_norm and communicate with several ranks.
+/// reader_copies, neighbours, equal_filters, prune, communicate; those with a flag when it is set,
+/// reader_copies, neighbours and equal_filters with their rule, sync_batch_norm and communicate with several
+/// ranks.
 std::vector<Pass> training_passes(const TrainingPassOptions& options);
 
 }  // namespace residuum

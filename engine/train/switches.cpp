@@ -35,6 +35,7 @@ std::vector<Switch> all_passes() {
                                 .relu_masks = true,
                                 .weight_copies = true,
                                 .absorbs = [](const Graph&, NodeId, size_t) { return false; },
+                                .filter_layers = [](const Graph&, NodeId) { return 1; },
                                 .sync_batch_norm = true};
   std::vector<Switch> list;
   for (const Pass& pass : training_passes(all)) list.push_back({pass.name, pass.help});

@@ -172,17 +172,18 @@ ResultPlan plan_result(const ConvParts& parts, Element type, Operands& in, Opera
   return plan;
 }
 
-/// What every kind of step starts from.
+/// What every kind of step starts from: the first convolution of its run.
 struct ConvNode {
-  ConvNode(const Graph& graph, const ConvParts& parts, const StepOptions& options)
-      : source{graph, *parts.conv, options} {
-    const auto known = conv_problem(graph, *parts.conv, options.f32_math);
+  ConvNode(const Graph& graph, const std::vector<ConvParts>& run, const StepOptions& options)
+      : source{graph, *run[0].conv, options} {
+    const auto known = conv_problem(graph, source.node, options.f32_math);
     check(known.has_value(), ErrorKind::kDevice,
           "node '{}' ({}): CUDA computes in f32, bf16 and f16, found inputs {} and {}", source.node.name,
           op_name(source.node.op), to_string(source.in(0).dtype),
           to_string(source.in(source.node.inputs.size() - 1).dtype));
     problem = *known;
     problem.tile = options.conv_tile;
+    problem.layers = static_cast<int>(run.size());
   }
 
   StepSource source;
@@ -218,7 +219,7 @@ Cost counted(int count) {
 /// conv, linear (kForward) and their backward passes by data.
 Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions& options,
                   kernels::ConvPass pass) {
-  const ConvNode node(graph, parts, options);
+  const ConvNode node(graph, {parts}, options);
   const ConvProblem problem = node.problem;
   const Element dst_type = node.source.element(graph.desc(parts.result()));
   check(dst_type == problem.type || dst_type == Element::kF32, ErrorKind::kDevice,
@@ -268,37 +269,50 @@ Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions&
   return step;
 }
 
-/// The backward-filter passes, and a Gram matrix, of whose two operands, one tensor, the sum is made too.
-Step filter_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
-  const ConvNode node(graph, parts, options);
-  const ConvProblem problem = node.problem;
+/// A kernels::FilterLayer whose addresses come when the step is bound.
+struct LayerPlan {
+  SourcePlan d_dst = {}, src = {};
+  size_t d_weight = kAbsent, sum = kAbsent;
+
+  kernels::FilterLayer bind(const Bound& b) const {
+    return {d_dst.bind(b), src.bind(b), as<float>(at(b.out, d_weight)), as<float>(at(b.out, sum))};
+  }
+};
+/// Of a backward-filter pass, or of a Gram matrix, of whose two operands, one tensor, the sum is made too.
+LayerPlan plan_layer(const ConvParts& parts, Operands& in, Operands& out) {
   const bool gram = std::holds_alternative<Gram>(parts.conv->op);
-  Operands in, out({parts.conv->outputs[0]});
-  const SourcePlan src = parts.apply != nullptr ? plan_activation(parts, in, out)
-                                                : SourcePlan{.a = in.add(parts.conv, gram ? 0 : 1)};
-  const SourcePlan d_dst = gram                        ? src
-                           : parts.gradient != nullptr ? plan_gradient(*parts.gradient, in)
-                                                       : SourcePlan{.a = in.add(parts.conv, 0)};
-  const size_t sum = gram ? out.add_output(parts.conv, 1) : out.add_output(parts.bias_backward, 0);
-  const bool sums = sum != kAbsent;
-  const bool formed = d_dst.form != kernels::Form::kStored;
+  LayerPlan plan{.d_weight = out.add_output(parts.conv, 0)};
+  plan.src = parts.apply != nullptr ? plan_activation(parts, in, out)
+                                    : SourcePlan{.a = in.add(parts.conv, gram ? 0 : 1)};
+  plan.d_dst = gram                        ? plan.src
+               : parts.gradient != nullptr ? plan_gradient(*parts.gradient, in)
+                                           : SourcePlan{.a = in.add(parts.conv, 0)};
+  plan.sum = gram ? out.add_output(parts.conv, 1) : out.add_output(parts.bias_backward, 0);
+  return plan;
+}
+
+/// The backward-filter passes of equal layers, or one Gram matrix.
+Step filter_step(const Graph& graph, const std::vector<ConvParts>& run, const StepOptions& options) {
+  const ConvNode node(graph, run, options);
+  const ConvProblem problem = node.problem;
+  Operands in, out;
+  std::vector<LayerPlan> layers;
+  for (const ConvParts& parts : run) layers.push_back(plan_layer(parts, in, out));
+  const bool sums = layers[0].sum != kAbsent, formed = layers[0].d_dst.form != kernels::Form::kStored;
   const std::optional<Factor> factor = stored_factor(node, formed, 0);
   const kernels::WorkspaceTraffic partials = kernels::conv_backward_filter_traffic(problem, sums);
   const int counters = kernels::conv_backward_filter_counters(problem);
+  Cost beside = cost(factor) + also_read(partials.read) + also_written(partials.written) + counted(counters);
+  for (size_t i = 0; i < run.size(); ++i) beside += unread_src(problem.shape, kernels::size_of(problem.type));
   Step step = node.source.step(
       [=](const Bound& b) {
-        kernels::ConvSource d = d_dst.bind(b);
-        if (factor) d.a = factor->ready(at(b.in, d_dst.a), b.scratch, b.stream);
-        kernels::conv_backward_filter(problem, d, src.bind(b),
-                                      {.d_weight = as<float>(b.out[0]),
-                                       .d_bias = as<float>(at(b.out, sum)),
-                                       .workspace = b.scratch + scratch_bytes(factor),
-                                       .counters = b.counter},
-                                      b.stream);
+        std::vector<kernels::FilterLayer> bound;
+        for (const LayerPlan& layer : layers) bound.push_back(layer.bind(b));
+        // Only of one layer it may have to be rounded first.
+        if (factor) bound[0].d_dst.a = factor->ready(at(b.in, layers[0].d_dst.a), b.scratch, b.stream);
+        kernels::conv_backward_filter(problem, bound, b.scratch + scratch_bytes(factor), b.counter, b.stream);
       },
-      scratch_bytes(factor) + kernels::conv_backward_filter_workspace(problem, sums),
-      cost(factor) + unread_src(problem.shape, kernels::size_of(problem.type)) + also_read(partials.read) +
-          also_written(partials.written) + counted(counters));
+      scratch_bytes(factor) + kernels::conv_backward_filter_workspace(problem, sums), beside);
   step.inputs = in.ids();
   step.outputs = out.ids();
   step.counters = counters;
@@ -321,7 +335,7 @@ MatrixProduct matrix_product(const ConvNode& node, const TensorDesc& dst) {
 }
 
 Step cublas_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
-  const ConvNode node(graph, parts, options);
+  const ConvNode node(graph, {parts}, options);
   const Cublas& cublas = *options.cublas;
   const MatrixProduct p = matrix_product(node, graph.desc(parts.conv->outputs[0]));
   const Factor left(node.source, node.source.in(0), p.type), right(node.source, node.source.in(1), p.type);
@@ -336,17 +350,18 @@ Step cublas_step(const Graph& graph, const ConvParts& parts, const StepOptions& 
 
 }  // namespace
 
-Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOptions& options) {
-  const Op& op = parts.conv->op;
-  if (is_linear(op) && options.cublas != nullptr) return cublas_step(graph, parts, options);
-  if (is_filter(op)) return filter_step(graph, parts, options);
-  return product_step(graph, parts, options, pass_of(op));
+Step make_conv_step(const Graph& graph, const std::vector<ConvParts>& run, const StepOptions& options) {
+  const Op& op = run[0].conv->op;
+  if (is_linear(op) && options.cublas != nullptr) return cublas_step(graph, run[0], options);
+  if (is_filter(op)) return filter_step(graph, run, options);
+  return product_step(graph, run[0], options, pass_of(op));
 }
 
-std::vector<kernels::TileName> other_tiles(const Graph& graph, const ConvParts& parts,
+std::vector<kernels::TileName> other_tiles(const Graph& graph, const std::vector<ConvParts>& run,
                                            const StepOptions& options) {
   using kernels::TileName;
-  const ConvProblem problem = ConvNode(graph, parts, options).problem;
+  const ConvProblem problem = ConvNode(graph, run, options).problem;
+  const ConvParts& parts = run[0];
   const Op& op = parts.conv->op;
   const kernels::Form form = parts.gradient != nullptr ? kernels::Form::kGradient
                              : parts.concat != nullptr ? kernels::Form::kConcat

@@ -67,6 +67,9 @@ class CudaBackend : public Backend {
   bool absorbs(const Graph& graph, NodeId reader, size_t input) const override {
     return cuda::absorbs(graph, reader, input, fusions_off_);
   }
+  int filter_layers(const Graph& graph, NodeId filter) const override {
+    return cuda::filter_layers(graph, filter, fusions_off_);
+  }
   std::vector<FusionKind> fusions() const override { return fusion_kinds(); }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
     Candidate taken = choice_.steps_of(graph, group);

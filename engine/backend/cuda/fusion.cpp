@@ -162,7 +162,7 @@ std::vector<FusionKind> fusion_kinds() {
 }
 
 Fused fused_at(const Matching& matching, NodeId first, size_t limit) {
-  if (const size_t length = conv_parts(matching, first, limit).length; length > 0)
+  if (const size_t length = length_of(conv_parts(matching, first, limit)); length > 0)
     return {FusedKind::kConv, first, length};
   for (const Pattern& pattern : kPatterns) {
     const Fused fused{pattern.kind, first, pattern.length()};

@@ -20,7 +20,7 @@ enum class FusedKind : uint8_t {
   kBackwardApply,  ///< batch_norm_backward_apply -> add
   kLoss,           ///< softmax_cross_entropy and its backward
   kUpdate,         ///< sgd_update and batch_norm_commit
-  kConv,           ///< a convolution or linear layer with what conv_parts finds around it
+  kConv,           ///< what conv_parts finds: convolutions or a linear layer with the nodes around them
 };
 
 /// The nodes [first, first + length).

@@ -4,6 +4,7 @@
 
 #include "engine/backend/cuda/fusion.h"
 #include "engine/core/overloaded.h"
+#include "kernels/conv_filter_tiles.h"
 
 namespace residuum::cuda {
 namespace {
@@ -13,9 +14,10 @@ using kernels::ConvProblem;
 // Names of conv_fusion_kinds().
 constexpr const char *kSource = "conv_source", *kSourceGradient = "conv_source_gradient",
                      *kFilterGradient = "conv_filter_gradient", *kSourceConcat = "conv_source_concat",
-                     *kBias = "conv_bias", *kLinearBias = "linear_bias", *kApply = "conv_apply",
-                     *kResidual = "conv_residual", *kStatistics = "conv_statistics",
-                     *kGradientSums = "conv_gradient_sums", *kBiasGradient = "conv_bias_gradient";
+                     *kFilterLayers = "conv_filter_layers", *kBias = "conv_bias",
+                     *kLinearBias = "linear_bias", *kApply = "conv_apply", *kResidual = "conv_residual",
+                     *kStatistics = "conv_statistics", *kGradientSums = "conv_gradient_sums",
+                     *kBiasGradient = "conv_bias_gradient";
 
 template <typename Op>
 bool is(const Node* node) {
@@ -261,6 +263,20 @@ std::optional<ConvProblem> gram_product(const TensorDesc& src) {
   return ConvProblem{{n, h, w, c, c, 1, 1, 1, 0, 1}, *type, kernels::F32Math::kTf32x3};
 }
 
+/// Whether one launch can compute both of two runs: operands multiplied as they are stored, or formed in the
+/// same way, and no bias.
+bool equal_filters(const Graph& graph, const ConvParts& one, const ConvParts& other) {
+  if (!is<ConvBackwardFilter>(other.conv)) return false;
+  const auto same = [&](const Node* a, const Node* b) { return (a == nullptr) == (b == nullptr); };
+  const bool forms =
+      same(one.gradient, other.gradient) && same(one.apply, other.apply) && same(one.relu, other.relu);
+  const auto& [a, b] = std::pair(one.conv, other.conv);
+  return forms && one.bias_backward == nullptr && other.bias_backward == nullptr &&
+         std::get<ConvBackwardFilter>(a->op).shape == std::get<ConvBackwardFilter>(b->op).shape &&
+         graph.desc(a->inputs[0]) == graph.desc(b->inputs[0]) &&
+         graph.desc(a->inputs[1]) == graph.desc(b->inputs[1]);
+}
+
 /// A linear layer between a batch `src` (its extents behind the first are the features) and `features`
 /// results.
 ConvShape linear_shape(const TensorDesc& src, int64_t features) {
@@ -294,8 +310,32 @@ ValueId ConvParts::result() const {
   return before_addend();
 }
 
-ConvParts conv_parts(const Matching& matching, NodeId first, size_t limit) {
-  return Parser(matching, first, limit).run();
+std::vector<ConvParts> conv_parts(const Matching& matching, NodeId first, size_t limit) {
+  std::vector<ConvParts> run;
+  size_t length = 0;
+  const auto take = [&](const ConvParts& parts) {
+    run.push_back(parts);
+    length += parts.length;
+  };
+  const auto next = [&] {
+    return Parser(matching, first + static_cast<NodeId>(length), limit - length).run();
+  };
+  if (const ConvParts parts = next(); parts.length > 0) take(parts);
+  if (run.empty() || !is<ConvBackwardFilter>(run[0].conv)) return run;
+  const NodeId filter = static_cast<NodeId>(run[0].conv - matching.graph.nodes.data());
+  const auto most = static_cast<size_t>(filter_layers(matching.graph, filter, matching.off));
+  while (run.size() < most) {
+    const ConvParts parts = next();
+    if (parts.length == 0 || !equal_filters(matching.graph, run[0], parts)) break;
+    take(parts);
+  }
+  return run;
+}
+
+size_t length_of(const std::vector<ConvParts>& run) {
+  size_t length = 0;
+  for (const ConvParts& parts : run) length += parts.length;
+  return length;
 }
 
 std::optional<kernels::Element> element_of(DType type) {
@@ -388,12 +428,22 @@ bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std
          (!off.contains(kFilterGradient) && !reads_stored_gradient(graph, node.inputs[0], *problem));
 }
 
+int filter_layers(const Graph& graph, NodeId filter, const std::set<std::string>& off) {
+  const Node& node = graph.node(filter);
+  const std::optional<ConvProblem> problem = conv_problem(graph, node);
+  if (off.contains(kFilterLayers) || !problem || problem->type == kernels::Element::kF32) return 1;
+  return graph.desc(node.inputs[0]).dtype == graph.desc(node.inputs[1]).dtype
+             ? kernels::filter_layers(*problem)
+             : 1;
+}
+
 std::vector<FusionKind> conv_fusion_kinds() {
   return {
       {kSource, "convolutions normalise, join and rectify the tensor they read"},
       {kSourceGradient, "backward convolutions form batch norm's gradient, and the activations they read"},
       {kFilterGradient,
        "backward convolutions form batch norm's gradient once for the weights, once for the data"},
+      {kFilterLayers, "one launch makes the weight gradients of several equal layers"},
       {kSourceConcat, "backward convolutions read two tensors as one"},
       {kBias, "convolutions add their bias"},
       {kLinearBias, "linear layers add their bias"},

@@ -47,8 +47,11 @@ struct ConvParts {
 /// Whether conv_backward_filter computes the operation: a sum over pixels of products.
 bool is_filter(const Op& op);
 
-/// The longest such run of at most `limit` nodes from `first` on.
-ConvParts conv_parts(const Matching& matching, NodeId first, size_t limit);
+/// What one launch computes from `first` on, of at most `limit` nodes: the longest such run, or several that
+/// are the weight gradients of equal layers, one after the other; empty when there is no convolution.
+std::vector<ConvParts> conv_parts(const Matching& matching, NodeId first, size_t limit);
+/// Nodes of all runs.
+size_t length_of(const std::vector<ConvParts>& run);
 
 /// The element type of the kernels for activations of `type`; nothing when they do not compute in it.
 std::optional<kernels::Element> element_of(DType type);
@@ -60,6 +63,8 @@ std::optional<kernels::ConvProblem> conv_problem(const Graph& graph, const Node&
 
 /// The AbsorbRule of the CUDA backend.
 bool absorbs(const Graph& graph, NodeId reader, size_t input, const std::set<std::string>& off);
+/// Its LayersRule.
+int filter_layers(const Graph& graph, NodeId filter, const std::set<std::string>& off);
 
 std::vector<FusionKind> conv_fusion_kinds();
 

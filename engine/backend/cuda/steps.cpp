@@ -39,13 +39,14 @@ std::vector<Fused> fused_of(const Graph& graph, const Group& group, const StepOp
   return all;
 }
 
-/// The convolution or linear layer of a sequence with what is fused around it; without one, conv is null.
-ConvParts parts_of(const Graph& graph, const Fused& fused, const StepOptions& options) {
+/// The convolutions or the linear layer of a sequence with what is fused around them, if it has any.
+std::vector<ConvParts> parts_of(const Graph& graph, const Fused& fused, const StepOptions& options) {
   if (fused.kind == FusedKind::kConv) {
     return conv_parts({graph, options.fusions_off}, fused.first, fused.length);
   }
   const Node* const alone = fused.kind == FusedKind::kNode ? &graph.node(fused.first) : nullptr;
-  return alone != nullptr && is_product(alone->op) ? ConvParts{.conv = alone, .length = 1} : ConvParts{};
+  if (alone == nullptr || !is_product(alone->op)) return {};
+  return {{.conv = alone, .length = 1}};
 }
 
 /// The one step of a fused sequence.
@@ -87,10 +88,10 @@ std::vector<Step> make_steps(const Graph& graph, const Group& group, const StepO
 
 std::vector<kernels::TileName> other_conv_tiles(const Graph& graph, const Group& group,
                                                 const StepOptions& options) {
-  std::vector<ConvParts> convs;
+  std::vector<std::vector<ConvParts>> convs;
   for (const Fused& fused : fused_of(graph, group, options)) {
-    if (const ConvParts parts = parts_of(graph, fused, options); parts.conv != nullptr)
-      convs.push_back(parts);
+    if (std::vector<ConvParts> parts = parts_of(graph, fused, options); !parts.empty())
+      convs.push_back(std::move(parts));
   }
   return convs.size() == 1 ? other_tiles(graph, convs.front(), options) : std::vector<kernels::TileName>();
 }

@@ -64,9 +64,9 @@ inline std::byte* at(const std::vector<std::byte*>& addresses, size_t position) 
 }
 
 // conv_steps.cpp: convolutions and linear layers, with what is fused around them
-Step make_conv_step(const Graph& graph, const ConvParts& parts, const StepOptions& options);
+Step make_conv_step(const Graph& graph, const std::vector<ConvParts>& run, const StepOptions& options);
 /// The tiles beside the usual one that it can run with, but for those that are far smaller.
-std::vector<kernels::TileName> other_tiles(const Graph& graph, const ConvParts& parts,
+std::vector<kernels::TileName> other_tiles(const Graph& graph, const std::vector<ConvParts>& run,
                                            const StepOptions& options);
 template <typename Op>
 concept IsProduct = std::same_as<Op, Conv> || std::same_as<Op, ConvBackwardData> ||
@@ -74,7 +74,7 @@ concept IsProduct = std::same_as<Op, Conv> || std::same_as<Op, ConvBackwardData>
     std::same_as<Op, LinearBackwardData> || std::same_as<Op, LinearBackwardFilter> || std::same_as<Op, Gram>;
 template <IsProduct Op>
 Step make_step(const StepSource& source, const Op&) {
-  return make_conv_step(source.graph, {.conv = &source.node, .length = 1}, source.options);
+  return make_conv_step(source.graph, {{.conv = &source.node, .length = 1}}, source.options);
 }
 
 // norm_steps.cpp: batch normalisation and what is fused into it
