@@ -79,7 +79,7 @@ __device__ __forceinline__ void wgmma(float (&c)[kEights][4], const uint32_t (&a
   static_assert(kEights == 8 || kEights == 16, "64 or 128 columns");
   static_assert(!kFlat || kRowBytes == 128);
   [[maybe_unused]] const uint64_t factor = descriptor_of<kRowBytes>(b);
-  constexpr int kTransposed = kFlat ? 1 : 0;
+  [[maybe_unused]] constexpr int kTransposed = kFlat ? 1 : 0;
   if constexpr (kEights == 8 && std::is_same_v<T, __nv_bfloat16>) {
     RESIDUUM_SM90A(RESIDUUM_WGMMA64("bf16")
                    : RESIDUUM_SUMS32(c, 0)
@@ -119,7 +119,7 @@ __device__ __forceinline__ void wgmma(float (&c)[kEights][4], const SharedFactor
   static_assert(kEights == 8 || kEights == 16, "64 or 128 columns");
   static_assert(!kFlat || kRowBytes == 128);
   [[maybe_unused]] const uint64_t left = descriptor_of<kLeftBytes>(a), right = descriptor_of<kRowBytes>(b);
-  constexpr int kTransposed = kFlat ? 1 : 0;
+  [[maybe_unused]] constexpr int kTransposed = kFlat ? 1 : 0;
   if constexpr (kEights == 8 && std::is_same_v<T, __nv_bfloat16>) {
     RESIDUUM_SM90A(RESIDUUM_SHARED64("bf16")
                    : RESIDUUM_SUMS32(c, 0)

@@ -44,6 +44,7 @@ int barrier(Barrier kind, bool predicate, CallSite site) {
     suspend();
     return block.result;  // the next barrier needs this thread, so the result is still this one's
   }
+  check_warpgroups(block);
   block.result = combine(block);
   block.arrived = block.predicates = 0;
   for (Warp& warp : block.warps) make_ready(warp, warp.live);

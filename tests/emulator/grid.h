@@ -46,6 +46,7 @@ struct Warp {
   unsigned gatherings = 0;  ///< in use
   Gathering gathering[32];
   void* posted[32] = {};
+  ProductLog products;
 };
 
 struct Block {
@@ -82,6 +83,9 @@ void suspend();
 /// fault() for callers through which an exception cannot pass; leaks what the fiber's frames own.
 [[noreturn]] void fault_without_unwinding(const std::string& what);
 void make_ready(Warp& warp, uint32_t lanes);
+
+/// Stops the launch unless the warps of each warpgroup have carried out the same products.
+void check_warpgroups(const Block& block);
 
 /// "block (1,0,0), thread (5,0,0)".
 std::string describe(const Thread& thread);

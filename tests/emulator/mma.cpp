@@ -223,6 +223,19 @@ void run_product(emulator::WarpgroupProduct* const (&lanes)[32]) {
   }
 }
 
+/// That all lanes of a warp were asked for the same product, and none has written to the registers since.
+void check_lanes(emulator::WarpgroupProduct* const (&lanes)[32]) {
+  emulator::ProductLog first;
+  first.add(*lanes[0]);
+  for (const emulator::WarpgroupProduct* product : lanes) {
+    emulator::ProductLog own;
+    own.add(*product);
+    if (own != first) emulator::fault("wgmma: lanes of a warp started different products");
+    if (product->words != nullptr && !std::equal(product->a, product->a + 4, product->words))
+      emulator::fault("wgmma: registers of a left factor were written before wgmma_wait");
+  }
+}
+
 void run_products(void* const* posted, uint32_t) {
   const auto queue_of = [&](int lane) { return static_cast<emulator::ProductQueue*>(posted[lane]); };
   const size_t count = queue_of(0)->started.size();
@@ -233,6 +246,8 @@ void run_products(void* const* posted, uint32_t) {
         emulator::fault("wgmma: lanes of a warp started different products");
       lanes[lane] = &queue_of(lane)->started[i];
     }
+    check_lanes(lanes);
+    emulator::current_thread().warp->products.add(*lanes[0]);
     lanes[0]->is_bf16 ? run_product<bf16_to_float>(lanes) : run_product<f16_to_float>(lanes);
   }
   for (int lane = 0; lane < 32; ++lane) *queue_of(lane) = {};
@@ -261,7 +276,7 @@ void check_factor(emulator::Thread& thread, const char* side, const kernels::Sha
     if (!thread.owner->shared.contains(address, bytes)) {
       emulator::fault(std::string("wgmma: the ") + side + " factor is not in the block's shared memory");
     }
-    if (emulator::race_detector) emulator::race_detector->access(thread, address, bytes, false);
+    if (emulator::race_detector) emulator::race_detector->product_access(thread, address, bytes);
   }
 }
 void check_factors(emulator::Thread& thread, const emulator::WarpgroupProduct& product) {
@@ -308,6 +323,9 @@ void mma_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, C
   warp_collective(kMmaTf32, kFullMask, &arguments, site);
 }
 
+void fence_shared_for_wgmma() {
+  if (emulator::race_detector) emulator::race_detector->fence_for_products(emulator::current_thread());
+}
 void wgmma_fence() {
   emulator::current_thread().products.fenced = true;
 }
@@ -332,7 +350,10 @@ void detail::wgmma(float* c, int eights, const LeftFactor& a, const SharedFactor
                                      .flat = flat,
                                      .row_bytes = row_bytes};
   product.warp = static_cast<int>(thread.warp->number % 4);
-  if (a.words != nullptr) std::copy_n(a.words, 4, product.a);
+  if (a.words != nullptr) {
+    product.words = a.words;
+    std::copy_n(a.words, 4, product.a);
+  }
   check_factors(thread, product);
   thread.products.started.push_back(product);
   thread.products.committed = false;

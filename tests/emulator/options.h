@@ -19,7 +19,7 @@ struct Options {
   uint64_t seed = 1;  ///< of both kinds of randomness
   Copies copies = Copies::kLazy;
   int resident_blocks = 4;                 ///< blocks under way at once; an atomic lets another one go on
-  size_t max_dynamic_shared = 227 * 1024;  ///< bytes a block may ask for: sm_90 227 KB, sm_80 163 KB
+  size_t max_dynamic_shared = 227 * 1024;  ///< bytes a block may have: sm_90 227 KB, sm_80 163 KB
   bool every_grid_waits = false;           ///< grid_dependency_wait is asked of ordinary launches too
   bool record_launches = false;            ///< see launch_records(), traffic_records()
   bool warpgroups = true;                  ///< kernels of sm_90a are taken where there are some

@@ -68,8 +68,8 @@ struct SharedFactor {
 void wgmma_fence();
 void wgmma_commit();
 void wgmma_wait(CallSite site = CallSite::current());
-/// Not modelled: memory is one.
-inline void fence_shared_for_wgmma() {}
+/// Of the race detector: memory is one.
+void fence_shared_for_wgmma();
 namespace detail {
 /// Of a left factor in registers, words; else rows of left_bytes at `left`.
 struct LeftFactor {

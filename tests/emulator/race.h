@@ -26,6 +26,10 @@ class RaceDetector {
   /// __syncwarp of these lanes.
   virtual void sync_warp(const Warp& warp, uint32_t lanes) = 0;
   virtual void fence(const Thread& thread) = 0;
+  /// What the thread has written to shared memory may be read by products behind the next barrier.
+  virtual void fence_for_products(const Thread& thread) = 0;
+  /// Shared memory read by a product (wgmma), which sees what was written before such a fence alone.
+  virtual void product_access(const Thread& thread, const void* address, size_t bytes) = 0;
   virtual void atomic(const Thread& thread, const void* address, size_t bytes) = 0;
   /// An access by a function of the emulator, which is not instrumented itself.
   virtual void access(const Thread& thread, const void* address, size_t bytes, bool write) = 0;

@@ -71,6 +71,7 @@ void ThreadClock::pass_barrier(const Knowledge& known) {
   seen_.fill(0);
   seen_[lane_] = 1;
   known_ = known;
+  product_fences_at_barrier_ = product_fences_;
 }
 
 void ThreadClock::pass_warp_sync(const LaneEpochs& seen, const Knowledge& known) {

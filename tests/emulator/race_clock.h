@@ -57,6 +57,11 @@ class ThreadClock {
   /// the moment the atomic counts as: that of the fence before it.
   Moment atomic(Knowledge& released);
 
+  /// Fences for products: so many, now and before the last barrier.
+  void fence_for_products() { ++product_fences_; }
+  uint16_t product_fences() const { return product_fences_; }
+  uint16_t product_fences_at_barrier() const { return product_fences_at_barrier_; }
+
   const LaneEpochs& seen() const { return seen_; }
   const Knowledge& known() const { return known_; }
 
@@ -69,6 +74,7 @@ class ThreadClock {
   Knowledge fenced_;   ///< what the last fence allows an atomic to release
   Knowledge pending_;  ///< acquired by atomics; known after a fence
   Moment last_fence_;
+  uint16_t product_fences_ = 0, product_fences_at_barrier_ = 0;
 };
 
 }  // namespace residuum::emulator

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <unordered_map>
 #include <vector>
@@ -69,6 +70,8 @@ class Detector : public RaceDetector {
   }
   void sync_warp(const Warp& warp, uint32_t lanes) override;
   void fence(const Thread& thread) override { clock_of(thread).fence(); }
+  void fence_for_products(const Thread& thread) override { clock_of(thread).fence_for_products(); }
+  void product_access(const Thread& thread, const void* address, size_t bytes) override;
   void atomic(const Thread& thread, const void* address, size_t bytes) override {
     Access access;
     access.kind = AccessKind::kAtomic;
@@ -90,6 +93,7 @@ class Detector : public RaceDetector {
     access.kind = kind;
     access.code = code;
     access.moment = clock_of(thread).now();
+    access.product_fences = clock_of(thread).product_fences();
     add(thread, address, bytes, access);
   }
 
@@ -134,6 +138,25 @@ void Detector::add(const Thread& thread, const void* address, size_t bytes, Acce
     const unsigned to = end - cell < kCell ? static_cast<unsigned>(end - cell) : kCell;
     access.bytes = static_cast<uint8_t>((1u << to) - (1u << from));
     if (const Access* earlier = shadow_.add(cell, access, clock)) report(thread, cell, access, *earlier);
+  }
+}
+
+void Detector::product_access(const Thread& thread, const void* address, size_t bytes) {
+  access(thread, address, bytes, false);
+  const std::vector<ThreadClock>& clocks = clocks_[thread.owner->slot];
+  // Accesses to shared memory are of threads of the same block: others are forgotten before it starts.
+  const auto is_unfenced = [&](const Access& earlier) {
+    if (earlier.kind != AccessKind::kWrite) return false;
+    const auto lane = static_cast<size_t>(std::countr_zero(earlier.moment.lanes));
+    return clocks[earlier.moment.warp * size_t{32} + lane].product_fences_at_barrier() ==
+           earlier.product_fences;
+  };
+  const auto first = reinterpret_cast<uintptr_t>(address), end = first + bytes;
+  for (uintptr_t cell = first; cell < end; cell += Shadow::kCellBytes) {
+    if (const Access* earlier = shadow_.find(cell, is_unfenced)) {
+      fault("wgmma reads shared memory without fence_shared_for_wgmma and a barrier behind the write at " +
+            describe_code(earlier->code) + " by " + describe_lanes(earlier->moment));
+    }
   }
 }
 

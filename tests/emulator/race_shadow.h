@@ -21,6 +21,7 @@ struct Access {
   Moment moment;
   uint8_t bytes = 0;  ///< of the cell, as bits
   AccessKind kind = AccessKind::kRead;
+  uint16_t product_fences = 0;  ///< of the thread until then (ThreadClock)
 };
 
 class Shadow {
@@ -31,6 +32,14 @@ class Shadow {
   /// Records `access` to the cell at `cell` by a thread whose clock is `clock`. Returns the earlier access it
   /// is in a race with, or null.
   const Access* add(uintptr_t cell, const Access& access, const ThreadClock& clock);
+  /// A recorded access to the cell at `address` for which is_wanted(access), or null.
+  template <typename IsWanted>
+  const Access* find(uintptr_t address, const IsWanted& is_wanted) {
+    for (const Access* access = cell(address); access; access = access->next) {
+      if (is_wanted(*access)) return access;
+    }
+    return nullptr;
+  }
 
   static constexpr size_t kCellBytes = 4;
 

@@ -115,6 +115,7 @@ Fiber& exit_thread(Thread& self) {
             describe(others));
     }
   }
+  if (block.live == 0) check_warpgroups(block);
   Thread* next = block.live ? next_thread(&warp, &block) : nullptr;
   current = next;
   return next ? next->fiber : grid.main;
@@ -195,6 +196,7 @@ void start_block(Block& block) {
     const unsigned count = std::min(32u, block.size - warp.number * 32);
     warp.live = ~0u >> (32 - count);
     warp.gatherings = 0;
+    warp.products = {};
     make_ready(warp, warp.live);
   }
   if (race_detector) race_detector->begin_block(block);

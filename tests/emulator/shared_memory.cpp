@@ -13,7 +13,9 @@ namespace residuum::emulator {
 namespace {
 
 constexpr size_t kMaxStaticBytes = 48 * 1024;
-constexpr size_t kDynamicAlignment = 128;
+/// The launch's part lies behind 128 bytes of static arrays, as on a GPU, so kernels that align it further
+/// waste as much of it as there.
+constexpr size_t kDynamicAlignment = 1024, kDynamicOffset = 128;
 constexpr unsigned char kPoison = 0xFF;
 
 }  // namespace
@@ -28,21 +30,21 @@ void SharedMemory::Array::poison() const {
   if (race_detector) race_detector->forget(memory, bytes);
 }
 
-SharedMemory::Array SharedMemory::allocate(const void* key, size_t bytes, size_t alignment) {
+SharedMemory::Array SharedMemory::allocate(const void* key, size_t bytes, size_t alignment, size_t skipped) {
   alignment = std::max<size_t>(alignment, 16);
-  auto* memory = static_cast<unsigned char*>(::operator new (bytes, std::align_val_t{alignment}));
-  const Array array{key, memory, bytes, alignment};
+  auto* memory = static_cast<unsigned char*>(::operator new (skipped + bytes, std::align_val_t{alignment}));
+  const Array array{key, memory + skipped, bytes, alignment, skipped};
   array.poison();
   return array;
 }
 
 void SharedMemory::release(const Array& array) {
-  ::operator delete (array.memory, std::align_val_t{array.alignment});
+  ::operator delete (array.memory - array.skipped, std::align_val_t{array.alignment});
 }
 
 void SharedMemory::begin_launch(size_t dynamic_bytes) {
   clear();
-  if (dynamic_bytes > 0) dynamic_ = allocate(nullptr, dynamic_bytes, kDynamicAlignment);
+  if (dynamic_bytes > 0) dynamic_ = allocate(nullptr, dynamic_bytes, kDynamicAlignment, kDynamicOffset);
 }
 
 void SharedMemory::begin_block() {
@@ -65,7 +67,7 @@ void* SharedMemory::find(const void* key) const {
 }
 
 void* SharedMemory::add(const void* key, size_t bytes, size_t alignment) {
-  arrays_.push_back(allocate(key, bytes, alignment));
+  arrays_.push_back(allocate(key, bytes, alignment, 0));
   return arrays_.back().memory;
 }
 
@@ -87,6 +89,11 @@ void* shared_array(const void* key, size_t bytes, size_t alignment) {
   if (shared.static_bytes() + bytes > kMaxStaticBytes) {
     fault("SHARED arrays of " + std::to_string(shared.static_bytes() + bytes) +
           " bytes; at most 49152 are allowed");
+  }
+  const size_t all = shared.static_bytes() + bytes + shared.dynamic_bytes();
+  if (all > options().max_dynamic_shared) {
+    fault("SHARED arrays and the launch's shared memory are " + std::to_string(all) + " bytes; at most " +
+          std::to_string(options().max_dynamic_shared) + " are allowed");
   }
   return shared.add(key, bytes, alignment);
 }

@@ -16,7 +16,7 @@ class SharedMemory {
   SharedMemory& operator=(const SharedMemory&) = delete;
   ~SharedMemory() { clear(); }
 
-  /// Frees all, then takes `dynamic_bytes`, aligned to 128.
+  /// Frees all, then takes `dynamic_bytes`, aligned to 128 and to no more.
   void begin_launch(size_t dynamic_bytes);
   void begin_block();
   void clear();
@@ -25,6 +25,7 @@ class SharedMemory {
   void* find(const void* key) const;
   void* add(const void* key, size_t bytes, size_t alignment);
   unsigned char* dynamic() const { return dynamic_.memory; }
+  size_t dynamic_bytes() const { return dynamic_.bytes; }
   size_t static_bytes() const;
   /// Whether [address, address + bytes) lies inside one array.
   bool contains(const void* address, size_t bytes) const;
@@ -33,12 +34,13 @@ class SharedMemory {
   struct Array {
     const void* key = nullptr;
     unsigned char* memory = nullptr;
-    size_t bytes = 0, alignment = 1;
+    size_t bytes = 0, alignment = 1, skipped = 0;  ///< bytes before `memory`
 
     bool contains(const void* address, size_t count) const;
     void poison() const;
   };
-  static Array allocate(const void* key, size_t bytes, size_t alignment);
+  /// `skipped` bytes behind an address of that alignment.
+  static Array allocate(const void* key, size_t bytes, size_t alignment, size_t skipped);
   static void release(const Array& array);
 
   std::vector<Array> arrays_;

@@ -182,6 +182,16 @@ Expected expected_load(const Words& in) {
   return {out, {}};
 }
 
+/// The numbers before, then the sums.
+Expected expected_additions(const Words& in) {
+  Words out(in.begin(), in.begin() + 32);
+  for (size_t lane = 0; lane < 32; ++lane) out.push_back(in[lane] + in[32 + lane]);
+  return {out, {}};
+}
+Expected expected_copy(const Words& in) {
+  return {in, {}};
+}
+
 // ---- products ----
 
 /// Where an element of a matrix is kept: PTX ISA 9.7.14.5, figures of m16n8k8 and m16n8k16. `pack` elements
@@ -267,8 +277,8 @@ struct FactorLayout {
     return column * (row_bytes / 4) + (chunk ^ swizzle) * 4 + k % 8 / 2;
   }
 };
-constexpr FactorLayout kDeep64{false, 128, 64}, kFlat128{true, 128, 128}, kNarrowDeep128{false, 64, 128},
-    kFlat64{true, 128, 64};
+constexpr FactorLayout kDeep64{false, 128, 64}, kDeep128{false, 128, 128}, kFlat128{true, 128, 128},
+    kNarrowDeep64{false, 64, 64}, kNarrowDeep128{false, 64, 128}, kFlat64{true, 128, 64};
 
 template <const Factors& kFactors, const FactorLayout& kLayout>
 Expected expected_warpgroup_product(const Words& in) {
@@ -294,9 +304,10 @@ Expected expected_warpgroup_product(const Words& in) {
   return expected;
 }
 
-Words warpgroup_inputs(const Factors& factors, const FactorLayout& layout, uint32_t seed, bool integers) {
+/// Two factors of 16 bits a word.
+Words factor_words(const Factors& factors, uint32_t seed, size_t count, bool integers) {
   Source source(seed);
-  Words words(512 + layout.words());
+  Words words(count);
   for (uint32_t& word : words) {
     for (size_t part = 0; part < 2; ++part) {
       const double number = integers ? source.integer() : source.real();
@@ -311,7 +322,8 @@ Words warpgroup_inputs(const Factors& factors, const FactorLayout& layout, uint3
 template <const Factors& kFactors, const FactorLayout& kLayout>
 PtxCase warpgroup_case(const std::string& kernel, bool integers) {
   return {kernel + (integers ? "_integers" : "_reals"), kernel, integers ? Kind::kF32 : Kind::kSums,
-          warpgroup_inputs(kFactors, kLayout, 5, integers), expected_warpgroup_product<kFactors, kLayout>};
+          factor_words(kFactors, 5, 512 + kLayout.words(), integers),
+          expected_warpgroup_product<kFactors, kLayout>};
 }
 
 /// The same with the left factor in shared memory: its kernel brings the registers there, and the answer must
@@ -321,6 +333,26 @@ PtxCase shared_warpgroup_case(const std::string& kernel, const std::string& of_r
   PtxCase question = warpgroup_case<kFactors, kLayout>(kernel, true);
   question.recorded_as = of_registers + "_integers";
   return question;
+}
+
+/// A step of 64 terms, its factors as plain rows.
+template <const Factors& kFactors>
+Expected expected_step(const Words& in) {
+  constexpr size_t kExtent = 64;
+  const auto factor = [&in](size_t row, size_t k) {
+    return decode(in[row * (kExtent / 2) + k / 2] >> 16 * (k % 2) & 0xFFFFu, kFactors.format);
+  };
+  Expected expected{Words(kExtent * kExtent), {}};
+  for (size_t row = 0; row < kExtent; ++row) {
+    for (size_t column = 0; column < kExtent; ++column) {
+      double sum = 0;
+      for (size_t k = 0; k < kExtent; ++k) sum += factor(row, k) * factor(kExtent + column, k);
+      const Place c = place_of_c(row % 16, column % 8);
+      expected.words[128 * (column / 8 * 4 + c.reg) + row / 16 * 32 + c.lane] =
+          as_bits(static_cast<float>(sum));
+    }
+  }
+  return expected;
 }
 
 // ---- conversions ----
@@ -376,6 +408,11 @@ Expected expected_tf32(const Words& in) {
   return {out, {}};
 }
 
+PtxCase unrecorded(PtxCase question) {
+  question.is_recorded = false;
+  return question;
+}
+
 }  // namespace
 
 std::vector<PtxCase> ptx_cases() {
@@ -388,6 +425,10 @@ std::vector<PtxCase> ptx_cases() {
       {"ldmatrix_x4_transposed", "ldmatrix_x4_transposed", Kind::kWords, matrices, expected_ldmatrix<true>});
   cases.push_back({"load_shared_32", "load_shared_32", Kind::kWords,
                    joined(random_words(source, 32), shuffled_lanes(source)), expected_load});
+  cases.push_back(unrecorded({"add_acquire_release", "add_acquire_release", Kind::kWords,
+                              random_words(source, 64), expected_additions}));
+  cases.push_back(
+      unrecorded({"valueless", "valueless", Kind::kWords, random_words(source, 32), expected_copy}));
   for (const bool integers : {true, false}) {
     // Sums of small integers are exact, whatever the order.
     const Kind kind = integers ? Kind::kF32 : Kind::kSums;
@@ -410,6 +451,11 @@ std::vector<PtxCase> ptx_cases() {
       shared_warpgroup_case<kBF16Factors, kFlat128>("wgmma_bf16_shared_flat_128", "wgmma_bf16_flat_128"));
   cases.push_back(shared_warpgroup_case<kF16Factors, kNarrowDeep128>("wgmma_f16_shared_narrow_deep_128",
                                                                      "wgmma_f16_narrow_deep_128"));
+  cases.push_back(unrecorded(warpgroup_case<kBF16Factors, kDeep128>("wgmma_bf16_deep_128", true)));
+  cases.push_back(unrecorded(warpgroup_case<kBF16Factors, kNarrowDeep64>("wgmma_bf16_narrow_deep_64", true)));
+  cases.push_back(
+      unrecorded({"wgmma_bf16_step", "wgmma_bf16_step", Kind::kF32,
+                  factor_words(kBF16Factors, 6, 2 * 64 * 32, true), expected_step<kBF16Factors>}));
   cases.push_back({"round_to_tf32", "round_to_tf32", Kind::kF32, floats(), expected_tf32});
   cases.push_back({"float_to_bf16", "float_to_bf16", Kind::kBF16, floats(), expected_narrowing<kBF16Format>});
   cases.push_back({"float_to_f16", "float_to_f16", Kind::kF16, floats(), expected_narrowing<kF16Format>});
@@ -417,20 +463,10 @@ std::vector<PtxCase> ptx_cases() {
       {"float_to_bf16_pair", "float_to_bf16_pair", Kind::kBF16, floats(), expected_pairs<kBF16Format>});
   cases.push_back(
       {"float_to_f16_pair", "float_to_f16_pair", Kind::kF16, floats(), expected_pairs<kF16Format>});
-  cases.push_back({"rectified_pair_bf16",
-                   "rectified_pair_bf16",
-                   Kind::kBF16,
-                   floats(),
-                   expected_rectified_pairs<kBF16Format>,
-                   {},
-                   false});
-  cases.push_back({"rectified_pair_f16",
-                   "rectified_pair_f16",
-                   Kind::kF16,
-                   floats(),
-                   expected_rectified_pairs<kF16Format>,
-                   {},
-                   false});
+  cases.push_back(unrecorded({"rectified_pair_bf16", "rectified_pair_bf16", Kind::kBF16, floats(),
+                              expected_rectified_pairs<kBF16Format>}));
+  cases.push_back(unrecorded({"rectified_pair_f16", "rectified_pair_f16", Kind::kF16, floats(),
+                              expected_rectified_pairs<kF16Format>}));
   cases.push_back({"bf16_to_float", "bf16_to_float", Kind::kF32, halves(), expected_widening<kBF16Format>});
   cases.push_back({"f16_to_float", "f16_to_float", Kind::kF32, halves(), expected_widening<kF16Format>});
   return cases;

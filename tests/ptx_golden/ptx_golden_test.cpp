@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <set>
 
 #include "engine/core/check.h"
@@ -63,6 +64,26 @@ TEST(PtxGolden, EveryKernelIsAsked) {
   for (const PtxCase& question : cases) asked.insert(question.kernel);
   for (const PtxKernel& kernel : ptx_kernels()) exist.insert(kernel.name);
   EXPECT_EQ(asked, exist);
+}
+
+std::string text_of(const std::string& file) {
+  std::ifstream in(std::filesystem::path(RESIDUUM_SOURCE_DIR) / file);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(PtxGolden, EveryFunctionIsAsked) {
+  const std::string kernels = text_of("tests/ptx_golden/ptx_kernels.cu");
+  int functions = 0;
+  for (const char* file : {"kernels/device/ptx.cuh", "kernels/device/ptx_sm90.cuh"}) {
+    const std::string text = text_of(file);
+    const std::regex definition(R"(__device__ __forceinline__ [\w:]+ (\w+)\()");
+    for (std::sregex_iterator at(text.begin(), text.end(), definition), end; at != end; ++at, ++functions) {
+      const std::string name = (*at)[1];
+      if (name == "descriptor_of") continue;  // of wgmma
+      EXPECT_TRUE(std::regex_search(kernels, std::regex("\\b" + name + "[<(]"))) << name << " of " << file;
+    }
+  }
+  EXPECT_GT(functions, 20);
 }
 
 TEST(PtxGolden, OnlyInstructionsOfWarpgroupsWantACertainChip) {

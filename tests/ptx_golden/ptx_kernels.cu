@@ -59,6 +59,21 @@ __global__ void load_shared_kernel(const uint32_t* in, uint32_t* out) {
   out[lane()] = load_shared_32(shared_address(words) + 4 * in[32 + lane()]);
 }
 
+// in: for each lane what its counter holds, then what is added. out: the numbers before, then the counters.
+__global__ void add_kernel(const uint32_t* in, uint32_t* out) {
+  uint32_t* const counter = out + 32 + lane();
+  *counter = in[lane()];
+  out[lane()] = add_acquire_release(counter, in[32 + lane()]);
+}
+
+// out = in: instructions that change no value.
+__global__ void valueless_kernel(const uint32_t* in, uint32_t* out) {
+  grid_dependency_wait();
+  grid_dependency_trigger();
+  prefetch_l2(in + lane());
+  out[lane()] = computed_here(in[lane()]);
+}
+
 struct MmaBF16 {
   __device__ __forceinline__ void operator()(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
                                              uint32_t b1) const {
@@ -153,6 +168,38 @@ __global__ void wgmma_shared_kernel(const uint32_t* in, uint32_t* out) {
   }
 }
 
+// in: 64 rows of the left factor, 64 columns of the right one, 64 elements each. As the convolutions multiply
+// a step: both lie in deep tiles, whose rows hold four sums over 16, and all four are added up.
+template <typename T>
+__global__ void wgmma_step_kernel(const uint32_t* in, uint32_t* out) {
+  constexpr int kRowBytes = 128, kRowWords = kRowBytes / 4, kTileWords = 64 * kRowWords;
+  DYNAMIC_SHARED(shared);
+  const SharedAddress misaligned = shared_address(shared) % 1024;
+  auto* const tiles = reinterpret_cast<uint32_t*>(shared + (1024 - misaligned) % 1024);
+  for (int i = lane(); i < 2 * kTileWords; i += 128) {
+    const int row = i / kRowWords, word = i % kRowWords;
+    tiles[chunk_offset<kRowBytes / kChunkBytes>(row, word / 4) / 4 + word % 4] = in[i];
+  }
+  fence_shared_for_wgmma();
+  __syncthreads();
+  float c[8][4] = {};
+  wgmma_fence();
+#pragma unroll
+  for (int step = 0; step < 4; ++step) {
+    const SharedAddress left = shared_address(tiles) + static_cast<SharedAddress>(32 * step);
+    wgmma<T, false, kRowBytes, kRowBytes>(c, {left, 0, 8 * kRowBytes},
+                                          {left + 4 * kTileWords, 0, 8 * kRowBytes});
+  }
+  wgmma_commit();
+  wgmma_wait();
+  hold_registers(c);
+#pragma unroll
+  for (int q = 0; q < 8; ++q) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[128 * (4 * q + i) + lane()] = __float_as_uint(c[q][i]);
+  }
+}
+
 struct RoundToTf32 {
   __device__ __forceinline__ uint32_t operator()(uint32_t bits) const {
     return round_to_tf32(__uint_as_float(bits));
@@ -238,6 +285,16 @@ constexpr PtxKernel shared_wgmma_of(std::string_view name) {
           },
           true};
 }
+template <typename T>
+constexpr PtxKernel wgmma_step_of(std::string_view name) {
+  constexpr size_t kWords = size_t{2} * 64 * 32;
+  return {name, kWords, size_t{64} * 64,
+          [](const uint32_t* in, uint32_t* out, Stream stream) {
+            launch("ptx_golden", wgmma_step_kernel<T>, dim3(1), dim3(128), 4 * kWords + 1024, stream, in,
+                   out);
+          },
+          true};
+}
 template <typename Mma>
 constexpr PtxKernel mma(std::string_view name) {
   return {name, 10 * kLanes, 4 * kLanes, launch_warp<mma_kernel<Mma>>};
@@ -252,16 +309,21 @@ constexpr PtxKernel kKernels[] = {
     {"ldmatrix_x4", 5 * kLanes, 4 * kLanes, launch_warp<ldmatrix_kernel<false>>},
     {"ldmatrix_x4_transposed", 5 * kLanes, 4 * kLanes, launch_warp<ldmatrix_kernel<true>>},
     {"load_shared_32", 2 * kLanes, kLanes, launch_warp<load_shared_kernel>},
+    {"add_acquire_release", 2 * kLanes, 2 * kLanes, launch_warp<add_kernel>},
+    {"valueless", kLanes, kLanes, launch_warp<valueless_kernel>},
     mma<MmaBF16>("mma_bf16"),
     mma<MmaF16>("mma_f16"),
     mma<MmaTf32>("mma_tf32"),
     wgmma_of<bf16, false, 128, 8>("wgmma_bf16_deep_64"),
     wgmma_of<bf16, true, 128, 16>("wgmma_bf16_flat_128"),
+    wgmma_of<bf16, false, 128, 16>("wgmma_bf16_deep_128"),
+    wgmma_of<bf16, false, 64, 8>("wgmma_bf16_narrow_deep_64"),
     wgmma_of<f16, false, 64, 16>("wgmma_f16_narrow_deep_128"),
     wgmma_of<f16, true, 128, 8>("wgmma_f16_flat_64"),
     shared_wgmma_of<bf16, false, 128, 128, 8>("wgmma_bf16_shared_deep_64"),
     shared_wgmma_of<bf16, true, 128, 64, 16>("wgmma_bf16_shared_flat_128"),
     shared_wgmma_of<f16, false, 64, 64, 16>("wgmma_f16_shared_narrow_deep_128"),
+    wgmma_step_of<bf16>("wgmma_bf16_step"),
     map<RoundToTf32>("round_to_tf32"),
     map<FloatToBF16>("float_to_bf16"),
     map<FloatToF16>("float_to_f16"),
