@@ -29,11 +29,16 @@ class ConvBlock {
 
   __device__ __forceinline__ bool has_work() const { return operands_.run_first() < operands_.rows().all(); }
 
-  /// What needs no global memory; a barrier must follow.
-  __device__ __forceinline__ void fill_tables() { operands_.fill_tables(); }
+  /// What needs nothing of the launch before this one.
+  __device__ __forceinline__ void begin_early() {
+    operands_.fill_tables();
+    __syncthreads();
+    if constexpr (kPatch == Patch::kResident) {
+      if (g_.early_weights && has_work()) operands_.load_all_weights();
+    }
+  }
   /// A parity class without taps has steps all the same: of zeros.
   __device__ __forceinline__ void run() {
-    __syncthreads();
     operands_.begin();
     clear(sums_);
     operands_.stage();
@@ -238,7 +243,7 @@ __global__ void __launch_bounds__(tile_of(kName).threads(), wanted_blocks(kName,
     DYNAMIC_SHARED(shared);
     ConvBlock<kName, T, kMath, kBackwardData, kPatch, kPrologue, kProduct> block(g, source, weight, result,
                                                                                  shared);
-    block.fill_tables();
+    block.begin_early();
     grid_dependency_wait();
     grid_dependency_trigger();
     if (block.has_work()) block.run();

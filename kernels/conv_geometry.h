@@ -42,8 +42,9 @@ struct ConvGeometry {
   int weight_slots =
       0;  ///< tiles of weights in shared memory: those of all steps of a tile of rows, or a ring
   Form form = Form::kStored;
-  int formed = 0;  ///< channels of a group that are formed: the last of `depth`
-  int run = 1;     ///< tiles of rows that a block handles, one after the other
+  int formed = 0;              ///< channels of a group that are formed: the last of `depth`
+  int run = 1;                 ///< tiles of rows that a block handles, one after the other
+  bool early_weights = false;  ///< ConvProblem::early_weights
 
   constexpr int classes() const { return backward_data ? stride * stride : 1; }
   /// Grid pixels of a parity class.
@@ -258,6 +259,7 @@ constexpr ConvGeometry conv_geometry(const ConvProblem& problem, ConvPass pass, 
     g.patch = Patch::kElements;
   }
   g.run = tiles_in_a_run(g, tile, element);
+  g.early_weights = problem.early_weights;
   return g;
 }
 

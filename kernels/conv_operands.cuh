@@ -112,14 +112,17 @@ class ConvOperands {
       rows_.fill(0, first);
     }
   }
+  /// Those of a resident patch; the tables must be filled.
+  __device__ __forceinline__ void load_all_weights() {
+#pragma unroll 1
+    for (Cursor at; at.tile == 0; next(at)) load_weights(at);
+  }
   /// Asks for the operands of the first steps: kAhead, or of a resident patch all.
   __device__ __forceinline__ void begin() {
     Cursor at;
     if constexpr (kResident) {
-      load_whole(at);
-#pragma unroll 1
-      for (; at.tile == 0; next(at)) load_weights(at);
-      return cp_async_commit();
+      if (!g_.early_weights) load_all_weights();
+      return load_whole(at);
     }
     if (in_pieces()) load_patch(at, whole_patch());
 #pragma unroll 1

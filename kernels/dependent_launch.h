@@ -1,7 +1,8 @@
 // Which launches may be dependent ones: blocks of such a grid start while the grid before it on its stream
 // ends (programmatic dependent launch, compute capability 9.0 and newer), which hides the time between two
 // kernels. Invariant: a dependent grid's threads call grid_dependency_wait (kernels/device/ptx.cuh) before
-// they touch memory, and the work before it on its stream is a kernel of launch() and nothing else.
+// they touch memory that the grid before it writes, and the work before it on its stream is a kernel of
+// launch() and nothing else. (Grids further back are done: each waits before it lets the next one start.)
 #pragma once
 
 #include <algorithm>

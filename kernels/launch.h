@@ -83,6 +83,9 @@ struct ConvProblem {
   /// A TileName of conv_tiles.h to run with in place of the usual one; must suit the problem. -1: the usual
   /// one.
   int tile = -1;
+  /// Forward and backward-data: the weights were in memory when the launch ahead on the stream began. Blocks
+  /// that want all of them then read them while that one still runs (dependent_launch.h).
+  bool early_weights = false;
   /// Backward-filter: how many such convolutions one launch computes, filter_layers(problem) at most.
   int layers = 1;
 };

@@ -42,13 +42,15 @@ Graph with_passes(Graph graph, const AbsorbRule& rule) {
   return graph;
 }
 
-Graph training_graph(const char* model, bool recompute, const AbsorbRule& rule) {
+Graph training_graph(const char* model, bool recompute, const AbsorbRule& rule,
+                     const LayersRule& layers = {}) {
   ModelOptions options;
   options.batch = 2;
   TrainingPassOptions passes;
   passes.recompute = recompute;
   passes.relu_masks = true;
   passes.absorbs = rule;
+  passes.filter_layers = layers;
   return run_passes(build_model(model, options), training_passes(passes));
 }
 
@@ -124,13 +126,7 @@ int three_of_3x3(const Graph& graph, NodeId filter) {
 }
 
 Graph with_equal_filters(const char* model) {
-  ModelOptions options;
-  options.batch = 2;
-  TrainingPassOptions passes;
-  passes.relu_masks = true;
-  passes.absorbs = absorbs_all;
-  passes.filter_layers = three_of_3x3;
-  return run_passes(build_model(model, options), training_passes(passes));
+  return training_graph(model, false, absorbs_all, three_of_3x3);
 }
 
 /// Names and operations in the order of the names.

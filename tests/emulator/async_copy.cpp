@@ -60,6 +60,7 @@ namespace residuum::kernels {
 
 using emulator::current_thread;
 using emulator::fault;
+using emulator::race_detector;
 
 void cp_async_16(SharedAddress dst, const void* src, bool valid) {
   emulator::Thread& thread = current_thread();
@@ -71,6 +72,7 @@ void cp_async_16(SharedAddress dst, const void* src, bool valid) {
   if (valid && reinterpret_cast<uintptr_t>(src) % 16 != 0) {
     fault("cp_async_16: the source is not aligned to 16 bytes");
   }
+  if (valid && !thread.waited && race_detector) race_detector->early_read(src, 16);
   thread.copies.issue(target, valid ? src : nullptr);
 }
 

@@ -113,6 +113,40 @@ TEST_F(EmulatorTest, AsynchronousCopiesRaceToo) {
   expect_races("shared", refill_kernel<Missing::kSecond>, 1, 64, src.data(), dst.data());
 }
 
+// ---- across launches ----
+
+__global__ void early_copy_kernel(const uint4* src, uint4* dst) {
+  SHARED(uint4, stage, [32]);
+  kernels::cp_async_16(kernels::shared_address(&stage[threadIdx.x]), src + threadIdx.x, true);
+  kernels::cp_async_commit();
+  kernels::grid_dependency_wait();
+  kernels::cp_async_wait<0>();
+  dst[threadIdx.x] = stage[threadIdx.x];
+}
+
+/// A copy that does not wait may read what was written further back, and not what the launch ahead writes.
+TEST_F(EmulatorTest, EarlyCopiesOfWhatTheLaunchAheadWritesAreNamed) {
+  void* memory = nullptr;
+  ASSERT_EQ(cudaMalloc(&memory, 96 * sizeof(uint4)), cudaSuccess);
+  auto* const a = static_cast<uint4*>(memory);
+  uint4 *const b = a + 32, *const c = b + 32;
+  const auto run = [&](const uint4* src, uint4* dst) {
+    return fault_of([&] { launch("early", early_copy_kernel, 1, 32, 0, nullptr, src, dst); });
+  };
+  options().every_grid_waits = true;
+  EXPECT_EQ(run(a, b), "");
+  const std::string text = run(b, c);
+  EXPECT_CONTAINS(text, "reads what the launch before this one writes");
+  EXPECT_EQ(run(a, b), "");
+  EXPECT_EQ(run(a, c), "");
+  EXPECT_EQ(run(b, c), "") << "written two launches before";
+  EXPECT_EQ(run(a, b), "");
+  std::vector<uint4> host(32);
+  ASSERT_EQ(cudaMemcpy(host.data(), b, 32 * sizeof(uint4), cudaMemcpyDeviceToHost), cudaSuccess);
+  EXPECT_EQ(run(b, c), "") << "the copy to the host has waited";
+  EXPECT_EQ(cudaFree(memory), cudaSuccess);
+}
+
 // ---- across blocks ----
 
 __global__ void lost_update_kernel(int* counter) {

@@ -76,7 +76,10 @@ struct Launch {
   dim3 grid, block;
   size_t shared_bytes = 0;
   bool dependent = false;  ///< may start while its predecessor ends (kernels/dependent_launch.h)
-  bool must_wait = false;  ///< every thread must call grid_dependency_wait, before it touches global memory
+  /// Every thread must call grid_dependency_wait, before it touches global memory; copies may begin to read
+  /// what the launch ahead on the stream does not write.
+  bool must_wait = false;
+  const void* stream = nullptr;
 };
 /// Throws kernels::LaunchError (code 1) for a shape that no GPU takes, or too much shared memory.
 void check_launch(const Launch& launch);

@@ -9,6 +9,7 @@ namespace residuum::emulator {
 
 struct Block;
 struct Call;
+struct Launch;
 struct Thread;
 struct Traffic;
 struct Warp;
@@ -17,7 +18,9 @@ class RaceDetector {
  public:
   virtual ~RaceDetector() = default;
   /// The arguments are constants, not memory.
-  virtual void begin_launch(const Call& call) = 0;
+  virtual void begin_launch(const Launch& launch, const Call& call) = 0;
+  /// Something else than a kernel was done: launches so far are done when the next one begins.
+  virtual void launches_are_done() = 0;
   /// What the launch read and wrote; counted with options().record_launches.
   virtual Traffic end_launch() = 0;
   virtual void begin_block(const Block& block) = 0;
@@ -33,6 +36,8 @@ class RaceDetector {
   virtual void atomic(const Thread& thread, const void* address, size_t bytes) = 0;
   /// An access by a function of the emulator, which is not instrumented itself.
   virtual void access(const Thread& thread, const void* address, size_t bytes, bool write) = 0;
+  /// A copy is to read this before grid_dependency_wait: the launch ahead on the stream must not write it.
+  virtual void early_read(const void* address, size_t bytes) = 0;
   /// What happened to these bytes does not matter any more.
   virtual void forget(const void* address, size_t bytes) = 0;
 };

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdio>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tests/emulator/grid.h"
@@ -46,11 +47,16 @@ std::string describe_lanes(const Moment& moment) {
 
 class Detector : public RaceDetector {
  public:
-  void begin_launch(const Call& call) override {
+  void begin_launch(const Launch& launch, const Call& call) override {
     arguments_ = call;
+    last_[stream_] = std::exchange(traffic_, {});
+    stream_ = launch.stream;
     shadow_.clear();
     released_.clear();
     clocks_.clear();
+  }
+  void launches_are_done() override {
+    last_.clear();
     traffic_.clear();
   }
   Traffic end_launch() override { return traffic_.total(); }
@@ -81,6 +87,12 @@ class Detector : public RaceDetector {
   void access(const Thread& thread, const void* address, size_t bytes, bool write) override {
     record(thread, address, bytes, write ? AccessKind::kWrite : AccessKind::kRead, nullptr);
   }
+  void early_read(const void* address, size_t bytes) override {
+    if (last_[stream_].has_written(reinterpret_cast<uintptr_t>(address), bytes)) {
+      current_thread().waited = true;  // the text's own strings may be watched too
+      fault("a copy before grid_dependency_wait reads what the launch before this one writes");
+    }
+  }
   void forget(const void* address, size_t bytes) override {
     shadow_.forget(reinterpret_cast<uintptr_t>(address), bytes);
   }
@@ -108,6 +120,8 @@ class Detector : public RaceDetector {
   std::unordered_map<const void*, Knowledge> released_;  ///< by address of atomics
   std::vector<std::vector<ThreadClock>> clocks_;         ///< by slot of the block, by thread
   TrafficRecorder traffic_;
+  const void* stream_ = nullptr;                           ///< of the launch
+  std::unordered_map<const void*, TrafficRecorder> last_;  ///< of the last launch before it, by stream
 };
 
 void Detector::sync_warp(const Warp& warp, uint32_t lanes) {
@@ -129,9 +143,7 @@ void Detector::sync_warp(const Warp& warp, uint32_t lanes) {
 void Detector::add(const Thread& thread, const void* address, size_t bytes, Access access) {
   const ThreadClock& clock = clock_of(thread);
   const auto first = reinterpret_cast<uintptr_t>(address), end = first + bytes;
-  if (options().record_launches) {
-    traffic_.add(first, bytes, access.kind != AccessKind::kWrite, access.kind != AccessKind::kRead);
-  }
+  traffic_.add(first, bytes, access.kind != AccessKind::kWrite, access.kind != AccessKind::kRead);
   constexpr size_t kCell = Shadow::kCellBytes;
   for (uintptr_t cell = first / kCell * kCell; cell < end; cell += kCell) {
     const unsigned from = cell < first ? static_cast<unsigned>(first - cell) : 0;

@@ -48,6 +48,15 @@ void TrafficRecorder::add(uintptr_t address, size_t bytes, bool reads, bool writ
   }
 }
 
+bool TrafficRecorder::has_written(uintptr_t address, size_t bytes) const {
+  for (const uintptr_t end = address + bytes; address < end; ++address) {
+    const auto found = pages_.find(address / kPageBytes);
+    if (found == pages_.end()) continue;
+    if (found->second.written[address % kPageBytes / kWordBits] >> address % kWordBits & 1) return true;
+  }
+  return false;
+}
+
 Traffic TrafficRecorder::total() const {
   const auto count = [](const uint64_t(&words)[kWords]) {
     size_t bits = 0;

@@ -16,6 +16,8 @@ class TrafficRecorder {
   /// Forgets everything.
   void clear();
   void add(uintptr_t address, size_t bytes, bool reads, bool writes);
+  /// Whether one of these bytes was written since clear().
+  bool has_written(uintptr_t address, size_t bytes) const;
   /// Of what was added since clear().
   Traffic total() const;
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/emulator/race.h"
 #include "tests/emulator/runtime_state.h"
 
 namespace residuum::emulator {
@@ -91,6 +92,7 @@ cudaError_t cudaFree(void* address) {
   if (const cudaError_t error = enter("cudaFree")) return error;
   if (const cudaError_t error = forbid_capture()) return error;
   run_all();
+  if (race_detector) race_detector->launches_are_done();
   return release(runtime().device_blocks, address);
 }
 
@@ -127,6 +129,7 @@ cudaError_t cudaMemcpy(void* dst, const void* src, size_t bytes, cudaMemcpyKind 
   if (!places_match(dst, src, bytes, kind)) return finish(cudaErrorInvalidValue);
   wait_for_blocking_streams();
   if (runtime().sticky != cudaSuccess) return finish(runtime().sticky);
+  if (race_detector) race_detector->launches_are_done();
   std::memmove(dst, src, bytes);
   return cudaSuccess;
 }

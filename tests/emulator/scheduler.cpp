@@ -227,7 +227,7 @@ void begin(const Launch& launch, const Call& call) {
   grid.blocks = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   order_blocks();
   adopt_current_stack(grid.main);
-  if (race_detector) race_detector->begin_launch(call);
+  if (race_detector) race_detector->begin_launch(launch, call);
   const auto allowed = static_cast<uint64_t>(std::clamp<int>(options().resident_blocks, 1, kMaxResident));
   grid.resident.clear();
   for (unsigned slot = 0; slot < std::min(allowed, grid.blocks); ++slot) {

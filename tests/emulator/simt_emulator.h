@@ -72,6 +72,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   emulator::Launch shape{name, grid, block, shared_bytes};
   shape.dependent = DependentLaunches::of_this_thread().take(stream);
   shape.must_wait = shape.dependent || emulator::options().every_grid_waits;
+  shape.stream = stream;
   emulator::check_launch(shape);
   emulator::enqueue(
       stream, [shape = std::move(shape), values = Values{kernel, static_cast<Parameters>(arguments)...}] {

@@ -216,11 +216,18 @@ Cost counted(int count) {
   return written_and_read(static_cast<size_t>(count) * sizeof(unsigned));
 }
 
+/// Whether no launch but a step's update, far from any convolution, writes the value.
+bool is_written_by_updates(const Graph& graph, ValueId id) {
+  return graph.value(id).persistent() && graph.value(id).producer == kNone;
+}
+
 /// conv, linear (kForward) and their backward passes by data.
 Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions& options,
                   kernels::ConvPass pass) {
   const ConvNode node(graph, {parts}, options);
-  const ConvProblem problem = node.problem;
+  const Factor weight(node.source, node.source.in(1), node.problem.type);
+  ConvProblem problem = node.problem;
+  problem.early_weights = weight.scratch_bytes() == 0 && is_written_by_updates(graph, parts.conv->inputs[1]);
   const Element dst_type = node.source.element(graph.desc(parts.result()));
   check(dst_type == problem.type || dst_type == Element::kF32, ErrorKind::kDevice,
         "node '{}' ({}): CUDA makes {} or f32 of {}, not {}", node.source.node.name,
@@ -241,7 +248,6 @@ Step product_step(const Graph& graph, const ConvParts& parts, const StepOptions&
   }
   const ResultPlan result = plan_result(parts, dst_type, in, out);
   const bool formed = src.form != kernels::Form::kStored;
-  const Factor weight(node.source, node.source.in(1), problem.type);
   const std::optional<Factor> factor = stored_factor(node, formed, 0);
   const size_t workspace = kernels::conv_workspace(problem, pass, src.form, result.sums());
   const size_t sums = aligned(workspace), element = kernels::size_of(problem.type);
