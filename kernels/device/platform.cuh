@@ -3,11 +3,10 @@
 // of kernels/ only. Rules that both worlds share:
 //   SHARED(type, name, extents) and DYNAMIC_SHARED(name) instead of __shared__;
 //   launch() instead of <<<>>>;
-//   grid_dependency_wait() in every kernel before it touches global memory that the launch ahead on its
-//   stream may write, then grid_dependency_trigger(); PTX through the functions of ptx.cuh and ptx_sm90.cuh,
-//   which the emulator mirrors one by one; warp functions with an explicit mask, __syncwarp() between lanes
-//   that share memory, no __activemask; counters across blocks: __syncthreads, add_acquire_release() by one
-//   thread, __syncthreads.
+//   grid_dependency_wait() in every kernel before memory that the launch ahead may write, then _trigger();
+//   PTX through the functions of ptx.cuh and ptx_sm90.cuh, which the emulator mirrors one by one;
+//   warp functions with an explicit mask, __syncwarp() between lanes that share memory, no __activemask;
+//   counters across blocks: __syncthreads, add_acquire_release() by one thread, __syncthreads.
 #pragma once
 
 #include <cstddef>
