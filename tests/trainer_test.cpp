@@ -218,6 +218,16 @@ TEST_F(TrainerTest, BitsDoNotDependOnPauses) {
   }
 }
 
+TEST_F(TrainerTest, ARunKilledBeforeItsFirstStateIsResumedToTheSameBits) {
+  const std::vector<std::string> averaged = {"optimizer.ema_decay=0.9"};
+  run(averaged);
+  const std::string expected = weights();
+  std::filesystem::remove_all(out_);
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
+  SmallRunTest::run(*backend, averaged, {}, true);  // there is no state: the averages begin at the weights
+  EXPECT_EQ(weights(), expected);
+}
+
 TEST(MemoryFit, FindsTheLargestValueThatFits) {
   const auto square = [](int64_t n) { return static_cast<size_t>(n * n); };
   EXPECT_EQ(largest_fitting(100, 49, square), 7);

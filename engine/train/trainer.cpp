@@ -95,7 +95,7 @@ class Trainer {
     team_.check_same(recipe_,
                      fmt::format("training_samples = {}\ntest_samples = {}\nclasses = {}\ndevice = {}\n",
                                  train_data.size(), test_data.size(), classes_, backend_.name()));
-    if (!options_.resume && recipe_.optimizer.ema_decay > 0) start_averages();
+    if (recipe_.optimizer.ema_decay > 0) start_averages();  // a saved state overwrites them
     const int64_t resumed = begin_or_resume();
     if (files_ == nullptr) return;
     write_file_atomically(options_.out / "recipe.toml", to_toml(recipe_));
