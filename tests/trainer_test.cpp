@@ -11,6 +11,8 @@
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/train/memory_fit.h"
+#include "models/recipe_model.h"
+#include "tests/backend_wrapper.h"
 #include "tests/small_run.h"
 
 namespace residuum {
@@ -226,6 +228,57 @@ TEST_F(TrainerTest, ARunKilledBeforeItsFirstStateIsResumedToTheSameBits) {
   const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
   SmallRunTest::run(*backend, averaged, {}, true);  // there is no state: the averages begin at the weights
   EXPECT_EQ(weights(), expected);
+}
+
+/// Counts the bytes of what a step reads.
+class UploadCounter final : public BackendWrapper {
+ public:
+  using BackendWrapper::BackendWrapper;
+  void upload(std::byte* dst, const void* src, size_t bytes) override {
+    uploaded += bytes;
+    BackendWrapper::upload(dst, src, bytes);
+  }
+  size_t uploaded = 0;
+};
+
+TEST_F(TrainerTest, OnTheCpuAStepIsReportedBeforeTheNextOneBegins) {
+  const std::unique_ptr<Backend> cpu = make_backend("cpu", {.threads = 1});
+  UploadCounter counter(*cpu);
+  struct Uploaded : TrainObserver {
+    explicit Uploaded(const UploadCounter& of) : counter(of) {}
+    void on_step(const StepReport&) override { at_step.push_back(counter.uploaded); }
+    const UploadCounter& counter;
+    std::vector<size_t> at_step;
+  } observer(counter);
+  SmallRunTest::run(counter, {"train.epochs=1"}, {&observer});
+  ASSERT_EQ(observer.at_step.size(), 3u);
+  ASSERT_GT(observer.at_step[0], 0u);
+  EXPECT_EQ(observer.at_step[1], 2 * observer.at_step[0]) << "else a step's time would be that of the next";
+  EXPECT_EQ(observer.at_step[2], 3 * observer.at_step[0]);
+}
+
+TEST_F(TrainerTest, LabelsTheModelHasNoClassForAreRefusedByName) {
+  try {
+    run({"model.classes=3"});
+    FAIL() << "label 3 of four classes";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kData);
+    EXPECT_THAT(error.what(), ::testing::AllOf(::testing::HasSubstr("has label 3"),
+                                               ::testing::HasSubstr("model.classes = 3 are 0 to 2")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(out_ / "recipe.toml")) << "before anything is started";
+}
+
+TEST_F(TrainerTest, SplitsOfDifferentClassesAreRefused) {
+  const Recipe recipe = small_recipe({});
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 1});
+  try {
+    train(recipe, model_builder(recipe), *brightness_data(), *noise_data(8), *backend, {out_, false, {}});
+    FAIL() << "four classes and ten";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kData);
+    EXPECT_STREQ(error.what(), "the training split has 4 classes and the test split 10");
+  }
 }
 
 TEST(MemoryFit, FindsTheLargestValueThatFits) {

@@ -43,7 +43,7 @@ class Trainer {
         files_(team_.leads() ? std::make_unique<Files>(recipe, options) : nullptr),
         observers_(team_.leads() ? options.observers : std::vector<TrainObserver*>()),
         state_(backend),
-        loader_(checked(train_data, recipe), train_loader_options(recipe, share_)),
+        loader_(checked(train_data, test_data, recipe), train_loader_options(recipe, share_)),
         classes_(class_count(recipe, train_data)),
         forward_(training_graph(recipe, build, share_.micro_batch(recipe), loader_.image_shape(), classes_)),
         executor_(training_step(recipe, forward_, backend, share_), backend, state_,
@@ -84,7 +84,10 @@ class Trainer {
     CheckpointStore store;
   };
 
-  static const Dataset& checked(const Dataset& train_data, const Recipe& recipe) {
+  static const Dataset& checked(const Dataset& train_data, const Dataset& test_data, const Recipe& recipe) {
+    const int64_t classes = class_count(recipe, train_data), tested = class_count(recipe, test_data);
+    check(classes == tested, ErrorKind::kData, "the training split has {} classes and the test split {}",
+          classes, tested);
     check(recipe.train.batch <= train_data.size(), ErrorKind::kConfig,
           "train.batch is {}, must be at most the {} samples of the training split", recipe.train.batch,
           train_data.size());
@@ -174,7 +177,8 @@ class Trainer {
   }
 
   /// While the device works on this step's gradients the host looks at the step before, whose update is the
-  /// last that has run: what find_non_finite sees then are the weights of that step.
+  /// last that has run: what find_non_finite sees then are the weights of that step. Where launches wait, the
+  /// step itself is looked at: its time would else be told with that of the next one.
   void run_step(int64_t epoch) {
     if (in_flight_ == nullptr) lap_begin_ = Clock::now();
     StepInFlight& step = steps_[in_flight_ == &steps_[0] ? 1 : 0];
@@ -190,6 +194,7 @@ class Trainer {
     step.launch_update(executor_);
     in_flight_ = &step;
     ++progress_.step;
+    if (backend_.launches_wait()) finish_step();
   }
 
   /// Waits for the step in flight, if there is one, and reports it.

@@ -56,7 +56,14 @@ LoaderOptions eval_loader_options(const Recipe& recipe, int rank, int ranks) {
 }
 
 int64_t class_count(const Recipe& recipe, const Dataset& dataset) {
-  return recipe.model.classes > 0 ? recipe.model.classes : static_cast<int64_t>(dataset.classes().size());
+  const auto own = static_cast<int64_t>(dataset.classes().size());
+  const int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : own;
+  for (int64_t i = 0; classes < own && i < dataset.size(); ++i) {
+    if (dataset.label(i) < classes) continue;
+    fail(ErrorKind::kData, "{} has label {}, allowed with model.classes = {} are 0 to {}",
+         dataset.describe(i), dataset.label(i), classes, classes - 1);
+  }
+  return classes;
 }
 
 Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t micro_batch,

@@ -31,7 +31,7 @@ Share share_of(const Recipe& recipe, int rank = 0, int ranks = 1);
 LoaderOptions train_loader_options(const Recipe& recipe, const Share& share);
 /// Whole batches: each rank evaluates every ranks-th one.
 LoaderOptions eval_loader_options(const Recipe& recipe, int rank = 0, int ranks = 1);
-/// model.classes, or the data set's when that is 0.
+/// model.classes, or the data set's when that is 0. Throws Error(kData) naming a sample with another label.
 int64_t class_count(const Recipe& recipe, const Dataset& dataset);
 UpdateOptions update_options(const Recipe& recipe, const Share& share);
 /// The forward graph of one micro-step, with the images' windows when augmentation is done on the device.
