@@ -9,6 +9,7 @@
 #include <new>
 
 #include "engine/core/nearest.h"
+#include "tools/build_info.h"
 #include "tools/exit_codes.h"
 #include "tools/verbs.h"
 
@@ -32,6 +33,7 @@ constexpr const char* kExamples =
 int run(int argc, char** argv) {
   CLI::App program("Residuum: trains deep residual networks.", "residuum");
   program.require_subcommand(1);
+  program.set_version_flag("--version", fmt::format("residuum {}", kVersion), "Print the version and exit");
   program.footer(std::string(kExamples) + kExitCodeHelp);
   const std::array verbs = {train_verb(program),   eval_verb(program),   predict_verb(program),
                             summary_verb(program), plan_verb(program),   data_verb(program),

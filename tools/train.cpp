@@ -22,6 +22,7 @@
 #include "tools/environment.h"
 #include "tools/evaluation_json.h"
 #include "tools/exit_codes.h"
+#include "tools/model_source.h"
 #include "tools/output.h"
 #include "tools/ranks.h"
 #include "tools/recipe_arguments.h"
@@ -45,7 +46,8 @@ struct TrainArguments {
 Recipe resumed_recipe(const TrainArguments& arguments, Communicator* communicator) {
   const Team team(communicator);
   const fs::path path = fs::path(arguments.out) / "recipe.toml";
-  const std::string text = team.from_leader(team.leads() ? to_toml(load_recipe(path)) : "", "resumed recipe");
+  const std::string text =
+      team.from_leader(team.leads() ? to_toml(load_run_recipe(arguments.out)) : "", "resumed recipe");
   return parse_recipe(text, path.string(), arguments.keys.overrides());
 }
 
@@ -96,8 +98,11 @@ nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out, c
 
 std::string to_text(const TrainResult& result, const fs::path& out, const std::string& page) {
   const std::string pace =
-      fmt::format("{} images in {} of training steps, {:.0f} images/s\n", count_text(result.train_images),
-                  duration_text(result.train_seconds), images_per_second(result));
+      result.train_images == 0
+          ? fmt::format("nothing left to do: the run has ended at step {}\n", result.steps)
+          : fmt::format("{} images in {} of training steps, {:.0f} images/s\n",
+                        count_text(result.train_images), duration_text(result.train_seconds),
+                        images_per_second(result));
   if (result.interrupted) {
     return fmt::format(
         "{}interrupted after step {}, state saved; to go on: residuum train --resume --out {}\n", pace,
@@ -144,6 +149,10 @@ int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Commu
   const auto train_data = open_split(recipe, Split::kTrain);
   const auto test_data = open_split(recipe, Split::kTest);
   check_combinations(recipe);
+  if (place.rank == 0 && train_data->describe(0) == test_data->describe(0)) {
+    spdlog::warn("{} has no split: what is called test accuracy is that on the training images",
+                 recipe.data.path);
+  }
   const auto backend = open_device(arguments.device, with_own_threads(recipe.train, place), gpu_of(place));
   const auto exchange = communicator == nullptr
                             ? nullptr

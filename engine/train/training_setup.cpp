@@ -101,10 +101,7 @@ std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const 
 Graph training_step(const Recipe& recipe, Graph forward, const Backend& backend, const Share& share) {
   const std::vector<std::string>& off = recipe.train.disable_passes;
   check_switches(off, ErrorKind::kConfig);
-  for (const std::string& name : off) {
-    check(name != "autodiff" && name != "update" && name != "communicate", ErrorKind::kConfig,
-          "train.disable_passes has '{}', which training cannot do without", name);
-  }
+  check_needed_passes(off, "train.disable_passes", ErrorKind::kConfig);
   return run_passes_without(off, std::move(forward), passes_of(recipe, backend, share));
 }
 
