@@ -120,6 +120,22 @@ class Train(SmallRun):
         self.assertIn(b"step 8/8", text)
         self.assertNotIn(b"\x1b", text)
 
+    def test_starts_from_weights(self):
+        self.assert_ok(self.train("whole", "--epochs", 4))
+        whole = metric_lines(self.folder / "whole")
+        weights = os.path.relpath(self.folder / "whole" / "checkpoints" / "last.safetensors")
+        process = self.train("more", "--weights", weights, "--epochs", 1, "--lr", 0.001)
+        self.assert_ok(process)
+        self.assertIn("training starts from", process.stderr)
+        losses = [line["train/loss"] for line in metric_lines(self.folder / "more") if "train/loss" in line]
+        first, last = (line["train/loss"] for line in (whole[0], whole[-2]))
+        self.assertLess(abs(losses[0] - last), abs(losses[0] - first))
+        self.assertIn(f'weights = "{self.folder.resolve()}', (self.folder / "more" / "recipe.toml").read_text())
+        self.assertNotIn("warning", process.stderr)
+        process = self.train("other", "--weights", weights, "--set", "data.mean=[0.25]", "--set", "data.std=[0.5]")
+        self.assertIn("data.mean = [] and data.std = [], this run has [0.25] and [0.5]", process.stderr)
+        self.assert_refused(self.train("none", "--weights", "absent.safetensors"), CHECKPOINT, "absent.safetensors")
+
     def test_a_finished_run_has_nothing_left_to_do(self):
         self.assert_ok(self.train("run"))
         again = self.train("run", "--resume")

@@ -230,6 +230,42 @@ TEST_F(TrainerTest, ARunKilledBeforeItsFirstStateIsResumedToTheSameBits) {
   EXPECT_EQ(weights(), expected);
 }
 
+std::vector<float> tensor_of(const std::filesystem::path& file, const std::string& name) {
+  const SafetensorsFile weights = SafetensorsFile::read(file);
+  const StoredTensor* tensor = weights.find(name);
+  EXPECT_NE(tensor, nullptr) << name;
+  const auto* values = reinterpret_cast<const float*>(tensor->data.data());
+  return {values, values + tensor->data.size() / sizeof(float)};
+}
+
+TEST_F(TrainerTest, StartsFromWeightsBitForBit) {
+  run({});
+  const std::filesystem::path start = out_.string() + ".safetensors", last = "checkpoints/last.safetensors";
+  std::filesystem::copy_file(out_ / last, start, std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::remove_all(out_);
+  const std::vector<std::string> from = {"train.weights=" + start.string(), "train.epochs=1",
+                                         "optimizer.lr=0", "optimizer.ema_decay=0.5"};
+  run(from);  // at a rate of 0: neither weights nor their averages may move, statistics do
+  for (const char* name : {"conv1.weight", "layer3.0.bn2.bias", "fc.weight", "fc.bias"}) {
+    EXPECT_EQ(tensor_of(out_ / last, name), tensor_of(start, name)) << name;
+  }
+  std::filesystem::remove_all(out_);
+  std::vector<std::string> more_classes = from;
+  more_classes.emplace_back("model.classes=6");
+  run(more_classes);
+  EXPECT_EQ(tensor_of(out_ / last, "conv1.weight"), tensor_of(start, "conv1.weight"));
+  EXPECT_EQ(tensor_of(out_ / last, "fc.weight").size(), 6u * 64);
+  std::filesystem::remove_all(out_);
+  try {
+    run({"train.weights=" + start.string(), "model.name=cifar_resnet14"});
+    FAIL() << "a ResNet-8 lacks the second blocks of a ResNet-14";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kCheckpoint);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("missing layer1.1.conv1.weight"));
+  }
+  std::filesystem::remove(start);
+}
+
 /// Counts the bytes of what a step reads.
 class UploadCounter final : public BackendWrapper {
  public:

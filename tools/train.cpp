@@ -209,7 +209,8 @@ constexpr const char* kFooter =
     "runs/a\n"
     "  residuum train --resume --out runs/a\n"
     "  residuum train --model cifar_resnet56 --data cifar10 --epochs 160 --set data.augment=pad_crop_flip\n"
-    "  residuum train models/recipes/imagenet_resnet50_v1.toml --data imagenet --precision bf16 --batch 128";
+    "  residuum train models/recipes/imagenet_resnet50_v1.toml --data imagenet --precision bf16 --batch 128\n"
+    "  residuum train --model resnet50 --weights resnet50.safetensors --data flowers --epochs 10 --lr 0.01";
 
 }  // namespace
 
@@ -218,15 +219,17 @@ Verb train_verb(CLI::App& program) {
   const auto arguments = std::make_shared<TrainArguments>();
   command->add_option("recipe", arguments->recipe, "TOML file; without one the keys have their defaults")
       ->type_name("RECIPE.toml");
-  arguments->keys.add_to(*command, {kModelFlag,
-                                    kDataFlag,
-                                    {"--epochs", "train.epochs", "train.epochs, in place of train.steps"},
-                                    {"--steps", "train.steps", "train.steps, in place of train.epochs"},
-                                    {"--batch", "train.batch", "train.batch"},
-                                    {"--lr", "optimizer.lr", "optimizer.lr: before the schedule"},
-                                    {"--seed", "train.seed", "train.seed: of all randomness"},
-                                    kPrecisionFlag,
-                                    kThreadsFlag});
+  arguments->keys.add_to(
+      *command, {kModelFlag,
+                 kDataFlag,
+                 {"--weights", "train.weights", "train.weights: safetensors file that training starts from"},
+                 {"--epochs", "train.epochs", "train.epochs, in place of train.steps"},
+                 {"--steps", "train.steps", "train.steps, in place of train.epochs"},
+                 {"--batch", "train.batch", "train.batch"},
+                 {"--lr", "optimizer.lr", "optimizer.lr: before the schedule"},
+                 {"--seed", "train.seed", "train.seed: of all randomness"},
+                 kPrecisionFlag,
+                 kThreadsFlag});
   command->add_option("--out", arguments->out, "Directory of the run; default runs/MODEL-DATE")
       ->type_name("DIR");
   command->add_flag("--resume", arguments->resume,

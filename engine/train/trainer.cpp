@@ -31,6 +31,18 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Weights see images as those they were trained on were normalised.
+void warn_of_other_normalisation(const SafetensorsFile& file, const DataRecipe& now) {
+  const SafetensorsMetadata metadata = file.metadata();
+  const auto recipe = metadata.find("recipe");
+  if (recipe == metadata.end()) return;
+  const DataRecipe before = parse_recipe(recipe->second, file.name()).data;
+  if (before.mean == now.mean && before.std == now.std) return;
+  spdlog::warn("{} was trained with data.mean = [{}] and data.std = [{}], this run has [{}] and [{}]",
+               file.name(), fmt::join(before.mean, ", "), fmt::join(before.std, ", "),
+               fmt::join(now.mean, ", "), fmt::join(now.std, ", "));
+}
+
 class Trainer {
  public:
   Trainer(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
@@ -98,7 +110,6 @@ class Trainer {
     team_.check_same(recipe_,
                      fmt::format("training_samples = {}\ntest_samples = {}\nclasses = {}\ndevice = {}\n",
                                  train_data.size(), test_data.size(), classes_, backend_.name()));
-    if (recipe_.optimizer.ema_decay > 0) start_averages();  // a saved state overwrites them
     const int64_t resumed = begin_or_resume();
     if (files_ == nullptr) return;
     write_file_atomically(options_.out / "recipe.toml", to_toml(recipe_));
@@ -131,6 +142,7 @@ class Trainer {
             "'{}' already holds a run with saved states; resume it or choose another directory",
             options_.out.string());
     }
+    if (files_ != nullptr && meta.is_null()) begin();
     meta = nlohmann::json::parse(team_.from_leader(meta.dump(), "progress"));
     team_.share(state_);
     if (meta.is_null()) return -1;
@@ -151,8 +163,18 @@ class Trainer {
                        bytes_text(static_cast<int64_t>(bytes)), collectives);
   }
 
-  /// Averages start at the initial weights.
-  void start_averages() {
+  /// Initial weights, at which averages start too.
+  void begin() {
+    if (!recipe_.train.weights.empty()) {
+      check(std::filesystem::exists(recipe_.train.weights), ErrorKind::kCheckpoint,
+            "train.weights is {}: there is no such file", recipe_.train.weights);
+      const SafetensorsFile file = SafetensorsFile::read(recipe_.train.weights);
+      warn_of_other_normalisation(file, recipe_.data);
+      const bool whole = import_initial_weights(state_, file, head_parameters(forward_));
+      spdlog::info("training starts from {}{}", recipe_.train.weights,
+                   whole ? "" : ", but for the last layer, whose classes are others there");
+    }
+    if (recipe_.optimizer.ema_decay == 0) return;
     for (const State::Entry& entry : state_.entries()) {
       if (state_.contains("ema." + entry.name)) state_.copy(entry.name, "ema." + entry.name);
     }

@@ -1,5 +1,7 @@
 #include "engine/train/training_setup.h"
 
+#include <algorithm>
+
 #include "engine/backend/backend_passes.h"
 #include "engine/core/check.h"
 #include "engine/graph/image_windows.h"
@@ -70,6 +72,14 @@ Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t mi
                      const ImageShape& image, int64_t classes) {
   Graph graph = build({Mode::kTrain, micro_batch, image, classes});
   return recipe.data.augment_on == AugmentPlace::kDevice ? add_image_windows(std::move(graph)) : graph;
+}
+
+std::vector<std::string> head_parameters(const Graph& forward) {
+  const auto head = std::find_if(forward.nodes.rbegin(), forward.nodes.rend(),
+                                 [](const Node& node) { return std::holds_alternative<Linear>(node.op); });
+  if (head == forward.nodes.rend()) return {};
+  const std::string& weight = forward.value(head->inputs.at(1)).name;
+  return {weight, weight.substr(0, weight.rfind('.')) + ".bias"};  // which another node adds
 }
 
 UpdateOptions update_options(const Recipe& recipe, const Share& share) {

@@ -37,6 +37,8 @@ UpdateOptions update_options(const Recipe& recipe, const Share& share);
 /// The forward graph of one micro-step, with the images' windows when augmentation is done on the device.
 Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t micro_batch,
                      const ImageShape& image, int64_t classes);
+/// The names of weights and bias of the last linear layer.
+std::vector<std::string> head_parameters(const Graph& forward);
 /// The passes that make a training step of a forward graph on a backend, those that are switched off too.
 std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const Share& share);
 /// The graph of a training step. Throws Error(kConfig) when train.disable_passes names something that there
