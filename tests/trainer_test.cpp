@@ -230,6 +230,25 @@ TEST_F(TrainerTest, ARunKilledBeforeItsFirstStateIsResumedToTheSameBits) {
   EXPECT_EQ(weights(), expected);
 }
 
+TEST_F(TrainerTest, ALongerRunGoesOnWithTheBitsOfOneAsLongFromTheStart) {
+  const std::vector<std::string> schedule = {"schedule.kind=multistep", "schedule.milestones=[3]"};
+  const auto with = [&](std::vector<std::string> overrides) {
+    overrides.insert(overrides.begin(), schedule.begin(), schedule.end());
+    return overrides;
+  };
+  run(with({"train.epochs=5"}));
+  const std::string expected = weights();
+  std::filesystem::remove_all(out_);
+  run(with({"train.epochs=0", "train.steps=7"}));  // ends within the third epoch
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
+  SmallRunTest::run(*backend, with({"train.epochs=5"}), {}, true);
+  EXPECT_EQ(weights(), expected);
+  EXPECT_THROW(SmallRunTest::run(*backend, {"train.epochs=6", "schedule.kind=cosine"}, {}, true), Error);
+  std::filesystem::remove_all(out_);
+  run({"schedule.kind=cosine"});
+  EXPECT_THROW(SmallRunTest::run(*backend, {"schedule.kind=cosine", "train.epochs=7"}, {}, true), Error);
+}
+
 std::vector<float> tensor_of(const std::filesystem::path& file, const std::string& name) {
   const SafetensorsFile weights = SafetensorsFile::read(file);
   const StoredTensor* tensor = weights.find(name);
