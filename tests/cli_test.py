@@ -51,6 +51,9 @@ class Usage(ProgramTest):
     def test_unknown_flag_names_the_help(self):
         self.assert_refused(run("summary", "resnet18", "--fly"), USAGE, "--fly", "residuum summary --help")
 
+    def test_a_verb_below_a_verb_is_named_in_full(self):
+        self.assert_refused(run("lab", "shuffle", "--swaps", "x"), USAGE, "residuum lab shuffle --help")
+
     def test_unknown_device(self):
         self.assert_refused(run("plan", "resnet18", "--device", "abacus"), USAGE, "abacus")
 

@@ -45,7 +45,10 @@ int run(int argc, char** argv) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help
     const auto given = program.get_subcommands();
     if (given.empty() && argc > 1 && argv[1][0] != '-') fail_unknown_verb(program, argv[1]);
-    const std::string verb = given.empty() ? "" : given.front()->get_name() + " ";
+    std::string verb;  // with the verbs below it: "lab lesion "
+    for (auto words = given; !words.empty(); words = words.front()->get_subcommands()) {
+      verb += words.front()->get_name() + " ";
+    }
     fail(ErrorKind::kUsage, "{} (see residuum {}--help)", error.what(), verb);
   }
   for (const Verb& verb : verbs) {
