@@ -43,6 +43,7 @@ class BackendWrapper : public Backend {
   std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) override {
     return inner_.record(std::move(launches));
   }
+  bool launches_wait() const override { return inner_.launches_wait(); }
   bool wants_weight_copies() const override { return inner_.wants_weight_copies(); }
   void synchronize() override { inner_.synchronize(); }
   std::unique_ptr<Timer> make_timer() override { return inner_.make_timer(); }

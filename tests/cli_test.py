@@ -51,6 +51,9 @@ class Usage(ProgramTest):
     def test_unknown_flag_names_the_help(self):
         self.assert_refused(run("summary", "resnet18", "--fly"), USAGE, "--fly", "residuum summary --help")
 
+    def test_a_verb_below_a_verb_is_named_in_full(self):
+        self.assert_refused(run("lab", "shuffle", "--swaps", "x"), USAGE, "residuum lab shuffle --help")
+
     def test_unknown_device(self):
         self.assert_refused(run("plan", "resnet18", "--device", "abacus"), USAGE, "abacus")
 
@@ -105,6 +108,11 @@ class Refusals(ProgramTest):
                             "kinds of fusions", "memory_reuse")
         self.assert_refused(self.train(*common, "--disable-pass", "autodiff"), CONFIG, "autodiff", "cannot do without")
 
+    def test_plans_of_what_cannot_be(self):
+        self.assert_refused(run("plan", "cifar_resnet8", "--disable-pass", "autodiff"), USAGE, "cannot do without")
+        for flag in ("--recompute", "--gram-batch-norm"):
+            self.assert_refused(run("plan", "cifar_resnet8", "--inference", flag), USAGE, "--inference")
+
     def test_absent_recipe(self):
         self.assert_refused(self.train("absent.toml"), IO, "absent.toml")
 
@@ -123,7 +131,12 @@ class Refusals(ProgramTest):
 
     def test_absent_weights(self):
         process = run("eval", "--model", "cifar_resnet8", "--weights", "absent.safetensors", "--data", self.data)
-        self.assert_refused(process, IO, "absent.safetensors")
+        self.assert_refused(process, CHECKPOINT, "absent.safetensors")
+
+    def test_absent_run(self):
+        for verb in (("eval", "--run"), ("predict", "x.png", "--run"), ("train", "--resume", "--out"),
+                     ("lab", "pairing", "--run")):
+            self.assert_refused(run(*verb, self.folder / "absent"), CHECKPOINT, "absent", "holds no run")
 
     def test_damaged_weights(self):
         weights = self.folder / "weights.safetensors"
@@ -369,6 +382,8 @@ class Output(ProgramTest):
             self.assertTrue(version[key], key)
         self.assertIn("cpu", version["backends"])
         self.assertIn(version["version"], run("version").stdout)
+        flag = run("--version")
+        self.assertEqual((flag.returncode, flag.stdout), (0, f"residuum {version['version']}\n"))
 
     def test_closed_reader_is_no_error(self):
         with subprocess.Popen([PROGRAM, "summary", "resnet152"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:

@@ -262,6 +262,22 @@ TEST(ImageFolder, RootOfClassFoldersServesBothSplits) {
   EXPECT_EQ(open_dataset(folder.path(), Split::kTest)->classes()[1], "n02");
 }
 
+TEST(ImageFolder, AClassHasOneLabelInBothSplits) {
+  const TemporaryFolder folder;
+  for (const char* name : {"train/ant/a.jpg", "train/bee/b.jpg", "train/cow/c.jpg", "val/cow/d.jpg"}) {
+    folder.write(name, encode_jpeg(gradient(4, 4, 1)));
+  }
+  const auto test = open_dataset(folder.path(), Split::kTest);
+  EXPECT_EQ(test->classes(), (std::vector<std::string>{"ant", "bee", "cow"}));
+  ASSERT_EQ(test->size(), 1);
+  EXPECT_EQ(test->label(0), 2) << "cow, although the test split has no ant and no bee";
+  folder.write("val/bear/e.jpg", encode_jpeg(gradient(4, 4, 1)));
+  expect_error(ErrorKind::kData, {"val/bear", "no class of this name", "3 classes are ant, bee, cow"},
+               [&] { open_dataset(folder.path(), Split::kTest); });
+  std::filesystem::remove_all(folder.path() / "train");
+  EXPECT_EQ(open_dataset(folder.path(), Split::kTest)->classes(), (std::vector<std::string>{"bear", "cow"}));
+}
+
 TEST(ImageFolder, RefusesWhatIsWrong) {
   const TemporaryFolder folder;
   folder.write("train/cat/a.jpg", encode_jpeg(gradient(4, 4, 1)));

@@ -93,9 +93,11 @@ class Train(SmallRun):
         self.assertTrue(out.startswith("runs/cifar_resnet8-"), out)
         self.assertTrue((self.folder / out / "recipe.toml").is_file())
 
-    def test_terminal_shows_a_bar(self):
+    def on_terminal(self, kind, out):
+        """What a run prints on a terminal of a kind."""
         leader, follower = pty.openpty()
-        process = subprocess.Popen([PROGRAM, *map(str, self.command("run"))], stdout=follower)
+        process = subprocess.Popen([PROGRAM, *map(str, self.command(out))], stdout=follower,
+                                   env={**os.environ, "TERM": kind})
         os.close(follower)
         text = b""
         try:
@@ -105,9 +107,60 @@ class Train(SmallRun):
             pass
         os.close(leader)
         self.assertEqual(process.wait(120), 0)
+        return text
+
+    def test_terminal_shows_a_bar(self):
+        text = self.on_terminal("xterm", "run")
         self.assertIn(b"epoch 2/2 [", text)
         self.assertIn(b"\r\x1b[K", text)
         self.assertIn(b"test  step 8", text)
+
+    def test_a_terminal_that_cannot_clear_a_line_shows_lines(self):
+        text = self.on_terminal("dumb", "run")
+        self.assertIn(b"step 8/8", text)
+        self.assertNotIn(b"\x1b", text)
+
+    def test_starts_from_weights(self):
+        self.assert_ok(self.train("whole", "--epochs", 4))
+        whole = metric_lines(self.folder / "whole")
+        weights = os.path.relpath(self.folder / "whole" / "checkpoints" / "last.safetensors")
+        process = self.train("more", "--weights", weights, "--epochs", 1, "--lr", 0.001)
+        self.assert_ok(process)
+        self.assertIn("training starts from", process.stderr)
+        losses = [line["train/loss"] for line in metric_lines(self.folder / "more") if "train/loss" in line]
+        first, last = (line["train/loss"] for line in (whole[0], whole[-2]))
+        self.assertLess(abs(losses[0] - last), abs(losses[0] - first))
+        self.assertIn(f'weights = "{self.folder.resolve()}', (self.folder / "more" / "recipe.toml").read_text())
+        self.assertNotIn("warning", process.stderr)
+        process = self.train("other", "--weights", weights, "--set", "data.mean=[0.25]", "--set", "data.std=[0.5]")
+        self.assertIn("data.mean = [] and data.std = [], this run has [0.25] and [0.5]", process.stderr)
+        self.assert_refused(self.train("none", "--weights", "absent.safetensors"), CHECKPOINT, "absent.safetensors")
+
+    def test_a_finished_run_has_nothing_left_to_do(self):
+        self.assert_ok(self.train("run"))
+        again = self.train("run", "--resume")
+        self.assert_ok(again)
+        self.assertIn("nothing left to do: the run has ended at step 8", again.stdout)
+
+    def test_diverged_losses_are_readable(self):
+        process = self.train("run", "--lr", 1000, "--set", "optimizer.weight_decay=10", "--epochs", 20,
+                             "--set", "train.nan_policy=skip")
+        self.assert_ok(process)
+        self.assertRegex(process.stdout, r"loss \d\.\d{4}e\+\d+")
+        self.assertNotRegex(process.stdout, r"\d{12}|-nan|nan %")
+
+    def test_a_folder_without_a_split_and_classes_without_samples_are_told_of(self):
+        classes = self.folder / "classes"
+        images, labels = made_up_images(16, 8, 2, 1)
+        for i, (image, label) in enumerate(zip(images, labels)):
+            (classes / str(label)).mkdir(parents=True, exist_ok=True)
+            write_png(classes / str(label) / f"{i}.png", image, 8)
+        process = run("train", self.recipe, "--data", classes, "--out", self.folder / "run", "--epochs", 1,
+                      "--set", "model.classes=3")
+        self.assert_ok(process)
+        self.assertIn("has no split", process.stderr)
+        process = run("eval", "--run", self.folder / "run")
+        self.assertIn("has 2 classes and the model 3", process.stderr)
 
     def test_closed_output_does_not_stop_training(self):
         process = start(*self.command("run"))
@@ -146,6 +199,11 @@ class Report(SmallRun):
         (row,) = results["runs"]
         self.assertEqual(row["last_top1"], [line["test/top1"] for line in lines if "test/top1" in line][-1])
         self.assertEqual(row["best_top1"], max(line["test/top1"] for line in lines if "test/top1" in line))
+        paced = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        paces = [line["train/images_per_second"] for line in paced if "train/images_per_second" in line]
+        seconds = sum(2 * 16 / pace for pace in paces)  # a line for each 2 steps of 16 images
+        self.assertAlmostEqual(row["images_per_second"] * seconds / (len(paces) * 2 * 16), 1, places=6)
+        self.assertAlmostEqual(row["images_per_second"] / trained["images_per_second"], 1, places=6)
         loss = self.csv_rows(self.folder / "csv", "loss")
         self.assertEqual(loss[0], ["series", "step", "loss"])
         for name, metric in (("training", "train/loss"), ("test", "test/loss")):

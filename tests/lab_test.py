@@ -5,7 +5,7 @@ import re
 
 from cli_program import SMALL_RECIPE, ProgramTest, run, write_idx
 
-USAGE, CONFIG = 2, 3
+USAGE, CONFIG, IO = 2, 3, 6
 VERBS = ("lesion", "shuffle", "paths", "gradients", "response", "iteration", "lambda", "singularities", "pairing")
 
 
@@ -98,6 +98,11 @@ class Analyses(ProgramTest):
         refused({"RESIDUUM_CHROMIUM": "/nowhere/chromium"}, "RESIDUUM_CHROMIUM is '/nowhere/chromium'")
         refused({"RESIDUUM_CHROMIUM": "", "PATH": str(self.folder)}, "not found on PATH", "RESIDUUM_CHROMIUM")
         self.assert_refused(run("lab", "pairing", "--run", self.trained, "--png"), USAGE, "--out")
+
+    def test_where_nothing_can_be_written_is_found_before_the_work(self):
+        process = run("lab", "lesion", "--run", self.trained, "--out", self.trained / "recipe.toml" / "below")
+        self.assert_refused(process, IO, "recipe.toml/below")
+        self.assertNotIn("whole net", process.stderr)
 
     def test_refusals_name_model_and_reason(self):
         plain = ("--model", "cifar_plain14", "--data", self.data)

@@ -210,6 +210,9 @@ TEST(Recipe, RefusesImpossibleCombinations) {
       {{"schedule.kind=multistep"}, "schedule.milestones is empty"},
       {{"schedule.milestones=[3, 3]"}, "schedule.milestones must rise"},
       {{"schedule.min_lr=0.2"}, "schedule.min_lr is 0.2, allowed is up to optimizer.lr, which is 0.1"},
+      {{"schedule.milestones=[3, 4]"}, "schedule.kind is constant, allowed is another one with"},
+      {{"schedule.step_size=30"}, "schedule.kind is constant, allowed is another one with"},
+      {{"schedule.min_lr=0.001"}, "schedule.kind is constant, allowed is another one with"},
       {{"schedule.warmup=1.5"}, "schedule.warmup is 1.5, allowed is up to the length of the run, which is 1"},
   };
   for (const auto& [overrides, expected] : cases)
@@ -227,6 +230,7 @@ TEST(Recipe, WritesWhatItReads) {
   recipe.optimizer.lr = 0.1 + 0.2;
   recipe.optimizer.weight_decay = 1.0 / 32768;
   recipe.optimizer.clip_norm = 5e-324;
+  recipe.schedule.kind = ScheduleKind::kMultistep;
   recipe.schedule.milestones = {1, 1'000'000'000};
   recipe.train.disable_passes = {"group", "a \"b\", [c]"};
   recipe.train.seed = std::numeric_limits<int64_t>::max();

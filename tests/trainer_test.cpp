@@ -11,6 +11,8 @@
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/train/memory_fit.h"
+#include "models/recipe_model.h"
+#include "tests/backend_wrapper.h"
 #include "tests/small_run.h"
 
 namespace residuum {
@@ -215,6 +217,122 @@ TEST_F(TrainerTest, BitsDoNotDependOnPauses) {
     EXPECT_EQ(flowing.steps[i].gradient_norm, pausing.steps[i].gradient_norm);
     EXPECT_EQ(flowing.steps[i].top1_accuracy, pausing.steps[i].top1_accuracy);
     EXPECT_EQ(flowing.steps[i].epoch, pausing.steps[i].epoch);
+  }
+}
+
+TEST_F(TrainerTest, ARunKilledBeforeItsFirstStateIsResumedToTheSameBits) {
+  const std::vector<std::string> averaged = {"optimizer.ema_decay=0.9"};
+  run(averaged);
+  const std::string expected = weights();
+  std::filesystem::remove_all(out_);
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
+  SmallRunTest::run(*backend, averaged, {}, true);  // there is no state: the averages begin at the weights
+  EXPECT_EQ(weights(), expected);
+}
+
+TEST_F(TrainerTest, ALongerRunGoesOnWithTheBitsOfOneAsLongFromTheStart) {
+  const std::vector<std::string> schedule = {"schedule.kind=multistep", "schedule.milestones=[3]"};
+  const auto with = [&](std::vector<std::string> overrides) {
+    overrides.insert(overrides.begin(), schedule.begin(), schedule.end());
+    return overrides;
+  };
+  run(with({"train.epochs=5"}));
+  const std::string expected = weights();
+  std::filesystem::remove_all(out_);
+  run(with({"train.epochs=0", "train.steps=7"}));  // ends within the third epoch
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
+  SmallRunTest::run(*backend, with({"train.epochs=5"}), {}, true);
+  EXPECT_EQ(weights(), expected);
+  EXPECT_THROW(SmallRunTest::run(*backend, {"train.epochs=6", "schedule.kind=cosine"}, {}, true), Error);
+  std::filesystem::remove_all(out_);
+  run({"schedule.kind=cosine"});
+  EXPECT_THROW(SmallRunTest::run(*backend, {"schedule.kind=cosine", "train.epochs=7"}, {}, true), Error);
+}
+
+std::vector<float> tensor_of(const std::filesystem::path& file, const std::string& name) {
+  const SafetensorsFile weights = SafetensorsFile::read(file);
+  const StoredTensor* tensor = weights.find(name);
+  EXPECT_NE(tensor, nullptr) << name;
+  const auto* values = reinterpret_cast<const float*>(tensor->data.data());
+  return {values, values + tensor->data.size() / sizeof(float)};
+}
+
+TEST_F(TrainerTest, StartsFromWeightsBitForBit) {
+  run({});
+  const std::filesystem::path start = out_.string() + ".safetensors", last = "checkpoints/last.safetensors";
+  std::filesystem::copy_file(out_ / last, start, std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::remove_all(out_);
+  const std::vector<std::string> from = {"train.weights=" + start.string(), "train.epochs=1",
+                                         "optimizer.lr=0", "optimizer.ema_decay=0.5"};
+  run(from);  // at a rate of 0: neither weights nor their averages may move, statistics do
+  for (const char* name : {"conv1.weight", "layer3.0.bn2.bias", "fc.weight", "fc.bias"}) {
+    EXPECT_EQ(tensor_of(out_ / last, name), tensor_of(start, name)) << name;
+  }
+  std::filesystem::remove_all(out_);
+  std::vector<std::string> more_classes = from;
+  more_classes.emplace_back("model.classes=6");
+  run(more_classes);
+  EXPECT_EQ(tensor_of(out_ / last, "conv1.weight"), tensor_of(start, "conv1.weight"));
+  EXPECT_EQ(tensor_of(out_ / last, "fc.weight").size(), 6u * 64);
+  std::filesystem::remove_all(out_);
+  try {
+    run({"train.weights=" + start.string(), "model.name=cifar_resnet14"});
+    FAIL() << "a ResNet-8 lacks the second blocks of a ResNet-14";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kCheckpoint);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("missing layer1.1.conv1.weight"));
+  }
+  std::filesystem::remove(start);
+}
+
+/// Counts the bytes of what a step reads.
+class UploadCounter final : public BackendWrapper {
+ public:
+  using BackendWrapper::BackendWrapper;
+  void upload(std::byte* dst, const void* src, size_t bytes) override {
+    uploaded += bytes;
+    BackendWrapper::upload(dst, src, bytes);
+  }
+  size_t uploaded = 0;
+};
+
+TEST_F(TrainerTest, OnTheCpuAStepIsReportedBeforeTheNextOneBegins) {
+  const std::unique_ptr<Backend> cpu = make_backend("cpu", {.threads = 1});
+  UploadCounter counter(*cpu);
+  struct Uploaded : TrainObserver {
+    explicit Uploaded(const UploadCounter& of) : counter(of) {}
+    void on_step(const StepReport&) override { at_step.push_back(counter.uploaded); }
+    const UploadCounter& counter;
+    std::vector<size_t> at_step;
+  } observer(counter);
+  SmallRunTest::run(counter, {"train.epochs=1"}, {&observer});
+  ASSERT_EQ(observer.at_step.size(), 3u);
+  ASSERT_GT(observer.at_step[0], 0u);
+  EXPECT_EQ(observer.at_step[1], 2 * observer.at_step[0]) << "else a step's time would be that of the next";
+  EXPECT_EQ(observer.at_step[2], 3 * observer.at_step[0]);
+}
+
+TEST_F(TrainerTest, LabelsTheModelHasNoClassForAreRefusedByName) {
+  try {
+    run({"model.classes=3"});
+    FAIL() << "label 3 of four classes";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kData);
+    EXPECT_THAT(error.what(), ::testing::AllOf(::testing::HasSubstr("has label 3"),
+                                               ::testing::HasSubstr("model.classes = 3 are 0 to 2")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(out_ / "recipe.toml")) << "before anything is started";
+}
+
+TEST_F(TrainerTest, SplitsOfDifferentClassesAreRefused) {
+  const Recipe recipe = small_recipe({});
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 1});
+  try {
+    train(recipe, model_builder(recipe), *brightness_data(), *noise_data(8), *backend, {out_, false, {}});
+    FAIL() << "four classes and ten";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kData);
+    EXPECT_STREQ(error.what(), "the training split has 4 classes and the test split 10");
   }
 }
 

@@ -1,5 +1,6 @@
 // residuum eval: exact accuracy of weights on a data set, and the logits of every sample.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <memory>
@@ -69,6 +70,11 @@ EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
   const auto dataset = open_split(recipe, arguments.split == "train" ? Split::kTrain : Split::kTest);
   check_combinations(recipe);
+  const auto named = static_cast<int64_t>(dataset->classes().size());
+  if (recipe.model.classes > named) {
+    spdlog::warn("{} has {} classes and the model {}: the data set's are taken for the model's first ones",
+                 recipe.data.path, named, recipe.model.classes);
+  }
   const auto backend = open_device(arguments.device, recipe.train);
   State state(*backend);
   Evaluator evaluator(model_builder(recipe), *dataset, recipe, *backend, state);
@@ -112,10 +118,10 @@ std::string to_text(const EvalArguments& arguments, const ModelSource& source, c
           : fmt::format(" ({} could not be read)", result.dataset_size - found.samples);
   return fmt::format(
       "{} with {}\n{} split of {}: {} samples{}\n"
-      "top1 {} ({}/{})  top5 {} ({}/{})  loss {:.6f}\n{:.0f} images/s\n",
+      "top1 {} ({}/{})  top5 {} ({}/{})  loss {}\n{:.0f} images/s\n",
       source.recipe.model.name, source.weights.string(), arguments.split, source.recipe.data.path,
       count_text(found.samples), unread, percent_text(found.top1_accuracy()), found.top1, found.samples,
-      percent_text(found.top5_accuracy()), found.top5, found.samples, found.loss,
+      percent_text(found.top5_accuracy()), found.top5, found.samples, loss_text(found.loss, 6),
       static_cast<double>(found.samples) / result.seconds);
 }
 

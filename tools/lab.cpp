@@ -80,6 +80,7 @@ LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
   const SampleBatches one = sample_batches(*subject_, 1, 1, arguments.seed);
   state_->add(forward_graph(*subject_, Mode::kTrain, one), static_cast<uint64_t>(recipe.train.seed));
   if (!source_.weights.empty()) import_weights(*state_, SafetensorsFile::read(source_.weights));
+  if (!arguments.out.empty()) make_directories(arguments.out);  // before the work, which may take hours
 }
 
 nlohmann::ordered_json LabSession::head(const std::string& analysis) const {

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "engine/core/nearest.h"
+#include "tools/build_info.h"
 #include "tools/exit_codes.h"
 #include "tools/verbs.h"
 
@@ -32,6 +33,7 @@ constexpr const char* kExamples =
 int run(int argc, char** argv) {
   CLI::App program("Residuum: trains deep residual networks.", "residuum");
   program.require_subcommand(1);
+  program.set_version_flag("--version", fmt::format("residuum {}", kVersion), "Print the version and exit");
   program.footer(std::string(kExamples) + kExitCodeHelp);
   const std::array verbs = {train_verb(program),   eval_verb(program),   predict_verb(program),
                             summary_verb(program), plan_verb(program),   data_verb(program),
@@ -43,7 +45,10 @@ int run(int argc, char** argv) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help
     const auto given = program.get_subcommands();
     if (given.empty() && argc > 1 && argv[1][0] != '-') fail_unknown_verb(program, argv[1]);
-    const std::string verb = given.empty() ? "" : given.front()->get_name() + " ";
+    std::string verb;  // with the verbs below it: "lab lesion "
+    for (auto words = given; !words.empty(); words = words.front()->get_subcommands()) {
+      verb += words.front()->get_name() + " ";
+    }
     fail(ErrorKind::kUsage, "{} (see residuum {}--help)", error.what(), verb);
   }
   for (const Verb& verb : verbs) {

@@ -11,11 +11,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kRecipeFile = "recipe.toml";
-
 fs::path weights_path(const ModelSourceArguments& arguments) {
   if (!arguments.weights.empty() || arguments.run.empty()) return arguments.weights;
   return fs::path(arguments.run) / "checkpoints" / (arguments.best ? "best.safetensors" : "last.safetensors");
+}
+
+void check_there(const fs::path& weights) {
+  check(weights.empty() || fs::exists(weights), ErrorKind::kCheckpoint, "there are no weights {}",
+        weights.string());
 }
 
 /// The recipe that the trainer writes into the metadata of a weights file; empty in files from elsewhere.
@@ -27,7 +30,7 @@ std::string recipe_inside(const std::string& weights) {
 
 Recipe find_recipe(const ModelSourceArguments& arguments, WeightsNeed need) {
   const std::vector<std::string> overrides = arguments.keys.overrides();
-  if (!arguments.run.empty()) return load_recipe(fs::path(arguments.run) / kRecipeFile, overrides);
+  if (!arguments.run.empty()) return load_run_recipe(arguments.run, overrides);
   if (!arguments.recipe.empty()) return load_recipe(arguments.recipe, overrides);
   const bool weights = !arguments.weights.empty();
   check(arguments.keys.value("--model").has_value() && (weights || need == WeightsNeed::kOptional),
@@ -44,6 +47,13 @@ Recipe find_recipe(const ModelSourceArguments& arguments, WeightsNeed need) {
 
 }  // namespace
 
+Recipe load_run_recipe(const std::filesystem::path& run, const std::vector<std::string>& overrides) {
+  const fs::path file = run / "recipe.toml";
+  check(fs::exists(file), ErrorKind::kCheckpoint, "'{}' holds no run of train: there is no {}", run.string(),
+        file.string());
+  return load_recipe(file, overrides);
+}
+
 void add_model_source(CLI::App& command, ModelSourceArguments& arguments) {
   command.add_option("--run", arguments.run, "A run of train: its recipe, data and last weights")
       ->type_name("DIR");
@@ -58,7 +68,10 @@ ModelSource find_model_source(const ModelSourceArguments& arguments, WeightsNeed
   check(!arguments.best || !arguments.run.empty(), ErrorKind::kUsage, "--best needs --run DIR");
   check(!arguments.best || arguments.weights.empty(), ErrorKind::kUsage,
         "--best and --weights are both given, allowed is one of them");
-  ModelSource source{find_recipe(arguments, need), weights_path(arguments)};
+  const fs::path weights = weights_path(arguments);
+  if (arguments.run.empty()) check_there(weights);  // a run's recipe is missed first
+  ModelSource source{find_recipe(arguments, need), weights};
+  check_there(weights);
   check(!source.weights.empty() || need == WeightsNeed::kOptional, ErrorKind::kUsage,
         "--weights FILE is missing");
   model_defaults(source.recipe.model.name);  // throws for an unknown name

@@ -176,6 +176,9 @@ int show_plan(PlanArguments arguments) {
   if (arguments.precision.empty()) arguments.precision = backend->name() == "cuda" ? "bf16" : "fp32";
   check(!arguments.scaling.wanted() || !arguments.inference, ErrorKind::kUsage,
         "--gpus is about training steps, not about --inference");
+  check(!arguments.inference || (!arguments.recompute && !arguments.gram_batch_norm), ErrorKind::kUsage,
+        "--recompute and --gram-batch-norm are about training steps, not about --inference");
+  check_needed_passes(arguments.passes_off, "--disable-pass", ErrorKind::kUsage);
   const Plan plan = plan_of(arguments, *backend);
   if (arguments.scaling.wanted()) {
     const ScalingSubject subject{arguments.model.name, backend->name(), arguments.model.batch,

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "engine/core/check.h"
-#include "engine/core/file.h"
+#include "engine/data/file.h"
 #include "engine/data/transform.h"
 #include "engine/exec/executor.h"
 #include "engine/train/recipe_transform.h"
@@ -75,9 +75,7 @@ Task find_task(const Recipe& recipe, const SafetensorsFile& weights) {
 }
 
 Image read_image(const std::string& path, const Task& task, const DecodeOptions& options) {
-  const InputFile file(path);
-  std::vector<std::byte> bytes(file.size());
-  file.read(0, bytes);
+  const std::vector<std::byte> bytes = read_file(path);
   RandomStream unused(0, RandomPurpose::kAugment, 0, 0);
   try {
     return apply(task.transform, decode_image(bytes, task.channels, options), unused);

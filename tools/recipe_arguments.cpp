@@ -17,7 +17,8 @@ std::string absolute_path(const std::string& path) {
 }
 
 std::string override_text(std::string_view key, const std::string& value) {
-  if (key == "data.path") return fmt::format("{}={}", key, quote_toml(absolute_path(value)));
+  if (key == "data.path" || key == "train.weights")
+    return fmt::format("{}={}", key, quote_toml(absolute_path(value)));
   return fmt::format("{}={}", key, value);
 }
 

@@ -139,7 +139,7 @@ Table results_table(const Runs& runs) {
   table.caption =
       "The best accuracy is chosen on the test set: report the last beside it. Published: of the model as "
       "its "
-      "paper trains it, on the data named there. Images per second: of the last line.";
+      "paper trains it, on the data named there. Images per second: of all training steps.";
   for (const RunRecord& run : runs) {
     const std::string prefix = judged(run);
     const std::optional<BestValue> best = run.best(prefix + "/top1");
@@ -147,13 +147,14 @@ Table results_table(const Runs& runs) {
       const auto value = run.last(metric);
       return Cell(value ? fixed_text(*value, digits) : "-");
     };
+    const auto pace = run.images_per_second();
     const std::string note = prefix == "test_ema" ? "averaged weights" : "";
     table.rows.push_back(
         {run.name, run.recipe.model.name, run.metrics.empty() ? "0" : run.metrics.back()["step"].dump(),
          Cell(percent(run.last(prefix + "/top1")), note),
          Cell(best ? fixed_text(best->value * 100, 2) : "-", best ? fmt::format("step {}", best->step) : ""),
          published_cell(run), number(prefix + "/loss", 4), number("train/loss", 4),
-         number("train/images_per_second", 0)});
+         Cell(pace ? fixed_text(*pace, 0) : "-")});
   }
   return table;
 }
@@ -246,6 +247,7 @@ nlohmann::ordered_json run_results(const Runs& runs) {
       return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
     };
     const auto best = run.best(prefix + "/top1");
+    const auto pace = run.images_per_second();
     nlohmann::ordered_json result = {
         {"run", run.directory.string()},
         {"model", run.recipe.model.name},
@@ -255,7 +257,8 @@ nlohmann::ordered_json run_results(const Runs& runs) {
         {"best_top1", nullptr},
         {"best_step", nullptr},
         {"last_test_loss", last(prefix + "/loss")},
-        {"last_training_loss", last("train/loss")}};
+        {"last_training_loss", last("train/loss")},
+        {"images_per_second", pace ? nlohmann::ordered_json(*pace) : nlohmann::ordered_json(nullptr)}};
     if (best) {
       result["best_top1"] = best->value;
       result["best_step"] = static_cast<int64_t>(best->step);

@@ -57,6 +57,19 @@ std::optional<BestValue> RunRecord::best(const std::string& metric) const {
   return best;
 }
 
+std::optional<double> RunRecord::images_per_second() const {
+  const Series paces = series("train/images_per_second");
+  double steps = 0, time = 0, before = 0;  // time: in units of a step's images at one a second
+  for (size_t i = 0; i < paces.values.size(); ++i) {
+    const double count = paces.steps[i] - before;
+    before = paces.steps[i];
+    if (!std::isfinite(paces.values[i]) || paces.values[i] <= 0 || count <= 0) continue;
+    steps += count;
+    time += count / paces.values[i];
+  }
+  return time > 0 ? std::optional(steps / time) : std::nullopt;
+}
+
 RunRecord read_run(const fs::path& directory) {
   RunRecord run;
   run.directory = directory;

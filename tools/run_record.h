@@ -33,6 +33,8 @@ struct RunRecord {
   std::optional<double> last(const std::string& metric) const;
   /// The largest value of a metric, with the first step that has it.
   std::optional<BestValue> best(const std::string& metric) const;
+  /// Of the training steps of the whole run, which its lines have in parts; nothing when it has none.
+  std::optional<double> images_per_second() const;
 };
 
 /// Throws Error(kData) naming the directory, when it is not that of a run, and the file, when it is damaged.

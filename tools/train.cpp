@@ -22,6 +22,7 @@
 #include "tools/environment.h"
 #include "tools/evaluation_json.h"
 #include "tools/exit_codes.h"
+#include "tools/model_source.h"
 #include "tools/output.h"
 #include "tools/ranks.h"
 #include "tools/recipe_arguments.h"
@@ -45,7 +46,8 @@ struct TrainArguments {
 Recipe resumed_recipe(const TrainArguments& arguments, Communicator* communicator) {
   const Team team(communicator);
   const fs::path path = fs::path(arguments.out) / "recipe.toml";
-  const std::string text = team.from_leader(team.leads() ? to_toml(load_recipe(path)) : "", "resumed recipe");
+  const std::string text =
+      team.from_leader(team.leads() ? to_toml(load_run_recipe(arguments.out)) : "", "resumed recipe");
   return parse_recipe(text, path.string(), arguments.keys.overrides());
 }
 
@@ -96,8 +98,11 @@ nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out, c
 
 std::string to_text(const TrainResult& result, const fs::path& out, const std::string& page) {
   const std::string pace =
-      fmt::format("{} images in {} of training steps, {:.0f} images/s\n", count_text(result.train_images),
-                  duration_text(result.train_seconds), images_per_second(result));
+      result.train_images == 0
+          ? fmt::format("nothing left to do: the run has ended at step {}\n", result.steps)
+          : fmt::format("{} images in {} of training steps, {:.0f} images/s\n",
+                        count_text(result.train_images), duration_text(result.train_seconds),
+                        images_per_second(result));
   if (result.interrupted) {
     return fmt::format(
         "{}interrupted after step {}, state saved; to go on: residuum train --resume --out {}\n", pace,
@@ -144,6 +149,10 @@ int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Commu
   const auto train_data = open_split(recipe, Split::kTrain);
   const auto test_data = open_split(recipe, Split::kTest);
   check_combinations(recipe);
+  if (place.rank == 0 && train_data->describe(0) == test_data->describe(0)) {
+    spdlog::warn("{} has no split: what is called test accuracy is that on the training images",
+                 recipe.data.path);
+  }
   const auto backend = open_device(arguments.device, with_own_threads(recipe.train, place), gpu_of(place));
   const auto exchange = communicator == nullptr
                             ? nullptr
@@ -200,7 +209,8 @@ constexpr const char* kFooter =
     "runs/a\n"
     "  residuum train --resume --out runs/a\n"
     "  residuum train --model cifar_resnet56 --data cifar10 --epochs 160 --set data.augment=pad_crop_flip\n"
-    "  residuum train models/recipes/imagenet_resnet50_v1.toml --data imagenet --precision bf16 --batch 128";
+    "  residuum train models/recipes/imagenet_resnet50_v1.toml --data imagenet --precision bf16 --batch 128\n"
+    "  residuum train --model resnet50 --weights resnet50.safetensors --data flowers --epochs 10 --lr 0.01";
 
 }  // namespace
 
@@ -209,15 +219,17 @@ Verb train_verb(CLI::App& program) {
   const auto arguments = std::make_shared<TrainArguments>();
   command->add_option("recipe", arguments->recipe, "TOML file; without one the keys have their defaults")
       ->type_name("RECIPE.toml");
-  arguments->keys.add_to(*command, {kModelFlag,
-                                    kDataFlag,
-                                    {"--epochs", "train.epochs", "train.epochs, in place of train.steps"},
-                                    {"--steps", "train.steps", "train.steps, in place of train.epochs"},
-                                    {"--batch", "train.batch", "train.batch"},
-                                    {"--lr", "optimizer.lr", "optimizer.lr: before the schedule"},
-                                    {"--seed", "train.seed", "train.seed: of all randomness"},
-                                    kPrecisionFlag,
-                                    kThreadsFlag});
+  arguments->keys.add_to(
+      *command, {kModelFlag,
+                 kDataFlag,
+                 {"--weights", "train.weights", "train.weights: safetensors file that training starts from"},
+                 {"--epochs", "train.epochs", "train.epochs, in place of train.steps"},
+                 {"--steps", "train.steps", "train.steps, in place of train.epochs"},
+                 {"--batch", "train.batch", "train.batch"},
+                 {"--lr", "optimizer.lr", "optimizer.lr: before the schedule"},
+                 {"--seed", "train.seed", "train.seed: of all randomness"},
+                 kPrecisionFlag,
+                 kThreadsFlag});
   command->add_option("--out", arguments->out, "Directory of the run; default runs/MODEL-DATE")
       ->type_name("DIR");
   command->add_flag("--resume", arguments->resume,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/core/check.h"
+#include "engine/train/weights.h"
 #include "models/recipe_model.h"
 
 namespace residuum {
@@ -13,10 +14,9 @@ bool has_op(const Node& node) {
   return std::holds_alternative<OpType>(node.op);
 }
 
-const StoredTensor& find_weight(const Graph& graph, const Node& node, const SafetensorsFile& file) {
+const StoredTensor& weight_of(const Graph& graph, const Node& node, const SafetensorsFile& file) {
   const std::string& name = graph.value(node.inputs.at(1)).name;
-  const StoredTensor* tensor = file.find(name);
-  if (tensor == nullptr) tensor = file.find("module." + name);  // of PyTorch's DistributedDataParallel
+  const StoredTensor* tensor = find_weight(file, name);
   check(tensor != nullptr && tensor->shape.size() >= 2, ErrorKind::kCheckpoint,
         "{} has no weights '{}': it is not of the model asked for", file.name(), name);
   return *tensor;
@@ -32,8 +32,8 @@ WeightsShape weights_shape(const Recipe& recipe, const SafetensorsFile& weights)
   const auto last_linear = std::find_if(graph.nodes.rbegin(), graph.nodes.rend(), has_op<Linear>);
   check(first_conv != graph.nodes.end() && last_linear != graph.nodes.rend(), ErrorKind::kInternal,
         "model {} has no convolution or no fully connected layer", recipe.model.name);
-  return {find_weight(graph, *first_conv, weights).shape.at(1),
-          find_weight(graph, *last_linear, weights).shape.at(0)};
+  return {weight_of(graph, *first_conv, weights).shape.at(1),
+          weight_of(graph, *last_linear, weights).shape.at(0)};
 }
 
 }  // namespace residuum

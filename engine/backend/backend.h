@@ -166,6 +166,8 @@ class Backend {
   virtual int streams() const = 0;
   /// Makes bound launches of this backend one program, which ends when all are done; they must outlive it.
   virtual std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) = 0;
+  /// Whether a launch has run when run() returns, so that nothing is gained by looking at it later.
+  virtual bool launches_wait() const { return false; }
   /// Whether convolutions and linear layers read weight copies in the type of their activations (the
   /// weight_copies pass).
   virtual bool wants_weight_copies() const = 0;

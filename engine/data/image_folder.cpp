@@ -1,6 +1,8 @@
 // Listing of class folders. Sorted throughout, so that sample numbers do not depend on the file system.
 #include "engine/data/image_folder.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -120,6 +122,35 @@ fs::path split_folder(const fs::path& root, Split split) {
   return std::any_of(folders.begin(), folders.end(), has_images) ? root : fs::path{};
 }
 
+/// "a, b, c", cut after some names.
+std::string listed(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 10;
+  const auto end = names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size()));
+  return fmt::format("{}{}", fmt::join(names.begin(), end, ", "), names.size() > kShown ? ", ..." : "");
+}
+
+std::vector<std::string> names_of(const std::vector<fs::path>& folders) {
+  std::vector<std::string> names;
+  for (const fs::path& folder : folders) names.push_back(folder.filename().string());
+  return names;
+}
+
+/// What the labels of the split in `folder` number: the class folders of train, where that is there, so that
+/// a class has one label in both splits.
+std::vector<std::string> class_names(const fs::path& root, const fs::path& folder) {
+  const fs::path train = root / "train";
+  return names_of(sub_folders(folder != root && fs::is_directory(train) ? train : folder));
+}
+
+/// The label of a class folder.
+int32_t label_of(const fs::path& class_folder, const std::vector<std::string>& classes) {
+  const auto found = std::lower_bound(classes.begin(), classes.end(), class_folder.filename().string());
+  check(found != classes.end() && *found == class_folder.filename(), ErrorKind::kData,
+        "{}: the training split has no class of this name, its {} classes are {}", class_folder.string(),
+        classes.size(), listed(classes));
+  return static_cast<int32_t>(found - classes.begin());
+}
+
 }  // namespace
 
 std::unique_ptr<Dataset> open_image_folder(const fs::path& root, Split split, const OpenOptions& options) {
@@ -128,14 +159,13 @@ std::unique_ptr<Dataset> open_image_folder(const fs::path& root, Split split, co
   try {
     const fs::path folder = split_folder(root, split);
     if (folder.empty()) return nullptr;
-    std::vector<std::string> classes;
+    std::vector<std::string> classes = class_names(root, folder);
     std::vector<Sample> samples;
     for (const fs::path& class_folder : sub_folders(folder)) {
       const size_t before = samples.size();
-      list_images(class_folder, static_cast<int32_t>(classes.size()), 0, samples);
+      list_images(class_folder, label_of(class_folder, classes), 0, samples);
       check(samples.size() > before, ErrorKind::kData, "{}: class folder has 0 images, at least 1 needed",
             class_folder.string());
-      classes.push_back(class_folder.filename().string());
     }
     check(!samples.empty(), ErrorKind::kData, "{}: 0 class folders, at least 1 needed", folder.string());
     return std::make_unique<ImageFolder>(std::move(classes), std::move(samples), options);

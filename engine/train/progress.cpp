@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 
@@ -29,10 +30,10 @@ void write_text(std::FILE* stream, std::string_view text) {
 
 std::string evaluation_text(const EvaluationReport& report) {
   const Evaluation& test = report.test;
-  return fmt::format("test  step {}  epoch {}  loss {:.4f}  top1 {} ({}/{})  top5 {}{}{}\n", report.step,
-                     report.epoch + 1, test.loss, percent_text(test.top1_accuracy()), test.top1, test.samples,
-                     percent_text(test.top5_accuracy()), report.averaged ? "  averaged weights" : "",
-                     report.best ? "  best" : "");
+  return fmt::format("test  step {}  epoch {}  loss {}  top1 {} ({}/{})  top5 {}{}{}\n", report.step,
+                     report.epoch + 1, loss_text(test.loss), percent_text(test.top1_accuracy()), test.top1,
+                     test.samples, percent_text(test.top5_accuracy()),
+                     report.averaged ? "  averaged weights" : "", report.best ? "  best" : "");
 }
 
 /// Remaining time at the pace of this process so far, evaluations included.
@@ -54,7 +55,7 @@ class Pace {
 };
 
 std::string numbers_text(const StepAverage& average) {
-  return fmt::format("loss {:.4f}  top1 {}  {:.0f} images/s  data {:.0f} %", average.loss(),
+  return fmt::format("loss {}  top1 {}  {:.0f} images/s  data {:.0f} %", loss_text(average.loss()),
                      percent_text(average.top1_accuracy()), average.images_per_second(),
                      100 * average.data_share());
 }
@@ -188,7 +189,9 @@ std::string describe_run(const RunInfo& info) {
 }
 
 std::unique_ptr<TrainObserver> make_progress(std::FILE* stream) {
-  if (isatty(fileno(stream)) != 0) return std::make_unique<BarProgress>(stream);
+  const char* terminal = std::getenv("TERM");  // "dumb": one that cannot clear a line
+  const bool draws = terminal == nullptr || std::string_view(terminal) != "dumb";
+  if (draws && isatty(fileno(stream)) != 0) return std::make_unique<BarProgress>(stream);
   return std::make_unique<LineProgress>(stream);
 }
 

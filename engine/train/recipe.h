@@ -100,6 +100,7 @@ struct TrainRecipe {
   bool recompute = false;                   ///< forget the activations inside blocks, compute them again
   bool gram_batch_norm = false;             ///< see gram_batch_norm() of engine/graph/passes.h
   std::vector<std::string> disable_passes;  ///< see switches.h
+  std::string weights;                      ///< file that training starts from; empty: random weights
   double label_smoothing = 0;
   int64_t eval_every = 1;    ///< epochs; 0: at the end only
   int64_t eval_batch = 256;  ///< images at a time on each rank

@@ -72,6 +72,11 @@ void check_schedule(const ScheduleRecipe& schedule, const TrainRecipe& train, do
         ErrorKind::kConfig, "schedule.milestones must rise strictly");
   check(schedule.min_lr <= lr, ErrorKind::kConfig,
         "schedule.min_lr is {}, allowed is up to optimizer.lr, which is {}", schedule.min_lr, lr);
+  check(schedule.kind != ScheduleKind::kConstant ||
+            (schedule.step_size == 0 && milestones.empty() && schedule.min_lr == 0),
+        ErrorKind::kConfig,
+        "schedule.kind is constant, allowed is another one with schedule.step_size, milestones or min_lr: a "
+        "constant rate would ignore them");
   const int64_t length = schedule.unit == ScheduleUnit::kEpochs ? train.epochs : train.steps;
   check(length == 0 || schedule.warmup <= static_cast<double>(length), ErrorKind::kConfig,
         "schedule.warmup is {}, allowed is up to the length of the run, which is {}", schedule.warmup,

@@ -116,6 +116,9 @@ const std::vector<RecipeKey>& table() {
       flag(MEMBER(train.gram_batch_norm),
            "batch norms of wide 1x1 convolutions from their input's Gram matrix"),
       texts(MEMBER(train.disable_passes), "left out, as `plan --disable-pass` names them"),
+      text(
+          MEMBER(train.weights),
+          "safetensors file that training starts from, but for a last layer of other classes; empty: random"),
       real(MEMBER(train.label_smoothing), {0, 0.99}, "of the training loss"),
       integer(MEMBER(train.eval_every), {0, kManyEpochs}, "epochs between evaluations; 0: at the end"),
       integer(MEMBER(train.eval_batch), {1, kLargestBatch}, "images evaluated at a time, on each rank"),

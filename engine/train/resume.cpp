@@ -34,6 +34,11 @@ std::map<std::string, std::string> flat_keys(const std::string& toml) {
   return keys;
 }
 
+/// Whether a step's learning rate depends on how many steps there are.
+bool depends_on_length(const ScheduleRecipe& schedule) {
+  return schedule.kind == ScheduleKind::kCosine || schedule.kind == ScheduleKind::kPoly;
+}
+
 }  // namespace
 
 nlohmann::json to_json(const Progress& progress, const Recipe& recipe) {
@@ -85,9 +90,13 @@ std::string differing_keys(const std::string& toml, std::string_view name, const
 }
 
 void check_resumable(const nlohmann::json& meta, const Recipe& now) {
-  const Recipe before = parse_recipe(meta.value("recipe", std::string()), "saved recipe");
-  const std::string differences =
-      differing_keys(to_toml(deciding_part(before)), "saved", to_toml(deciding_part(now)), "now");
+  Recipe before = deciding_part(parse_recipe(meta.value("recipe", std::string()), "saved recipe"));
+  const Recipe after = deciding_part(now);
+  if (!depends_on_length(before.schedule) && !depends_on_length(after.schedule)) {
+    before.train.epochs = after.train.epochs;
+    before.train.steps = after.train.steps;
+  }
+  const std::string differences = differing_keys(to_toml(before), "saved", to_toml(after), "now");
   check(differences.empty(), ErrorKind::kConfig,
         "the run cannot be resumed with a recipe that would change its numbers:{}", differences);
 }

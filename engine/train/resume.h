@@ -30,7 +30,7 @@ std::string differing_keys(const std::string& toml, std::string_view name, const
                            std::string_view other_name);
 
 /// Throws Error(kConfig) listing every key of the deciding part that differs between the saved recipe and the
-/// one given now.
+/// one given now. The length of the run decides nothing unless the schedule is cosine or poly.
 void check_resumable(const nlohmann::json& meta, const Recipe& now);
 
 }  // namespace residuum

@@ -97,6 +97,13 @@ BackendOptions backend_options(const std::vector<std::string>& off, BackendOptio
   return backend;
 }
 
+void check_needed_passes(const std::vector<std::string>& off, std::string_view option, ErrorKind kind) {
+  for (const std::string& name : off) {
+    check(name != "autodiff" && name != "update" && name != "communicate", kind,
+          "{} has '{}', which training cannot do without", option, name);
+  }
+}
+
 Graph run_passes_without(const std::vector<std::string>& off, Graph graph, const std::vector<Pass>& passes) {
   std::set<std::string> passes_off;
   for (const Pass& pass : passes) {

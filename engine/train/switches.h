@@ -5,6 +5,7 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/core/check.h"
@@ -22,6 +23,9 @@ BackendOptions backend_options(const std::vector<std::string>& off, BackendOptio
 
 /// Throws Error(kind) naming all there are for a name that is no pass, kind of fusions or choice.
 void check_switches(const std::vector<std::string>& off, ErrorKind kind);
+
+/// Throws Error(kind) when `off`, the value of `option`, has a pass that a training step cannot do without.
+void check_needed_passes(const std::vector<std::string>& off, std::string_view option, ErrorKind kind);
 
 /// run_passes without the passes among `off`.
 Graph run_passes_without(const std::vector<std::string>& off, Graph graph, const std::vector<Pass>& passes);

@@ -31,6 +31,18 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Weights see images as those they were trained on were normalised.
+void warn_of_other_normalisation(const SafetensorsFile& file, const DataRecipe& now) {
+  const SafetensorsMetadata metadata = file.metadata();
+  const auto recipe = metadata.find("recipe");
+  if (recipe == metadata.end()) return;
+  const DataRecipe before = parse_recipe(recipe->second, file.name()).data;
+  if (before.mean == now.mean && before.std == now.std) return;
+  spdlog::warn("{} was trained with data.mean = [{}] and data.std = [{}], this run has [{}] and [{}]",
+               file.name(), fmt::join(before.mean, ", "), fmt::join(before.std, ", "),
+               fmt::join(now.mean, ", "), fmt::join(now.std, ", "));
+}
+
 class Trainer {
  public:
   Trainer(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
@@ -43,7 +55,7 @@ class Trainer {
         files_(team_.leads() ? std::make_unique<Files>(recipe, options) : nullptr),
         observers_(team_.leads() ? options.observers : std::vector<TrainObserver*>()),
         state_(backend),
-        loader_(checked(train_data, recipe), train_loader_options(recipe, share_)),
+        loader_(checked(train_data, test_data, recipe), train_loader_options(recipe, share_)),
         classes_(class_count(recipe, train_data)),
         forward_(training_graph(recipe, build, share_.micro_batch(recipe), loader_.image_shape(), classes_)),
         executor_(training_step(recipe, forward_, backend, share_), backend, state_,
@@ -84,7 +96,10 @@ class Trainer {
     CheckpointStore store;
   };
 
-  static const Dataset& checked(const Dataset& train_data, const Recipe& recipe) {
+  static const Dataset& checked(const Dataset& train_data, const Dataset& test_data, const Recipe& recipe) {
+    const int64_t classes = class_count(recipe, train_data), tested = class_count(recipe, test_data);
+    check(classes == tested, ErrorKind::kData, "the training split has {} classes and the test split {}",
+          classes, tested);
     check(recipe.train.batch <= train_data.size(), ErrorKind::kConfig,
           "train.batch is {}, must be at most the {} samples of the training split", recipe.train.batch,
           train_data.size());
@@ -95,7 +110,6 @@ class Trainer {
     team_.check_same(recipe_,
                      fmt::format("training_samples = {}\ntest_samples = {}\nclasses = {}\ndevice = {}\n",
                                  train_data.size(), test_data.size(), classes_, backend_.name()));
-    if (!options_.resume && recipe_.optimizer.ema_decay > 0) start_averages();
     const int64_t resumed = begin_or_resume();
     if (files_ == nullptr) return;
     write_file_atomically(options_.out / "recipe.toml", to_toml(recipe_));
@@ -128,6 +142,7 @@ class Trainer {
             "'{}' already holds a run with saved states; resume it or choose another directory",
             options_.out.string());
     }
+    if (files_ != nullptr && meta.is_null()) begin();
     meta = nlohmann::json::parse(team_.from_leader(meta.dump(), "progress"));
     team_.share(state_);
     if (meta.is_null()) return -1;
@@ -148,8 +163,18 @@ class Trainer {
                        bytes_text(static_cast<int64_t>(bytes)), collectives);
   }
 
-  /// Averages start at the initial weights.
-  void start_averages() {
+  /// Initial weights, at which averages start too.
+  void begin() {
+    if (!recipe_.train.weights.empty()) {
+      check(std::filesystem::exists(recipe_.train.weights), ErrorKind::kCheckpoint,
+            "train.weights is {}: there is no such file", recipe_.train.weights);
+      const SafetensorsFile file = SafetensorsFile::read(recipe_.train.weights);
+      warn_of_other_normalisation(file, recipe_.data);
+      const bool whole = import_initial_weights(state_, file, head_parameters(forward_));
+      spdlog::info("training starts from {}{}", recipe_.train.weights,
+                   whole ? "" : ", but for the last layer, whose classes are others there");
+    }
+    if (recipe_.optimizer.ema_decay == 0) return;
     for (const State::Entry& entry : state_.entries()) {
       if (state_.contains("ema." + entry.name)) state_.copy(entry.name, "ema." + entry.name);
     }
@@ -174,7 +199,8 @@ class Trainer {
   }
 
   /// While the device works on this step's gradients the host looks at the step before, whose update is the
-  /// last that has run: what find_non_finite sees then are the weights of that step.
+  /// last that has run: what find_non_finite sees then are the weights of that step. Where launches wait, the
+  /// step itself is looked at: its time would else be told with that of the next one.
   void run_step(int64_t epoch) {
     if (in_flight_ == nullptr) lap_begin_ = Clock::now();
     StepInFlight& step = steps_[in_flight_ == &steps_[0] ? 1 : 0];
@@ -190,6 +216,7 @@ class Trainer {
     step.launch_update(executor_);
     in_flight_ = &step;
     ++progress_.step;
+    if (backend_.launches_wait()) finish_step();
   }
 
   /// Waits for the step in flight, if there is one, and reports it.

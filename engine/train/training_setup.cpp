@@ -1,5 +1,7 @@
 #include "engine/train/training_setup.h"
 
+#include <algorithm>
+
 #include "engine/backend/backend_passes.h"
 #include "engine/core/check.h"
 #include "engine/graph/image_windows.h"
@@ -56,13 +58,28 @@ LoaderOptions eval_loader_options(const Recipe& recipe, int rank, int ranks) {
 }
 
 int64_t class_count(const Recipe& recipe, const Dataset& dataset) {
-  return recipe.model.classes > 0 ? recipe.model.classes : static_cast<int64_t>(dataset.classes().size());
+  const auto own = static_cast<int64_t>(dataset.classes().size());
+  const int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : own;
+  for (int64_t i = 0; classes < own && i < dataset.size(); ++i) {
+    if (dataset.label(i) < classes) continue;
+    fail(ErrorKind::kData, "{} has label {}, allowed with model.classes = {} are 0 to {}",
+         dataset.describe(i), dataset.label(i), classes, classes - 1);
+  }
+  return classes;
 }
 
 Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t micro_batch,
                      const ImageShape& image, int64_t classes) {
   Graph graph = build({Mode::kTrain, micro_batch, image, classes});
   return recipe.data.augment_on == AugmentPlace::kDevice ? add_image_windows(std::move(graph)) : graph;
+}
+
+std::vector<std::string> head_parameters(const Graph& forward) {
+  const auto head = std::find_if(forward.nodes.rbegin(), forward.nodes.rend(),
+                                 [](const Node& node) { return std::holds_alternative<Linear>(node.op); });
+  if (head == forward.nodes.rend()) return {};
+  const std::string& weight = forward.value(head->inputs.at(1)).name;
+  return {weight, weight.substr(0, weight.rfind('.')) + ".bias"};  // which another node adds
 }
 
 UpdateOptions update_options(const Recipe& recipe, const Share& share) {
@@ -94,10 +111,7 @@ std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const 
 Graph training_step(const Recipe& recipe, Graph forward, const Backend& backend, const Share& share) {
   const std::vector<std::string>& off = recipe.train.disable_passes;
   check_switches(off, ErrorKind::kConfig);
-  for (const std::string& name : off) {
-    check(name != "autodiff" && name != "update" && name != "communicate", ErrorKind::kConfig,
-          "train.disable_passes has '{}', which training cannot do without", name);
-  }
+  check_needed_passes(off, "train.disable_passes", ErrorKind::kConfig);
   return run_passes_without(off, std::move(forward), passes_of(recipe, backend, share));
 }
 

@@ -31,12 +31,14 @@ Share share_of(const Recipe& recipe, int rank = 0, int ranks = 1);
 LoaderOptions train_loader_options(const Recipe& recipe, const Share& share);
 /// Whole batches: each rank evaluates every ranks-th one.
 LoaderOptions eval_loader_options(const Recipe& recipe, int rank = 0, int ranks = 1);
-/// model.classes, or the data set's when that is 0.
+/// model.classes, or the data set's when that is 0. Throws Error(kData) naming a sample with another label.
 int64_t class_count(const Recipe& recipe, const Dataset& dataset);
 UpdateOptions update_options(const Recipe& recipe, const Share& share);
 /// The forward graph of one micro-step, with the images' windows when augmentation is done on the device.
 Graph training_graph(const Recipe& recipe, const ModelBuilder& build, int64_t micro_batch,
                      const ImageShape& image, int64_t classes);
+/// The names of weights and bias of the last linear layer.
+std::vector<std::string> head_parameters(const Graph& forward);
 /// The passes that make a training step of a forward graph on a backend, those that are switched off too.
 std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const Share& share);
 /// The graph of a training step. Throws Error(kConfig) when train.disable_passes names something that there

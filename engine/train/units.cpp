@@ -35,8 +35,14 @@ std::string duration_text(double seconds) {
   return fmt::format("{}:{:02}:{:02}", total / 3600, total / 60 % 60, total % 60);
 }
 
+std::string loss_text(double loss, int digits) {
+  constexpr double kLong = 1e6;
+  if (std::isnan(loss)) return "nan";  // of whatever sign
+  return std::abs(loss) < kLong ? fmt::format("{:.{}f}", loss, digits) : fmt::format("{:.{}e}", loss, digits);
+}
+
 std::string percent_text(double share) {
-  return fmt::format("{:.2f} %", 100 * share);
+  return std::isnan(share) ? "-" : fmt::format("{:.2f} %", 100 * share);
 }
 
 }  // namespace residuum

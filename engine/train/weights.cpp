@@ -51,12 +51,23 @@ void append(TensorFileContent& content, std::string name, std::string dtype, std
   content.tensors.push_back({std::move(name), std::move(dtype), std::move(shape), content.storage.back()});
 }
 
+/// Whether two shapes differ in their first extent only.
+bool differs_in_first_extent(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  return a.size() == b.size() && !a.empty() && a[0] != b[0] &&
+         std::equal(a.begin() + 1, a.end(), b.begin() + 1);
+}
+
 /// "bn1.num_batches_tracked" for "bn1.running_var".
 std::string counter_name(const std::string& variance) {
   return variance.substr(0, variance.size() - kVariance.size()) + ".num_batches_tracked";
 }
 
 }  // namespace
+
+const StoredTensor* find_weight(const SafetensorsFile& file, const std::string& name) {
+  const StoredTensor* tensor = file.find(name);
+  return tensor != nullptr ? tensor : file.find("module." + name);
+}
 
 TensorFileContent export_weights(const State& state, const std::string& prefix, int64_t batches_tracked) {
   TensorFileContent content;
@@ -76,20 +87,32 @@ TensorFileContent export_weights(const State& state, const std::string& prefix, 
 }
 
 void import_weights(State& state, const SafetensorsFile& file) {
+  import_initial_weights(state, file, {});
+}
+
+bool import_initial_weights(State& state, const SafetensorsFile& file, const std::vector<std::string>& head) {
   std::vector<ExpectedTensor> expected;
   std::vector<const State::Entry*> entries;
+  const auto of_head = [&](const std::string& name) { return std::ranges::find(head, name) != head.end(); };
+  bool head_fits = true;
   for (const State::Entry& entry : state.entries()) {
     if (!is_model_value(entry)) continue;
     expected.push_back({entry.name, file_shape(entry.desc.shape)});
     entries.push_back(&entry);
+    const StoredTensor* other = of_head(entry.name) ? find_weight(file, entry.name) : nullptr;
+    if (other == nullptr || !differs_in_first_extent(other->shape, expected.back().shape)) continue;
+    expected.back().shape = other->shape;
+    head_fits = false;
   }
   const std::vector<const StoredTensor*> found = match_state_dict(expected, file);
   for (size_t i = 0; i < entries.size(); ++i) {
+    if (!head_fits && of_head(entries[i]->name)) continue;
     std::vector<float> values = to_floats(*found[i]);
     const std::vector<int64_t>& s = expected[i].shape;
     if (s.size() == 4) values = oihw_to_krsc(values, {s[0], s[1], s[2], s[3]});
     state.write(entries[i]->name, std::as_bytes(std::span(values)));
   }
+  return head_fits;
 }
 
 TensorFileContent export_state(const State& state) {

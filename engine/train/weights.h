@@ -23,10 +23,17 @@ struct TensorFileContent {
 /// values without such a copy (running statistics) are always the plain ones.
 TensorFileContent export_weights(const State& state, const std::string& prefix, int64_t batches_tracked);
 
+/// A tensor by its name, or by that with the prefix of PyTorch's DistributedDataParallel; null if absent.
+const StoredTensor* find_weight(const SafetensorsFile& file, const std::string& name);
+
 /// The inverse for `prefix` "": every parameter and buffer of `state` from a torch-style file (an optional
 /// "module." prefix is accepted). Throws Error(kCheckpoint) listing every missing, extra, mis-shaped and
 /// mis-typed tensor; loads nothing then.
 void import_weights(State& state, const SafetensorsFile& file);
+
+/// The same for a start of training. The tensors named in `head`, a last layer, may have another first extent
+/// in the file, for other classes: then all of them stay as they are, and the result is false.
+bool import_initial_weights(State& state, const SafetensorsFile& file, const std::vector<std::string>& head);
 
 /// Every value of `state` as it lies in memory, but the copies of parameters, which follow from those, and
 /// sums over micro-steps, which mean nothing between two steps.

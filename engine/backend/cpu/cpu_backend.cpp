@@ -170,6 +170,7 @@ class CpuBackend : public Backend {
   std::unique_ptr<Program> record(std::vector<RecordedLaunch> launches) override {
     return std::make_unique<LaunchList>(std::move(launches));
   }
+  bool launches_wait() const override { return true; }
   bool wants_weight_copies() const override { return false; }
   void synchronize() override {}
   std::unique_ptr<Timer> make_timer() override { return std::make_unique<ClockTimer>(); }
