@@ -71,6 +71,7 @@ void cp_async_16(SharedAddress dst, const void* src, bool valid) {
   if (valid && reinterpret_cast<uintptr_t>(src) % 16 != 0) {
     fault("cp_async_16: the source is not aligned to 16 bytes");
   }
+  if (valid) emulator::require_waited(thread, "cp_async_16");
   thread.copies.issue(target, valid ? src : nullptr);
 }
 

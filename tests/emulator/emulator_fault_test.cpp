@@ -271,6 +271,17 @@ __global__ void trigger_first_kernel() {
   kernels::grid_dependency_wait();
 }
 
+/// Memory that the grids before may still write is read by a copy, or an atomic.
+__global__ void hasty_copy_kernel(const uint4* src) {
+  SHARED(uint4, tile, [32]);
+  kernels::cp_async_16(kernels::shared_address(tile + threadIdx.x), src, true);
+  kernels::grid_dependency_wait();
+}
+__global__ void hasty_atomic_kernel(unsigned* counter) {
+  kernels::add_acquire_release(counter, 1);
+  kernels::grid_dependency_wait();
+}
+
 TEST_F(EmulatorTest, AGridThatDoesNotWaitForThoseBeforeIsNamed) {
   std::vector<int> dst(64);
   const auto run = [&](const char* name, bool some) {
@@ -284,6 +295,12 @@ TEST_F(EmulatorTest, AGridThatDoesNotWaitForThoseBeforeIsNamed) {
   EXPECT_CONTAINS(text, "grid_dependency_wait");
   EXPECT_CONTAINS(fault_of([] { launch("eager", trigger_first_kernel, 1, 32, 0, nullptr); }),
                   "grid_dependency_trigger comes before grid_dependency_wait");
+  const uint4 src{};
+  unsigned counter = 0;
+  EXPECT_CONTAINS(fault_of([&] { launch("copy", hasty_copy_kernel, 1, 32, 0, nullptr, &src); }),
+                  "cp_async_16 comes before grid_dependency_wait");
+  EXPECT_CONTAINS(fault_of([&] { launch("atomic", hasty_atomic_kernel, 1, 32, 0, nullptr, &counter); }),
+                  "an atomic comes before grid_dependency_wait");
 }
 
 TEST_F(EmulatorTest, ALaunchIsDependentOnlyRightBehindAnother) {

@@ -333,8 +333,12 @@ void wgmma_commit() {
   emulator::current_thread().products.committed = true;
 }
 void wgmma_wait(CallSite site) {
-  emulator::ProductQueue& queue = emulator::current_thread().products;
+  emulator::Thread& thread = emulator::current_thread();
+  emulator::ProductQueue& queue = thread.products;
   if (!queue.committed) emulator::fault("wgmma_wait at " + to_string(site) + ": products were not committed");
+  if (emulator::race_detector) {  // factors are read from the start to here
+    for (const emulator::WarpgroupProduct& product : queue.started) check_factors(thread, product);
+  }
   warp_collective(kWgmma, kFullMask, &queue, site);
 }
 void detail::wgmma(float* c, int eights, const LeftFactor& a, const SharedFactor& b, bool is_bf16, bool flat,
