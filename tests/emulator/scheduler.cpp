@@ -387,6 +387,7 @@ const std::vector<Traffic>& traffic_records() {
 void clear_launch_records() {
   records.clear();
   traffic.clear();
+  matrix_loads() = {};
 }
 
 }  // namespace residuum::emulator
