@@ -148,13 +148,14 @@ class ConvBlock {
   __device__ __forceinline__ Row known_row(int tile, int f) const {
     return operands_.rows().table(tile)[row_of_lane(f)];
   }
-  /// Where this lane reads its row of a patch for all taps: padding in a row of zeros.
+  /// Where this lane reads its row of a patch for all taps: padding in a row of zeros, from the banks that
+  /// its own row would be read from, which the lanes beside it leave free.
   __device__ __forceinline__ SharedAddress patch_lane(SharedAddress patch, const Row& row,
                                                       const Tap& tap) const {
     const auto& rows = operands_.rows();
     const int chunk = lane() / 16;
     const SharedAddress inside = deep_lane<Operands::kDepthChunks>(patch, row.src + tap.distance, chunk);
-    const SharedAddress zeros = deep_lane<Operands::kDepthChunks>(shared_address(rows.zeros()), 0, chunk);
+    const SharedAddress zeros = shared_address(rows.zeros()) + inside % SharedAddress{kZeroBytes};
     return rows.inside(row.position, tap) ? inside : zeros;
   }
 

@@ -2,8 +2,9 @@
 // output pixels, each copied (and formed, by the thread that copied it) once for all taps. With stride 2 each
 // output pixel has four of them, one of each plane of pixels (2y + a, 2x + b): a tap reads one plane at a
 // fixed distance. Chunk c of a plane's pixels is a line of its own, so that the eight rows of an ldmatrix,
-// neighbours at whatever tap, fall into different banks; behind the pixels of a line lies one of zeros, which
-// a lane reads where its tap is outside of the image: whatever is formed, padding stays zero.
+// neighbours at whatever tap, fall into different banks; behind the pixels of a line lie some of zeros, of
+// which a lane reads one, in the banks of its own pixel, where its tap is outside of the image: whatever is
+// formed, padding stays zero.
 #pragma once
 
 #include "kernels/conv_filter_forms.cuh"
@@ -16,9 +17,10 @@ template <typename T, int kStride, int kChannels, int kDepth, int kSteps, int kT
 class FilterRing {
  public:
   static constexpr int kChunks = kChannels / kChunk<T>, kPlanes = kStride * kStride;
-  static constexpr int kPixels = kSteps * kDepth;
+  static constexpr int kPixels = kSteps * kDepth, kZeros = 8;  ///< of a line; a sweep of all banks
   /// Lanes that copy, or form, have chunks side by side: they too fall into different banks.
-  static constexpr int kPitch = (kPixels + 8 / kChunks) * kChunkBytes, kPlaneBytes = kChunks * kPitch;
+  static constexpr int kPitch = (kPixels + kZeros + 8 / kChunks) * kChunkBytes;
+  static constexpr int kPlaneBytes = kChunks * kPitch;
   static constexpr int kBytes = kPlanes * kPlaneBytes;
   static_assert(kPixels % 8 == 0 && kBytes % 128 == 0);
   using Table = FormTable<T, 2, kChannels>;
@@ -39,7 +41,9 @@ class FilterRing {
   /// Zeros and, where pixels are formed, coefficients; 0 beyond the last channel. A barrier must follow.
   __device__ __forceinline__ void fill() {
     const int first = static_cast<int>(threadIdx.x);
-    if (first < kPlanes * kChunks) at(first, kPixels) = ChunkOf<T>{};
+    for (int i = first; i < kPlanes * kChunks * kZeros; i += kThreads) {
+      at(i / kZeros, kPixels + i % kZeros) = ChunkOf<T>{};
+    }
     if (!forms()) return;
     for (int c = first; c < kChannels; c += kThreads) {
       float scale = 0, shift = 0;
@@ -87,7 +91,8 @@ class FilterRing {
   /// Address of a chunk of the plane's pixel so many places before `offset`, kPitch before that of its next
   /// chunk; or of zeros.
   __device__ __forceinline__ SharedAddress address(int offset, int plane, int before, bool inside) const {
-    const int at = inside ? wrapped(offset - before * kChunkBytes) : kLineBytes;
+    const int own = wrapped(offset - before * kChunkBytes);
+    const int at = inside ? own : kLineBytes | (own & (kZeros - 1) * kChunkBytes);
     return shared_address(memory_) + static_cast<SharedAddress>(plane * kPlaneBytes + at);
   }
 
@@ -96,6 +101,7 @@ class FilterRing {
   static constexpr int kPass = kThreads / kChunks, kPasses = kDepth / kPass;
   static_assert(kPasses * kPass == kDepth);
   static constexpr int kLineBytes = kPixels * kChunkBytes;
+  static_assert(kLineBytes % (kZeros * kChunkBytes) == 0);
 
   /// The pixels of the source that belong to an output pixel.
   class Source {

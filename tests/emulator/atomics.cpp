@@ -38,8 +38,10 @@ T combine(Atomic operation, T old, T value, T expected) {
 
 template <typename T>
 T atomic(Atomic operation, T* address, T value, T expected) {
+  const Thread& thread = current_thread();
+  if (!thread.owner->shared.contains(address, sizeof(T))) require_waited(thread, "an atomic");
   yield();
-  if (race_detector) race_detector->atomic(current_thread(), address, sizeof(T));
+  if (race_detector) race_detector->atomic(thread, address, sizeof(T));
   const T old = *address;
   *address = combine(operation, old, value, expected);
   return old;

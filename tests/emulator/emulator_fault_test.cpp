@@ -271,6 +271,11 @@ __global__ void trigger_first_kernel() {
   kernels::grid_dependency_wait();
 }
 
+__global__ void hasty_atomic_kernel(unsigned* counter) {
+  kernels::add_acquire_release(counter, 1);
+  kernels::grid_dependency_wait();
+}
+
 TEST_F(EmulatorTest, AGridThatDoesNotWaitForThoseBeforeIsNamed) {
   std::vector<int> dst(64);
   const auto run = [&](const char* name, bool some) {
@@ -284,6 +289,9 @@ TEST_F(EmulatorTest, AGridThatDoesNotWaitForThoseBeforeIsNamed) {
   EXPECT_CONTAINS(text, "grid_dependency_wait");
   EXPECT_CONTAINS(fault_of([] { launch("eager", trigger_first_kernel, 1, 32, 0, nullptr); }),
                   "grid_dependency_trigger comes before grid_dependency_wait");
+  unsigned counter = 0;
+  EXPECT_CONTAINS(fault_of([&] { launch("atomic", hasty_atomic_kernel, 1, 32, 0, nullptr, &counter); }),
+                  "an atomic comes before grid_dependency_wait");
 }
 
 TEST_F(EmulatorTest, ALaunchIsDependentOnlyRightBehindAnother) {

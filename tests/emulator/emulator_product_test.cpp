@@ -9,7 +9,17 @@ using kernels::launch;
 
 constexpr int kRowBytes = 128, kColumns = 64;
 
-enum class Wrong { kNothing, kNoFence, kFenceTooEarly, kFenceTooLate, kFactor, kOneLane, kOneWarp, kStart };
+enum class Wrong {
+  kNothing,
+  kNoFence,
+  kFenceTooEarly,
+  kFenceTooLate,
+  kFactor,
+  kOneLane,
+  kOneWarp,
+  kStart,
+  kRefill
+};
 
 /// sums = a (128 threads, ones) times columns that are all ones: 16 each.
 template <Wrong kWrong, bool kCopied>
@@ -43,6 +53,10 @@ __global__ void product_kernel(const uint4* ones, float* dst) {
   kernels::wgmma<__nv_bfloat16, false, kRowBytes>(sums, a, {start, 0, 8 * kRowBytes});
   kernels::wgmma_commit();
   if (kWrong == Wrong::kFactor && thread == 40) a[3] = 0;
+  if constexpr (kWrong == Wrong::kRefill) {
+    __syncthreads();
+    if (thread == 40) factor[0] = *ones;
+  }
   kernels::wgmma_wait();
   dst[thread] = sums[7][3];
 }
@@ -91,6 +105,13 @@ TEST_F(EmulatorTest, MissingFenceBeforeAProductIsFound) {
     EXPECT_CONTAINS(fault_of_product<Wrong::kFenceTooEarly>(), kFault);
     EXPECT_CONTAINS((fault_of_product<Wrong::kFenceTooEarly, true>()), kFault);
     EXPECT_CONTAINS(fault_of_product<Wrong::kFenceTooLate>(), kFault);
+  }
+}
+
+TEST_F(EmulatorTest, FactorsAreReadUntilTheWait) {
+  for (const Options& way : all_ways()) {
+    options() = way;
+    EXPECT_CONTAINS(fault_of_product<Wrong::kRefill>(), "data race on shared memory");
   }
 }
 #endif

@@ -84,6 +84,8 @@ void suspend();
 [[noreturn]] void fault_without_unwinding(const std::string& what);
 void make_ready(Warp& warp, uint32_t lanes);
 
+/// Stops the launch if the thread must still wait for the grids before: what it does is not allowed yet.
+void require_waited(const Thread& thread, const char* what);
 /// Stops the launch unless the warps of each warpgroup have carried out the same products.
 void check_warpgroups(const Block& block);
 

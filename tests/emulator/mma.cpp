@@ -12,6 +12,7 @@
 #include "tests/emulator/grid.h"
 #include "tests/emulator/ptx_twins.h"
 #include "tests/emulator/race.h"
+#include "tests/emulator/traffic.h"
 
 namespace residuum::kernels {
 namespace {
@@ -30,8 +31,28 @@ struct Mma {
   uint32_t b[2];
 };
 
+/// Rows of sixteen bytes are in the same banks when they are a multiple of 128 bytes apart; the same row is
+/// read once.
+void count_accesses(void* const* posted) {
+  if (!emulator::options().record_launches) return;
+  emulator::MatrixLoads& loads = emulator::matrix_loads();
+  for (int m = 0; m < 4; ++m) {
+    std::vector<SharedAddress> in_banks[8];
+    size_t accesses = 0;
+    for (int lane = 8 * m; lane < 8 * m + 8; ++lane) {
+      const SharedAddress row = static_cast<const LoadMatrix*>(posted[lane])->row;
+      std::vector<SharedAddress>& others = in_banks[row / 16 % 8];
+      if (std::find(others.begin(), others.end(), row) == others.end()) others.push_back(row);
+      accesses = std::max(accesses, others.size());
+    }
+    ++loads.matrices;
+    loads.accesses += accesses;
+  }
+}
+
 /// Register m of lane l: elements 2 (l % 4) and + 1 of row l / 4 of matrix m.
 void run_load_matrix(void* const* posted, uint32_t) {
+  count_accesses(posted);
   for (int m = 0; m < 4; ++m) {
     for (int lane = 0; lane < 32; ++lane) {
       const auto row = static_cast<const LoadMatrix*>(posted[8 * m + lane / 4])->row;
@@ -43,6 +64,7 @@ void run_load_matrix(void* const* posted, uint32_t) {
 
 /// Register m of lane l: element l / 4 of rows 2 (l % 4) and + 1 of matrix m.
 void run_load_matrix_transposed(void* const* posted, uint32_t) {
+  count_accesses(posted);
   for (int m = 0; m < 4; ++m) {
     for (int lane = 0; lane < 32; ++lane) {
       uint16_t pair[2];
@@ -291,6 +313,19 @@ constexpr Collective kMmaTf32 = {"mma_tf32", run_mma_tf32};
 
 }  // namespace
 
+}  // namespace residuum::kernels
+
+namespace residuum::emulator {
+
+MatrixLoads& matrix_loads() {
+  static MatrixLoads loads;
+  return loads;
+}
+
+}  // namespace residuum::emulator
+
+namespace residuum::kernels {
+
 void ldmatrix_x4(uint32_t (&regs)[4], SharedAddress row, CallSite site) {
   load_matrix(kLoadMatrix, regs, row, site);
 }
@@ -333,8 +368,12 @@ void wgmma_commit() {
   emulator::current_thread().products.committed = true;
 }
 void wgmma_wait(CallSite site) {
-  emulator::ProductQueue& queue = emulator::current_thread().products;
+  emulator::Thread& thread = emulator::current_thread();
+  emulator::ProductQueue& queue = thread.products;
   if (!queue.committed) emulator::fault("wgmma_wait at " + to_string(site) + ": products were not committed");
+  if (emulator::race_detector) {  // factors are read from the start to here
+    for (const emulator::WarpgroupProduct& product : queue.started) check_factors(thread, product);
+  }
   warp_collective(kWgmma, kFullMask, &queue, site);
 }
 void detail::wgmma(float* c, int eights, const LeftFactor& a, const SharedFactor& b, bool is_bf16, bool flat,

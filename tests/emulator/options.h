@@ -21,7 +21,7 @@ struct Options {
   int resident_blocks = 4;                 ///< blocks under way at once; an atomic lets another one go on
   size_t max_dynamic_shared = 227 * 1024;  ///< bytes a block may have: sm_90 227 KB, sm_80 163 KB
   bool every_grid_waits = false;           ///< grid_dependency_wait is asked of ordinary launches too
-  bool record_launches = false;            ///< see launch_records(), traffic_records()
+  bool record_launches = false;            ///< see launch_records(), traffic_records(), matrix_loads()
   bool warpgroups = true;                  ///< kernels of sm_90a are taken where there are some
 };
 

@@ -333,6 +333,10 @@ void fault_without_unwinding(const std::string& what) {
   leave_fiber(grid.main);
 }
 
+void require_waited(const Thread& thread, const char* what) {
+  if (!thread.waited) fault(std::string(what) + " comes before grid_dependency_wait");
+}
+
 void thread_fence() {
   if (race_detector) race_detector->fence(current_thread());
 }
@@ -345,9 +349,7 @@ void grid_dependency_wait() {
   emulator::current_thread().waited = true;
 }
 void grid_dependency_trigger() {
-  if (!emulator::current_thread().waited) {
-    emulator::fault("grid_dependency_trigger comes before grid_dependency_wait");
-  }
+  emulator::require_waited(emulator::current_thread(), "grid_dependency_trigger");
 }
 
 }  // namespace residuum::kernels
@@ -385,6 +387,7 @@ const std::vector<Traffic>& traffic_records() {
 void clear_launch_records() {
   records.clear();
   traffic.clear();
+  matrix_loads() = {};
 }
 
 }  // namespace residuum::emulator
