@@ -75,16 +75,16 @@ TEST(CudaBanks, PixelsOfARingForAllTaps) {
     problem.tile = static_cast<int>(tile);
     const ConvShape& s = problem.shape;
     KernelCase test;
-    ConvSource d_dst, src;
-    d_dst.a = test.tensor(DType::kBF16, small_integers({s.n, s.p(), s.q(), s.k}, 3));
-    src.a = test.tensor(DType::kBF16, small_integers({s.n, s.h, s.w, s.c}, 5));
-    kernels::FilterResult result;
-    result.d_weight = test.output<float>(static_cast<size_t>(s.weight_elements()) * sizeof(float));
-    result.workspace = test.workspace(conv_backward_filter_workspace(problem, false));
-    result.counters = test.values<unsigned>(
+    kernels::FilterLayer layer;
+    layer.d_dst.a = test.tensor(DType::kBF16, small_integers({s.n, s.p(), s.q(), s.k}, 3));
+    layer.src.a = test.tensor(DType::kBF16, small_integers({s.n, s.h, s.w, s.c}, 5));
+    layer.d_weight = test.output<float>(static_cast<size_t>(s.weight_elements()) * sizeof(float));
+    void* const workspace = test.workspace(conv_backward_filter_workspace(problem, false));
+    unsigned* const counters = test.values<unsigned>(
         std::vector<unsigned>(static_cast<size_t>(conv_backward_filter_counters(problem))));
-    const emulator::MatrixLoads loads =
-        loads_of(test, [&] { conv_backward_filter(problem, d_dst, src, result, nullptr); });
+    const emulator::MatrixLoads loads = loads_of(test, [&] {
+      conv_backward_filter(problem, {&layer, 1}, workspace, counters, nullptr);
+    });
     EXPECT_GT(loads.matrices, 0u);
     EXPECT_EQ(loads.accesses, loads.matrices);
   }

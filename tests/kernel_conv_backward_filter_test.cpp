@@ -413,7 +413,7 @@ void expect_layers(const ConvProblem& problem, bool formed, size_t most_orders) 
 TEST(KernelFilter, LayersOfOneLaunchDoNotMix) {
   for (const TileName tile : kTilesOfTaps) {
     const auto problem_of = [&](const ConvShape& shape, int layers) {
-      return ConvProblem{shape, Element::kBF16, {}, static_cast<int>(tile), layers};
+      return ConvProblem{shape, Element::kBF16, {}, static_cast<int>(tile), false, layers};
     };
     for (const ConvShape& shape : {kTaps[3], kTaps[9]}) {
       if (shape.stride != kernels::taps_stride(tile)) continue;
@@ -433,7 +433,7 @@ TEST(KernelFilter, LayersOfOneLaunchHaveOneForm) {
   ConvSource applied = stored;
   applied.form = Form::kApply, applied.vectors = Norm(memory, 8, 20).vectors;
   float* const d_weight = memory.output<float>(4096);
-  const ConvProblem problem{{1, 4, 4, 8, 8, 3, 3, 1, 1, 1}, Element::kBF16, {}, -1, 2};
+  const ConvProblem problem{{1, 4, 4, 8, 8, 3, 3, 1, 1, 1}, Element::kBF16, {}, -1, false, 2};
   const auto code = [&](const FilterLayer& second) {
     const std::vector<FilterLayer> layers = {{stored, stored, d_weight}, second};
     return refusal([&] { kernels::conv_backward_filter(problem, layers, d_weight, nullptr, nullptr); });
