@@ -116,12 +116,19 @@ TEST(Recipe, RefusesUnknownKeysWithTheNearest) {
                  "r.toml:2: unknown key train.batchs, nearest is train.batch");
   EXPECT_REFUSED(refusal("[train]\nlr = 1\n"), "unknown key train.lr, nearest is optimizer.lr");
   EXPECT_REFUSED(refusal("batch = 1\n"), "unknown key batch, nearest is train.batch");
-  EXPECT_REFUSED(refusal("[optimiser]\nlr = 1\n"), "unknown key optimiser");
-  EXPECT_REFUSED(refusal("[empty]\n"), "unknown key empty");
+  EXPECT_REFUSED(refusal("[optimiser]\nlr = 1\n"),
+                 "r.toml:1: unknown section optimiser, the sections are model, data, train, "
+                 "optimizer, schedule, checkpoint");
+  EXPECT_REFUSED(refusal("[empty]\n"), "unknown section empty");
   EXPECT_REFUSED(refusal("[train.batch]\nx = 1\n"), "train.batch is");
   EXPECT_REFUSED(refusal(kSmallest, {"trian.batch=1"}), "unknown key trian.batch, nearest is train.batch");
   EXPECT_REFUSED(refusal(kSmallest, {"train.batch"}), "override 'train.batch' is not KEY=VALUE");
   EXPECT_REFUSED(refusal(kSmallest, {"train.batch=\xff"}), "is not text that TOML allows");
+}
+
+TEST(Recipe, ReadsWhatWindowsWrites) {
+  EXPECT_EQ(parse_recipe("\xEF\xBB\xBF[model]\r\nname = 'x'\r\n[train]\r\nepochs = 1\r\n", "r.toml"),
+            parse_recipe("[model]\nname = 'x'\n[train]\nepochs = 1\n", "r.toml"));
 }
 
 TEST(Recipe, RefusesBrokenTomlWithTheLine) {

@@ -128,18 +128,25 @@ void store_or_fail(Recipe& recipe, std::string_view source, std::string_view pat
         found_text(node), describe_allowed(key->field));
 }
 
-bool is_section(std::string_view path) {
-  const auto keys = recipe_keys();
-  return std::any_of(keys.begin(), keys.end(), [&](const RecipeKey& key) { return key.section() == path; });
+/// The names of all sections, in the order of the keys.
+std::vector<std::string_view> sections() {
+  std::vector<std::string_view> names;
+  for (const RecipeKey& key : recipe_keys()) {
+    if (names.empty() || names.back() != key.section()) names.push_back(key.section());
+  }
+  return names;
 }
 
 /// Walks sections and their keys; a key outside of a section is unknown.
 void store_file(Recipe& recipe, std::string_view name, const toml::table& file) {
+  const std::vector<std::string_view> known = sections();
   for (const auto& [section, node] : file) {
     const auto source = [&name](const toml::node& at) {
       return fmt::format("{}:{}", name, at.source().begin.line);
     };
-    if (!is_section(section.str())) {
+    if (std::find(known.begin(), known.end(), section.str()) == known.end()) {
+      check(!node.is_table(), ErrorKind::kConfig, "{}: unknown section {}, the sections are {}", source(node),
+            section.str(), fmt::join(known, ", "));
       store_or_fail(recipe, source(node), section.str(), node);
       continue;
     }

@@ -62,6 +62,8 @@ bool is_utf8(std::string_view text) {
 
 toml::table parse_toml(std::string_view text, std::string_view name) {
   check(is_utf8(text), ErrorKind::kConfig, "{} is not UTF-8", name);
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // as some editors begin a file
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   for (const char* percent : {"\\u0025", "\\U00000025"}) {
     check(text.find(percent) == std::string_view::npos, ErrorKind::kConfig,
           "{}: the escape {} is not allowed, write % itself", name, percent);
