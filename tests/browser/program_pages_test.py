@@ -163,8 +163,8 @@ class ProgramPages(BrowserCase):
     def test_figures_have_a_mark_for_each_value(self):
         def examine(look, _, figure):
             wanted, place = Wanted(figure), figure["place"]
-            # Marks lie below the legend, whose names those of the series are.
-            names = {row.split(",")[0].strip('"') for row in figure["csv"].splitlines()[1:]}
+            # Marks lie below the legend, whose names those of the series are; bare lines are named beside them.
+            names = {row.split(",")[0].strip('"') for row in figure["csv"].splitlines()[1:]} - set(figure["bare"])
             legend = [t["y"] + t["height"] for t in figure["texts"] if t["text"] in names and t["y"] < place["y"] + 100]
             top = max(legend, default=place["y"] + 24) if wanted.kind in ("points", "bins") else place["y"] + 24
             own = [s for s in figure["shapes"] if {s["fill"], s["stroke"]} & set(COLOURS[look]) and s["y"] > top - 2]
