@@ -20,8 +20,9 @@ if(RESIDUUM_CUDA STREQUAL "AUTO")
 else()
   set(RESIDUUM_CUDA_FOUND ${RESIDUUM_CUDA})
 endif()
-file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.cu)
-file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/backend/cuda/*.cpp)
+file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.cu ${CMAKE_SOURCE_DIR}/kernels/*/*.cu)
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/backend/cuda/*.cpp
+     ${CMAKE_SOURCE_DIR}/engine/backend/cuda/*/*.cpp)
 
 add_library(residuum_cuda STATIC)
 set_target_properties(residuum_cuda PROPERTIES EXPORT_NAME cuda LINKER_LANGUAGE CXX)

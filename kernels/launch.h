@@ -80,7 +80,7 @@ struct ConvProblem {
   ConvShape shape;
   Element type = Element::kBF16;
   F32Math math = F32Math::kTf32x3;  ///< of type kF32
-  /// A TileName of conv_tiles.h to run with in place of the usual one; must suit the problem. -1: the usual
+  /// A TileName of conv/tiles.h to run with in place of the usual one; must suit the problem. -1: the usual
   /// one.
   int tile = -1;
   /// Forward and backward-data: the weights were in memory when the launch ahead on the stream began. Blocks

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/conv_geometry.h"
+#include "kernels/conv/geometry.h"
 #include "tests/conv_shapes.h"
 #include "tests/kernel_case.h"
 

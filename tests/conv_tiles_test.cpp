@@ -1,5 +1,5 @@
 // The choice of tiles and patches for convolution kernels, and the geometry they work from, checked on the
-// host for every layer of the zoo. No GPU and no emulator is needed: kernels/conv_tiles.h and conv_geometry.h
+// host for every layer of the zoo. No GPU and no emulator is needed: kernels/conv/tiles.h and conv/geometry.h
 // are plain C++.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -8,8 +8,8 @@
 #include <set>
 #include <tuple>
 
-#include "kernels/conv_filter_tiles.h"
-#include "kernels/conv_geometry.h"
+#include "kernels/conv/geometry.h"
+#include "kernels/conv_backward_filter/tiles.h"
 #include "models/zoo.h"
 
 namespace residuum::kernels {

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "engine/backend/cuda/autotuner.h"
+#include "engine/backend/cuda/autotune/autotuner.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "tests/compare.h"

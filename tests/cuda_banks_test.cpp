@@ -2,8 +2,8 @@
 // different banks, wherever a tap is outside of the image, in lines shorter than those rows too.
 #include <gtest/gtest.h>
 
-#include "kernels/conv_filter_tiles.h"
-#include "kernels/conv_geometry.h"
+#include "kernels/conv/geometry.h"
+#include "kernels/conv_backward_filter/tiles.h"
 #include "tests/conv_shapes.h"
 #include "tests/emulator/execution.h"
 #include "tests/emulator/options.h"

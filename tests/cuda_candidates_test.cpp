@@ -6,9 +6,9 @@
 
 #include <algorithm>
 
-#include "engine/backend/cuda/fusion.h"
-#include "engine/backend/cuda/fusion_conv.h"
-#include "engine/backend/cuda/trial.h"
+#include "engine/backend/cuda/autotune/trial.h"
+#include "engine/backend/cuda/fusion/fusion.h"
+#include "engine/backend/cuda/fusion/fusion_conv.h"
 #include "engine/graph/passes.h"
 #include "tests/bottleneck_net.h"
 #include "tests/compare.h"

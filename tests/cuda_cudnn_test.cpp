@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-#include "engine/backend/cuda/cudnn.h"
+#include "engine/backend/cuda/libraries/cudnn.h"
 #include "engine/core/check.h"
 #include "tests/emulator/runtime.h"
 #include "tests/one_node.h"

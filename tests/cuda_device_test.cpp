@@ -8,9 +8,9 @@
 #include <numeric>
 
 #include "engine/backend/cuda/cuda_backend.h"
-#include "engine/backend/cuda/cuda_launch.h"
-#include "engine/backend/cuda/device.h"
-#include "engine/backend/cuda/program.h"
+#include "engine/backend/cuda/device/device.h"
+#include "engine/backend/cuda/launch/cuda_launch.h"
+#include "engine/backend/cuda/launch/program.h"
 #include "engine/core/check.h"
 #include "tests/emulator/execution.h"
 #include "tests/emulator/options.h"

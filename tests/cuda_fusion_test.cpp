@@ -1,14 +1,14 @@
-// The sequences that one CUDA kernel computes (engine/backend/cuda/fusion.h): each is one launch with the
-// references' results, and a value that somebody else reads never disappears. Over whole nets: every group is
-// one step, and no step wants the address of a value that has none.
+// The sequences that one CUDA kernel computes (engine/backend/cuda/fusion/fusion.h): each is one launch with
+// the references' results, and a value that somebody else reads never disappears. Over whole nets: every
+// group is one step, and no step wants the address of a value that has none.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "engine/backend/cuda/cuda_launch.h"
-#include "engine/backend/cuda/fusion.h"
-#include "engine/backend/cuda/fusion_conv.h"
+#include "engine/backend/cuda/fusion/fusion.h"
+#include "engine/backend/cuda/fusion/fusion_conv.h"
+#include "engine/backend/cuda/launch/cuda_launch.h"
 #include "engine/graph/passes.h"
 #include "models/zoo.h"
 #include "tests/compare.h"

@@ -1,13 +1,13 @@
 // The static kernel report on text in the form of cuobjdump 13.0, cut down to a few instructions
 // (tests/golden/cuobjdump).
-#include "engine/backend/cuda/kernel_report.h"
+#include "engine/backend/cuda/report/kernel_report.h"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
 
-#include "engine/backend/cuda/kernel_name.h"
+#include "engine/backend/cuda/report/kernel_name.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 

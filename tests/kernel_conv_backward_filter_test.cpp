@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "kernels/conv_filter_tiles.h"
+#include "kernels/conv_backward_filter/tiles.h"
 #include "tests/conv_shapes.h"
 #include "tests/kernel_case.h"
 
@@ -423,7 +423,7 @@ TEST(KernelFilter, LayersOfOneLaunchDoNotMix) {
     if (under_race_detector()) continue;
     const ConvProblem long_sums = problem_of(long_taps(kernels::taps_stride(tile)), 2);
     ASSERT_GT(kernels::filter_pieces(long_sums), 1);
-    expect_layers(long_sums, true, 3);
+    expect_layers(long_sums, true, 2);
   }
 }
 

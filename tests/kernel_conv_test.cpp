@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "kernels/conv_geometry.h"
+#include "kernels/conv/geometry.h"
 #include "tests/conv_shapes.h"
 #include "tests/kernel_case.h"
 

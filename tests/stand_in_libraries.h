@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/backend/cuda/candidates.h"
+#include "engine/backend/cuda/autotune/candidates.h"
 #include "tests/emulator/runtime.h"
 #include "tests/graph_chain.h"
 

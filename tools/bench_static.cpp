@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "engine/backend/cuda/kernel_report.h"
+#include "engine/backend/cuda/report/kernel_report.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "tools/bench_verbs.h"

@@ -1,6 +1,6 @@
 // The CUDA backend of a build without nvcc: it says so.
 #include "engine/backend/cuda/cuda_backend.h"
-#include "engine/backend/cuda/kernel_report.h"
+#include "engine/backend/cuda/report/kernel_report.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {

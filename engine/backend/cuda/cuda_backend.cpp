@@ -1,13 +1,13 @@
 #include "engine/backend/cuda/cuda_backend.h"
 
-#include "engine/backend/cuda/cuda_launch.h"
-#include "engine/backend/cuda/event_timer.h"
-#include "engine/backend/cuda/fusion.h"
-#include "engine/backend/cuda/fusion_conv.h"
-#include "engine/backend/cuda/program.h"
-#include "engine/backend/cuda/side_queue.h"
-#include "engine/backend/cuda/step_choice.h"
-#include "engine/backend/cuda/step_cost.h"
+#include "engine/backend/cuda/autotune/step_choice.h"
+#include "engine/backend/cuda/device/event_timer.h"
+#include "engine/backend/cuda/device/side_queue.h"
+#include "engine/backend/cuda/fusion/fusion.h"
+#include "engine/backend/cuda/fusion/fusion_conv.h"
+#include "engine/backend/cuda/launch/cuda_launch.h"
+#include "engine/backend/cuda/launch/program.h"
+#include "engine/backend/cuda/steps/step_cost.h"
 #include "engine/core/check.h"
 
 namespace residuum::cuda {

@@ -1,8 +1,0 @@
-// Convolutions in bf16.
-#include "kernels/conv_instances.cuh"
-
-namespace residuum::kernels {
-
-const ConvLaunchers kConvBF16 = kConvInstances<bf16, F32Math::kTf32>;
-
-}  // namespace residuum::kernels

@@ -1,8 +1,0 @@
-// Convolutions in f32, products in TF32.
-#include "kernels/conv_instances.cuh"
-
-namespace residuum::kernels {
-
-const ConvLaunchers kConvTf32 = kConvInstances<float, F32Math::kTf32>;
-
-}  // namespace residuum::kernels
