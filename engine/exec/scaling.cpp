@@ -16,15 +16,6 @@ size_t summed_bytes(const Graph& graph, const Group& group) {
   return bytes;
 }
 
-/// Whether a group reads the result of an all-reduce.
-bool reads_sums(const Graph& graph, const Group& group) {
-  return std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) {
-    const std::vector<ValueId>& inputs = graph.node(id).inputs;
-    return std::any_of(inputs.begin(), inputs.end(),
-                       [&](ValueId input) { return place_of(graph, input) != input; });
-  });
-}
-
 /// When work that takes `seconds` alone is over, begun at `now` while communication goes on until
 /// `busy_until`.
 double end_of(double now, double seconds, double busy_until, double slowdown) {

@@ -10,10 +10,6 @@
 namespace residuum {
 namespace {
 
-size_t aligned(size_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 std::vector<float> initial_values(const Init& init, int64_t count, uint64_t seed, uint64_t index) {
   std::vector<float> values(static_cast<size_t>(count), static_cast<float>(init.value));
   RandomStream random(seed, RandomPurpose::kInit, 0, index);
@@ -46,7 +42,7 @@ void State::add(const Graph& graph, uint64_t seed) {
     added.emplace_back(entries_.size(), graph.inits.at(static_cast<ValueId>(id)));
     index_[value.name] = entries_.size();
     entries_.push_back({value.name, value.desc, value.kind, nullptr});
-    bytes += aligned(value.desc.bytes());
+    bytes += arena_aligned(value.desc.bytes());
   }
   if (added.empty()) return;
   memory_.push_back(backend_.allocate(bytes));
@@ -55,7 +51,7 @@ void State::add(const Graph& graph, uint64_t seed) {
   for (const auto& [i, init] : added) {
     Entry& entry = entries_[i];
     entry.data = next;
-    next += aligned(entry.desc.bytes());
+    next += arena_aligned(entry.desc.bytes());
     if (entry.kind == ValueKind::kCopy) {
       refresh_copy(entry);  // its parameter comes before it
       continue;
