@@ -16,10 +16,6 @@ constexpr int64_t kPieces = 64, kPieceElements = 4096;
 constexpr int64_t kTerms = 20'000'000, kFewest = 16, kMost = 2048;
 constexpr std::byte kFill{0xFF};  ///< NaN in every float type
 
-bool is_float(DType type) {
-  return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
-}
-
 struct Piece {
   int64_t first = 0, count = 0;
 };

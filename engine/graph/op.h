@@ -273,6 +273,9 @@ OpDomain op_domain(const Op& op);
 /// Outputs are batches exactly for kBatchMap.
 bool reads_batch(const Op& op, size_t i);
 
+/// Whether it is the activation ReLU; ReluMask, which writes a mask too, is another operation.
+bool is_relu(const Op& op);
+
 /// True for element-wise operations so cheap that repeating them beats storing their result.
 bool is_cheap(const Op& op);
 
