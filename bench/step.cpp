@@ -6,7 +6,6 @@
 #include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 #include "models/recipe_model.h"
-#include "models/zoo.h"
 
 namespace residuum::bench {
 namespace {
@@ -59,22 +58,20 @@ StepBench::StepBench(Backend& backend, const Recipe& recipe, const Dataset* data
       state_(std::make_unique<State>(backend)),
       timer_(backend.make_timer()) {
   params_ = {static_cast<uint64_t>(recipe.train.seed), 0, 0, static_cast<float>(recipe.optimizer.lr)};
-  const ModelDefaults defaults = model_defaults(recipe.model.name);
-  ImageShape image{static_cast<int>(defaults.image_size), static_cast<int>(defaults.image_size), 3};
-  int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : defaults.classes;
+  GraphRequest wanted = published_request(recipe, Mode::kTrain, batch_);
   if (dataset != nullptr) {
     loader_ = std::make_unique<Loader>(*dataset, train_loader_options(recipe, share_of(recipe)));
-    image = loader_->image_shape();
-    classes = class_count(recipe, *dataset);
+    wanted.image = loader_->image_shape();
+    wanted.classes = class_count(recipe, *dataset);
   }
-  Graph graph = training_graph(recipe, model_builder(recipe), batch_, image, classes);
+  Graph graph = training_graph(recipe, model_builder(recipe), batch_, wanted.image, wanted.classes);
   executor_ = std::make_unique<Executor>(
       training_step(recipe, std::move(graph), backend, share_of(recipe)), backend, *state_,
       ExecutorOptions{.plan = plan_options(recipe.train.disable_passes), .state_name = {}});
   if (loader_) {
     loader_->start(epoch_);
   } else {
-    write_made_up_batch(classes);
+    write_made_up_batch(wanted.classes);
   }
 }
 

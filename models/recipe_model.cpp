@@ -83,6 +83,16 @@ ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
   return options;
 }
 
+GraphRequest published_request(const Recipe& recipe, Mode mode, int64_t batch) {
+  const ModelDefaults own = model_defaults(recipe.model.name);
+  const auto size = static_cast<int>(own.image_size);
+  const size_t channels = recipe.data.mean.empty() ? own.mean.size() : recipe.data.mean.size();
+  return {mode,
+          batch,
+          {size, size, static_cast<int>(channels)},
+          recipe.model.classes > 0 ? recipe.model.classes : own.classes};
+}
+
 ModelBuilder model_builder(const Recipe& recipe) {
   return [recipe](const GraphRequest& request) {
     return build_model(recipe.model.name, model_options(recipe, request));

@@ -105,10 +105,6 @@ std::vector<LesionTarget> lesion_targets(const Graph& graph, LesionKind kind, co
   return targets;
 }
 
-Graph structure_graph(const ModelBuilder& build, const ImageShape& image, int64_t classes) {
-  return build({Mode::kEval, 1, image, classes});
-}
-
 LesionReport lesion(const Subject& subject, LesionKind kind, const LesionOptions& options) {
   const SampleBatches one = sample_batches(subject, 1, 1, options.seed);
   const std::vector<LesionTarget> targets =

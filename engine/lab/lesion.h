@@ -81,7 +81,4 @@ struct ShuffleReport {
 /// Exchanges random pairs of equal blocks. Throws Error(kConfig) when the model has no two equal blocks.
 ShuffleReport shuffle_blocks(const Subject& subject, const ShuffleOptions& options);
 
-/// A graph of the model, as small as can be, to see its structure; no data are read.
-Graph structure_graph(const ModelBuilder& build, const ImageShape& image, int64_t classes);
-
 }  // namespace residuum
