@@ -1,7 +1,5 @@
 #include "engine/exec/state.h"
 
-#include <cstring>
-
 #include "engine/core/check.h"
 #include "engine/core/half.h"
 #include "engine/core/random.h"
@@ -75,6 +73,10 @@ std::vector<std::byte> State::read(const std::string& name) const {
   return bytes;
 }
 
+std::vector<float> State::read_floats(const std::string& name) const {
+  return decode_floats(read(name), entry(name).desc.dtype);
+}
+
 void State::write(const std::string& name, std::span<const std::byte> bytes) {
   const Entry& e = entry(name);
   check(bytes.size() == e.desc.bytes(), ErrorKind::kInternal, "state '{}' has {} bytes, {} were given", name,
@@ -85,10 +87,8 @@ void State::write(const std::string& name, std::span<const std::byte> bytes) {
 }
 
 void State::refresh_copy(const Entry& copy) {
-  const std::vector<std::byte> source = read(copy.name.substr(kCopyPrefix.size()));
-  std::vector<float> values(source.size() / sizeof(float));
-  if (!values.empty()) std::memcpy(values.data(), source.data(), source.size());
-  const std::vector<std::byte> bytes = encode_floats(values, copy.desc.dtype);
+  const std::vector<float> parameter = read_floats(copy.name.substr(kCopyPrefix.size()));
+  const std::vector<std::byte> bytes = encode_floats(parameter, copy.desc.dtype);
   backend_.copy_to_device(copy.data, bytes.data(), bytes.size());
 }
 

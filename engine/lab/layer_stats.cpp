@@ -114,7 +114,7 @@ NetStats LayerProbe::look(int64_t step) {
   stats.step = step;
   for (size_t i = 0; i < layers_.size(); ++i) {
     Moments weight;
-    weight.add(state_floats(subject_.state, weights_[i]));
+    weight.add(subject_.state.read_floats(weights_[i]));
     stats.layers.push_back({layers_[i].name, weight.norm()});
   }
   for (const std::string& block : blocks_) stats.blocks.push_back({block});

@@ -11,6 +11,9 @@
 
 namespace residuum {
 
+/// Whether it is a weight layer: a convolution or a linear layer.
+bool has_weights(const Op& op);
+
 /// Where the branch and the shortcut of a block meet: the last addition of the block whose two operands both
 /// depend on its input.
 struct Join {

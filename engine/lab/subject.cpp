@@ -75,8 +75,5 @@ double Moments::mean() const {
 double Moments::std() const {
   return count == 0 ? 0 : std::sqrt(std::max(0.0, squares / static_cast<double>(count) - mean() * mean()));
 }
-double Moments::rms() const {
-  return count == 0 ? 0 : std::sqrt(squares / static_cast<double>(count));
-}
 
 }  // namespace residuum

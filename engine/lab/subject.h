@@ -76,11 +76,10 @@ struct Moments {
   void add(const std::vector<float>& values) {
     for (const float value : values) add(static_cast<double>(value));
   }
-  /// Euclidean norm of all values, their mean, standard deviation and root mean square; 0 without values.
+  /// Euclidean norm of all values, their mean and standard deviation; 0 without values.
   double norm() const;
   double mean() const;
   double std() const;
-  double rms() const;
 };
 
 }  // namespace residuum
