@@ -25,7 +25,7 @@ TEST(LabSurgery, ABlockWhoseBranchIsZeroCanBeDeleted) {
 
 TEST(LabSurgery, DeletedBlocksLeaveNoNodes) {
   LabNet net("cifar_resnet14");
-  const Graph graph = net.graph(), without = delete_blocks(graph, std::vector<int>{0, 1});
+  const Graph graph = net.graph(), without = delete_block(delete_block(graph, 0), 1);
   for (const Node& node : without.nodes) EXPECT_FALSE(node.name.starts_with("layer1.")) << node.name;
   EXPECT_EQ(without.nodes.size() + 14, graph.nodes.size())
       << "conv, BN, ReLU, conv, BN, Add and ReLU of two blocks";
@@ -118,7 +118,7 @@ TEST(LabSurgery, AGateForcedShutCopiesItsInput) {
     EXPECT_EQ(shut, net.logits(delete_block(graph, 1)));
     EXPECT_NE(shut, net.logits(graph));
     EXPECT_EQ(net.logits(close_gates(close_gates(graph, 0), 1)),
-              net.logits(delete_blocks(graph, std::vector<int>{0, 1})));
+              net.logits(delete_block(delete_block(graph, 0), 1)));
   }
   EXPECT_THROW(close_gates(LabNet("cifar_resnet8").graph(), 0), Error);
 }

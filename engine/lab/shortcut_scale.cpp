@@ -44,8 +44,7 @@ double norm(Probe& probe, const std::string& output) {
   return moments.norm();
 }
 
-}  // namespace
-
+/// The factor of ShortcutScale::lambda.
 std::optional<double> constant_scale(const Graph& graph, const Join& join) {
   double factor = 1;
   const ValueId input = graph.blocks[static_cast<size_t>(join.block)].input;
@@ -60,6 +59,8 @@ std::optional<double> constant_scale(const Graph& graph, const Join& join) {
   }
   return factor;
 }
+
+}  // namespace
 
 ShortcutScales shortcut_scales(const Subject& subject, const SampleOptions& options) {
   const SampleBatches samples = sample_batches(subject, options.batch, options.batches, options.seed);

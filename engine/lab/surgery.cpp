@@ -100,11 +100,6 @@ Graph delete_block(Graph graph, int block) {
   return prune(std::move(graph));
 }
 
-Graph delete_blocks(Graph graph, std::span<const int> blocks) {
-  for (const int block : blocks) graph = delete_block(std::move(graph), block);
-  return graph;
-}
-
 Graph delete_layer(Graph graph, const Layer& layer) {
   check(graph.desc(layer.input) == graph.desc(layer.output), ErrorKind::kConfig,
         "layer {} cannot be deleted: it makes {} of {}", layer.name, to_string(graph.desc(layer.output)),

@@ -3,7 +3,6 @@
 // persistent values stay as they are, so an operated net reads the state of the whole one.
 #pragma once
 
-#include <span>
 #include <string>
 #include <vector>
 
@@ -21,7 +20,6 @@ Graph replace_value(Graph graph, ValueId from, ValueId to);
 /// channels it appends are zeros. Throws Error(kConfig) naming the block where neither can be: a
 /// down-sampling block of a plain net.
 Graph delete_block(Graph graph, int block);
-Graph delete_blocks(Graph graph, std::span<const int> blocks);
 /// Whether delete_block can.
 bool can_delete(const Graph& graph, int block);
 
