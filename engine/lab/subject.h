@@ -40,6 +40,10 @@ SampleBatches sample_batches(const Subject& subject, int64_t batch, int64_t coun
 /// The forward graph of the model for such batches.
 Graph forward_graph(const Subject& subject, Mode mode, const SampleBatches& samples);
 
+/// What the loss is multiplied by in a backward pass, so that gradients keep in the range of the recipe's
+/// precision.
+float loss_scale_of(const Subject& subject);
+
 /// Exact accuracy of the model after `operation` on its evaluation graph.
 Evaluation evaluate(const Subject& subject, const std::function<Graph(Graph)>& operation);
 

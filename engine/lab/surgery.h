@@ -38,12 +38,8 @@ Graph swap_blocks(Graph graph, int a, int b);
 /// Throws Error(kConfig) naming a block without gates.
 Graph close_gates(Graph graph, int block);
 
-/// The graph of one backward pass along chosen paths (Veit 2016): the forward pass is whole; backward, the
-/// gradient that enters block b goes into its branch times the input "branch_gate.B" and into its shortcut
-/// times "skip_gate.B" (B the block's name), per-channel factors f32 C, each 0 or 1. Every gate 1 is the
-/// ordinary gradient, bit for bit. The inputs "unit.C" must hold ones. Outputs: "loss", and "d.NAME" for
-/// each NAME -> value of `wanted`.
-Graph path_gradient_graph(Graph forward, const std::vector<Join>& joins,
-                          const std::map<std::string, ValueId>& wanted);
+/// Opens the blocks that work in some steps only (BlockGate) in every one: their branches are scaled by the
+/// share of the steps, as in an evaluation.
+Graph open_blocks(Graph graph);
 
 }  // namespace residuum
