@@ -20,8 +20,8 @@ std::string text(const Json& json, const char* key) {
 
 std::string peers_table(const Json& report) {
   std::string table =
-      "| model | batch | type | Residuum | images/s | PyTorch | images/s | ratio (lowest to highest) | MiB "
-      "|\n"
+      "| model | batch | type | Residuum | images/s | PyTorch | images/s | "
+      "ratio (lowest to highest) | MiB |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const Json& row : report.at("rows")) {
     const Json& ours = row.at("ours");
@@ -63,8 +63,8 @@ std::string kernels_table(const Json& report) {
 
 std::string step_table(const Json& report) {
   const auto ms = [&](const char* phase) { return 1e3 * number(report.at("phases").at(phase), "median"); };
-  return "| model | batch | type | images/s | step ms | forward | backward | update | launches | MB/image | "
-         "roofline |\n"
+  return "| model | batch | type | images/s | step ms | forward | backward | update | launches | "
+         "MB/image | roofline |\n"
          "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n" +
          fmt::format(
              "| {} | {} | {} | {:.1f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {} | {:.1f} | {:.0f} % |\n",

@@ -25,10 +25,6 @@ PhaseEnds phase_ends(const Plan& plan) {
   return ends;
 }
 
-double bytes_of(const Cost& cost) {
-  return static_cast<double>(cost.bytes_read + cost.bytes_written);
-}
-
 Statistics replayed(Backend& backend, Timer& timer, std::vector<RecordedLaunch> launches,
                     const Sampling& sampling) {
   const auto program = backend.record(std::move(launches));
@@ -121,7 +117,7 @@ double StepBench::roofline_seconds(const Ceilings& ceilings) const {
   double seconds = 0;
   for (const auto& launch : plan().launches) {
     const Cost cost = launch->cost();
-    seconds += ceilings.seconds_for(bytes_of(cost), static_cast<double>(cost.flops));
+    seconds += ceilings.seconds_for(static_cast<double>(cost.bytes()), static_cast<double>(cost.flops));
   }
   return seconds;
 }
@@ -147,7 +143,8 @@ Json StepBench::time_launches(const Ceilings& ceilings, const Sampling& sampling
     const Statistics many = replayed(
         backend_, *timer_, std::vector<RecordedLaunch>(repeats, RecordedLaunch{&launch, 0, {}}), once);
     const double seconds = many.median / static_cast<double>(repeats);
-    const double bytes = bytes_of(launch.cost()), flops = static_cast<double>(launch.cost().flops);
+    const double bytes = static_cast<double>(launch.cost().bytes()),
+                 flops = static_cast<double>(launch.cost().flops);
     rows.push_back({{"launch", g},
                     {"ms", seconds * 1e3},
                     {"gflops", flops / seconds * 1e-9},
@@ -167,7 +164,7 @@ Json StepBench::plan_json() const {
   const Cost cost = plan().cost();
   const auto images = static_cast<double>(batch_);
   return {{"launches", cost.launches},
-          {"mb_per_image", bytes_of(cost) * 1e-6 / images},
+          {"mb_per_image", static_cast<double>(cost.bytes()) * 1e-6 / images},
           {"gflop_per_image", static_cast<double>(cost.flops) * 1e-9 / images},
           {"peak_bytes", plan().peak_bytes()}};
 }

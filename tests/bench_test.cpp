@@ -490,8 +490,7 @@ TEST(Step, PhasesAndLaunchesAddUp) {
   double roofline = 0;
   for (const auto& launch : step.plan().launches) {
     const Cost cost = launch->cost();
-    roofline += std::max(static_cast<double>(cost.bytes_read + cost.bytes_written) / 1e9,
-                         static_cast<double>(cost.flops) / 1e10);
+    roofline += std::max(static_cast<double>(cost.bytes()) / 1e9, static_cast<double>(cost.flops) / 1e10);
   }
   EXPECT_DOUBLE_EQ(step.roofline_seconds(ceilings), roofline);
   const Json phases = step.time_phases({1, 0});

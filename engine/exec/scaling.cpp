@@ -28,7 +28,7 @@ double end_of(double now, double seconds, double busy_until, double slowdown) {
 }  // namespace
 
 double roofline_seconds(const ChipModel& chip, const Cost& cost) {
-  const double bytes = static_cast<double>(cost.bytes_read + cost.bytes_written) / chip.bytes_per_second;
+  const double bytes = static_cast<double>(cost.bytes()) / chip.bytes_per_second;
   const double flops = static_cast<double>(cost.flops) / chip.flops_per_second;
   return static_cast<double>(cost.launches) * chip.launch_seconds + std::max(bytes, flops) / chip.reached;
 }

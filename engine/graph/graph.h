@@ -67,7 +67,7 @@ class Graph {
   std::vector<Value> values;
   std::vector<Node> nodes;
   std::vector<Block> blocks;
-  std::map<ValueId, Init> inits;           ///< of every parameter and buffer
+  std::map<ValueId, Init> inits;           ///< of every persistent value but inputs
   std::map<ValueId, ValueId> gradients;    ///< parameter (or requested value) -> its gradient, after autodiff
   std::map<std::string, ValueId> outputs;  ///< named results: "logits", "loss", "counts", "norm", ...
   std::map<std::string, ValueId, std::less<>>
