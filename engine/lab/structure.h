@@ -20,8 +20,8 @@ struct Join {
   int block = kNone;            ///< index into Graph::blocks
   NodeId node = kNone;          ///< the Add
   size_t branch = 0, skip = 1;  ///< which input of the node is which
-  int64_t branch_layers = 0,
-          skip_layers = 0;  ///< weight layers (convolutions, linear) on the longest way there
+  /// Weight layers on the longest way there.
+  int64_t branch_layers = 0, skip_layers = 0;
 };
 
 /// The join of a block, or nothing when it has none. The skip is the operand that the block's input reaches
