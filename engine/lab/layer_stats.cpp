@@ -1,7 +1,6 @@
 #include "engine/lab/layer_stats.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "engine/core/check.h"
 #include "engine/graph/autodiff.h"

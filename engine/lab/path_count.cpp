@@ -1,6 +1,5 @@
 #include "engine/lab/path_count.h"
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
 

@@ -3,9 +3,6 @@
 // persistent values stay as they are, so an operated net reads the state of the whole one.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "engine/graph/graph.h"
 #include "engine/lab/structure.h"
 

@@ -1,6 +1,5 @@
 #include "engine/backend/cpu/fused.h"
 
-#include <algorithm>
 #include <map>
 #include <set>
 
