@@ -33,8 +33,21 @@ std::optional<ShortcutKind> shortcut_kind(ShortcutChoice choice) {
 }
 
 std::optional<Placement> placement(PlacementChoice choice) {
-  if (choice == PlacementChoice::kAuto) return std::nullopt;
-  return static_cast<Placement>(static_cast<int>(choice) - 1);
+  switch (choice) {
+    case PlacementChoice::kAuto:
+      return std::nullopt;
+    case PlacementChoice::kOriginal:
+      return Placement::kOriginal;
+    case PlacementChoice::kNormAfterAddition:
+      return Placement::kNormAfterAddition;
+    case PlacementChoice::kReluBeforeAddition:
+      return Placement::kReluBeforeAddition;
+    case PlacementChoice::kReluOnlyPreActivation:
+      return Placement::kReluOnlyPreActivation;
+    case PlacementChoice::kPreActivation:
+      return Placement::kPreActivation;
+  }
+  return std::nullopt;
 }
 
 std::optional<double> optional_value(const std::vector<double>& values) {
