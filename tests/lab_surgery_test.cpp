@@ -197,6 +197,20 @@ TEST(LabLesion, PlainNetsLoseLayers) {
       << "12 but the two that sample down";
 }
 
+TEST(LabLesion, OnlyWhatMakesImagesSmallerSamplesDown) {
+  // Wide and dense blocks add channels, which changes shapes as well.
+  for (const auto& [model, expected] :
+       {std::pair<const char*, std::vector<bool>>{"cifar_wrn10_2", {false, true, true}},
+        {"cifar_densenet7_4", {false, false, false}},
+        {"cifar_resnet11", {false, true, true}}}) {
+    std::vector<bool> found;
+    for (const LesionTarget& target : lesion_targets(build_model(model, {}), LesionKind::kBlocks, model)) {
+      found.push_back(target.down_sampling);
+    }
+    EXPECT_EQ(found, expected) << model;
+  }
+}
+
 TEST(LabLesion, ShufflesAreOrders) {
   LabNet net("cifar_resnet20");
   const ShuffleReport report =

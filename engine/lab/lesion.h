@@ -22,7 +22,7 @@ std::string to_string(LesionKind kind);
 /// A part that can be taken away.
 struct LesionTarget {
   std::string name;
-  bool down_sampling = false;  ///< its shapes differ: only its branch goes
+  bool down_sampling = false;  ///< its output has fewer pixels than its input
   std::function<Graph(Graph)> operation;
 };
 

@@ -12,8 +12,8 @@ namespace residuum {
 /// `from` and has its descriptor.
 Graph replace_value(Graph graph, ValueId from, ValueId to);
 
-/// Deletes a block (Veit 2016): its output is its input, bit for bit. Where the shapes differ (a
-/// down-sampling block) its branch is deleted and the shortcut stays; of a densely connected block the
+/// Deletes a block (Veit 2016): its output is its input, bit for bit. Where the shapes differ (as in
+/// a down-sampling block) its branch is deleted and the shortcut stays; of a densely connected block the
 /// channels it appends are zeros. Throws Error(kConfig) naming the block where neither can be: a
 /// down-sampling block of a plain net.
 Graph delete_block(Graph graph, int block);
