@@ -107,9 +107,8 @@ nlohmann::ordered_json to_json(const Ceilings& ceilings) {
 
 std::string to_text(const Ceilings& ceilings) {
   return fmt::format(
-      "ceilings: copy {:.1f} GB/s, {} product {:.3f} TFLOP/s ({}), {:.2f} us a launch in a program, {:.1f} "
-      "us "
-      "alone\n",
+      "ceilings: copy {:.1f} GB/s, {} product {:.3f} TFLOP/s ({}), {:.2f} us a launch in a program, "
+      "{:.1f} us alone\n",
       ceilings.copy_bytes_per_second * 1e-9, ceilings.product_type, ceilings.flops_per_second * 1e-12,
       ceilings.product_by, ceilings.launch_seconds * 1e6, ceilings.run_seconds * 1e6);
 }

@@ -30,6 +30,26 @@ void append_big_endian(Bytes& bytes, uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) bytes.push_back(static_cast<uint8_t>(value >> shift));
 }
 
+/// An image with slopes, an edge and a little noise, about as hard to compress as a photograph; `seed` makes
+/// it another one.
+Image made_up_photograph(int height, int width, uint64_t seed) {
+  RandomStream random(seed, RandomPurpose::kAnalysis, 2, 0);
+  Image image;
+  image.reshape({height, width, 3});
+  const int edge = static_cast<int>(random.uniform_below(static_cast<uint32_t>(width)));
+  const int hue = static_cast<int>(random.uniform_below(256));
+  uint8_t* pixel = image.pixels.data();
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      const int noise = static_cast<int>(random.next_u32() >> 28);
+      for (const int value : {200 * x / width, 200 * y / height, hue + (x < edge ? 0 : 90)}) {
+        *pixel++ = static_cast<uint8_t>(std::clamp(value + noise, 0, 255));
+      }
+    }
+  }
+  return image;
+}
+
 void write_photographs(const std::filesystem::path& root, bool png) {
   for (int i = 0; i < kImages; ++i) {
     const Image image = made_up_photograph(kPhotographHeight, kPhotographWidth, static_cast<uint64_t>(i));
@@ -117,24 +137,6 @@ Bytes encode_png(uint32_t width, uint32_t rows, int bit_depth, int color_type, b
   png_write_end(png, info);
   png_destroy_write_struct(&png, &info);
   return bytes;
-}
-
-Image made_up_photograph(int height, int width, uint64_t seed) {
-  RandomStream random(seed, RandomPurpose::kAnalysis, 2, 0);
-  Image image;
-  image.reshape({height, width, 3});
-  const int edge = static_cast<int>(random.uniform_below(static_cast<uint32_t>(width)));
-  const int hue = static_cast<int>(random.uniform_below(256));
-  uint8_t* pixel = image.pixels.data();
-  for (int y = 0; y < height; ++y) {
-    for (int x = 0; x < width; ++x) {
-      const int noise = static_cast<int>(random.next_u32() >> 28);
-      for (const int value : {200 * x / width, 200 * y / height, hue + (x < edge ? 0 : 90)}) {
-        *pixel++ = static_cast<uint8_t>(std::clamp(value + noise, 0, 255));
-      }
-    }
-  }
-  return image;
 }
 
 std::vector<MadeUpData> write_made_up_data(const std::filesystem::path& folder) {

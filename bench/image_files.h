@@ -19,10 +19,6 @@ Bytes encode_jpeg(const Image& image);
 Bytes encode_png(uint32_t width, uint32_t rows, int bit_depth, int color_type, bool interlaced,
                  const Bytes& data);
 
-/// An image with slopes, an edge and a little noise, about as hard to compress as a photograph; `seed` makes
-/// it another one.
-Image made_up_photograph(int height, int width, uint64_t seed);
-
 /// A data set for bench data, and what it is.
 struct MadeUpData {
   std::string format;  ///< "jpeg 500x375"

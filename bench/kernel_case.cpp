@@ -16,10 +16,6 @@ constexpr int64_t kPieces = 64, kPieceElements = 4096;
 constexpr int64_t kTerms = 20'000'000, kFewest = 16, kMost = 2048;
 constexpr std::byte kFill{0xFF};  ///< NaN in every float type
 
-bool is_float(DType type) {
-  return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
-}
-
 struct Piece {
   int64_t first = 0, count = 0;
 };
@@ -48,8 +44,8 @@ uint32_t byte_bound(const Problem& problem) {
   return static_cast<uint32_t>(problem.shape.r * problem.shape.s);
 }
 
-}  // namespace
-
+/// The error allowed: one rounding to the type of the result, and the sum of `terms` numbers in f32 or, on
+/// CUDA, of products of f32 factors in parts (kernels::F32Math). `products`: the result is such a sum.
 double allowed_error(const std::string& device, DType activation, DType result, int64_t terms, bool products,
                      bool tf32) {
   if (!is_float(result)) return 0;
@@ -59,6 +55,8 @@ double allowed_error(const std::string& device, DType activation, DType result, 
   const double factors = parts && tf32 ? 0x1p-10 + 8 * 0x1p-11 : parts ? 0x1p-19 : 0;
   return rounding + factors + 8 * step * std::sqrt(static_cast<double>(terms));
 }
+
+}  // namespace
 
 KernelCase::KernelCase(Backend& backend, const Problem& problem, std::string operation, DType activation,
                        size_t sets)

@@ -68,9 +68,4 @@ class KernelCase {
   size_t set_bytes_ = 0;
 };
 
-/// The error allowed: one rounding to the type of the result, and the sum of `terms` numbers in f32 or, on
-/// CUDA, of products of f32 factors in parts (kernels::F32Math). `products`: the result is such a sum.
-double allowed_error(const std::string& device, DType activation, DType result, int64_t terms, bool products,
-                     bool tf32);
-
 }  // namespace residuum::bench

@@ -17,12 +17,8 @@ struct Derived {
   bool memory_bound = true;
 };
 
-double bytes_of(const KernelRow& row) {
-  return static_cast<double>(row.cost.bytes_read + row.cost.bytes_written);
-}
-
 Derived derived(const KernelRow& row, const Ceilings& ceilings) {
-  const double bytes = bytes_of(row), flops = static_cast<double>(row.cost.flops),
+  const double bytes = static_cast<double>(row.cost.bytes()), flops = static_cast<double>(row.cost.flops),
                seconds = row.replay.median;
   return {flops / seconds * 1e-12, bytes / seconds * 1e-9, ceilings.seconds_for(bytes, flops) / seconds,
           ceilings.memory_bound(bytes, flops)};
@@ -101,7 +97,7 @@ Json to_json(const KernelRow& row, const Ceilings& ceilings) {
   json["replay_us"] = to_json(row.replay, 1e6);
   json["cold_us"] = to_json(row.cold, 1e6);
   json["flops"] = row.cost.flops;
-  json["bytes"] = row.cost.bytes_read + row.cost.bytes_written;
+  json["bytes"] = row.cost.bytes();
   json["tflops"] = d.tflops;
   json["peak_share"] = d.tflops * 1e12 / ceilings.flops_per_second;
   json["gbytes_per_second"] = d.gbytes;

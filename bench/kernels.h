@@ -2,7 +2,6 @@
 // before its speed is measured, and a wrong one has no speed.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 

@@ -11,17 +11,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kBegin = "<!-- bench report: ", kBeginTail = " -->", kEnd = "<!-- end -->";
 
-double number(const Json& json, const char* key) {
-  return json.at(key).get<double>();
-}
-std::string text(const Json& json, const char* key) {
-  return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
-}
-
 std::string peers_table(const Json& report) {
   std::string table =
-      "| model | batch | type | Residuum | images/s | PyTorch | images/s | ratio (lowest to highest) | MiB "
-      "|\n"
+      "| model | batch | type | Residuum | images/s | PyTorch | images/s | "
+      "ratio (lowest to highest) | MiB |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const Json& row : report.at("rows")) {
     const Json& ours = row.at("ours");
@@ -29,10 +22,10 @@ std::string peers_table(const Json& report) {
       const Json& ratio = peer.at("ratio");
       table += fmt::format(
           "| {} | {} | {} | {} | {:.1f} | {} | {:.1f} | {:.2f} ({:.2f} to {:.2f}) | {:.0f} / {:.0f} |\n",
-          text(row, "model"), text(row, "batch"), text(row, "precision"), our_variant(row),
-          number(ours, "images_per_second"), text(peer, "name"), number(peer, "images_per_second"),
-          number(ratio, "median"), number(ratio, "lowest"), number(ratio, "highest"),
-          number(ours, "memory_bytes") / (1 << 20), number(peer, "memory_bytes") / (1 << 20));
+          text_of(row, "model"), text_of(row, "batch"), text_of(row, "precision"), our_variant(row),
+          number_of(ours, "images_per_second"), text_of(peer, "name"), number_of(peer, "images_per_second"),
+          number_of(ratio, "median"), number_of(ratio, "lowest"), number_of(ratio, "highest"),
+          number_of(ours, "memory_bytes") / (1 << 20), number_of(peer, "memory_bytes") / (1 << 20));
     }
   }
   return table;
@@ -43,44 +36,46 @@ std::string kernels_table(const Json& report) {
       "| layer | operation | by | us | TFLOP/s | peak | GB/s | copy | roofline | bound | speed-up |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const Json& row : report.at("rows")) {
-    if (text(row, "status") != "measured") {
-      table += fmt::format("| {} | {} | {} | {} | | | | | | | |\n", text(row, "layer"),
-                           text(row, "operation"), text(row, "implementation"), text(row, "status"));
+    if (text_of(row, "status") != "measured") {
+      table += fmt::format("| {} | {} | {} | {} | | | | | | | |\n", text_of(row, "layer"),
+                           text_of(row, "operation"), text_of(row, "implementation"), text_of(row, "status"));
       continue;
     }
     const std::string speed_up =
-        row.at("peer").is_null() ? ""
-                                 : fmt::format("{:.2f} over {}", number(row, "speed_up"), text(row, "peer"));
+        row.at("peer").is_null()
+            ? ""
+            : fmt::format("{:.2f} over {}", number_of(row, "speed_up"), text_of(row, "peer"));
     table += fmt::format(
         "| {} | {} | {} | {:.1f} | {:.2f} | {:.0f} % | {:.0f} | {:.0f} % | {:.0f} % | {} | {} |\n",
-        text(row, "layer"), text(row, "operation"), text(row, "implementation"),
-        number(row.at("replay_us"), "median"), number(row, "tflops"), 100 * number(row, "peak_share"),
-        number(row, "gbytes_per_second"), 100 * number(row, "copy_share"),
-        100 * number(row, "roofline_share"), text(row, "bound"), speed_up);
+        text_of(row, "layer"), text_of(row, "operation"), text_of(row, "implementation"),
+        number_of(row.at("replay_us"), "median"), number_of(row, "tflops"),
+        100 * number_of(row, "peak_share"), number_of(row, "gbytes_per_second"),
+        100 * number_of(row, "copy_share"), 100 * number_of(row, "roofline_share"), text_of(row, "bound"),
+        speed_up);
   }
   return table;
 }
 
 std::string step_table(const Json& report) {
-  const auto ms = [&](const char* phase) { return 1e3 * number(report.at("phases").at(phase), "median"); };
-  return "| model | batch | type | images/s | step ms | forward | backward | update | launches | MB/image | "
-         "roofline |\n"
+  const auto ms = [&](const char* phase) { return 1e3 * number_of(report.at("phases").at(phase), "median"); };
+  return "| model | batch | type | images/s | step ms | forward | backward | update | launches | "
+         "MB/image | roofline |\n"
          "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n" +
          fmt::format(
              "| {} | {} | {} | {:.1f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {} | {:.1f} | {:.0f} % |\n",
-             text(report, "model"), text(report, "batch"), text(report, "precision"),
-             number(report, "images_per_second"), 1e3 * number(report, "median_seconds"), ms("forward"),
-             ms("backward"), ms("update"), text(report, "launches"), number(report, "mb_per_image"),
-             100 * number(report, "roofline_share"));
+             text_of(report, "model"), text_of(report, "batch"), text_of(report, "precision"),
+             number_of(report, "images_per_second"), 1e3 * number_of(report, "median_seconds"), ms("forward"),
+             ms("backward"), ms("update"), text_of(report, "launches"), number_of(report, "mb_per_image"),
+             100 * number_of(report, "roofline_share"));
 }
 
 std::string data_table(const Json& report) {
   std::string table = "| format | transform | threads | images/s (p20 to p80) |\n| --- | --- | --- | --- |\n";
   for (const Json& row : report.at("rows")) {
     const Json& speed = row.at("images_per_second");
-    table += fmt::format("| {} | {} | {} | {:.0f} ({:.0f} to {:.0f}) |\n", text(row, "format"),
-                         text(row, "transform"), text(row, "threads"), number(speed, "median"),
-                         number(speed, "p20"), number(speed, "p80"));
+    table += fmt::format("| {} | {} | {} | {:.0f} ({:.0f} to {:.0f}) |\n", text_of(row, "format"),
+                         text_of(row, "transform"), text_of(row, "threads"), number_of(speed, "median"),
+                         number_of(speed, "p20"), number_of(speed, "p80"));
   }
   return table;
 }
@@ -88,18 +83,19 @@ std::string data_table(const Json& report) {
 std::string source_line(const Json& report) {
   const Json& environment = report.at("environment");
   std::string peer;
-  if (text(report, "kind") == "peers" && !report.at("rows").empty()) {
-    for (const Json& found : report.at("rows")[0].at("peers")) peer = ", " + text(found, "implementation");
+  if (text_of(report, "kind") == "peers" && !report.at("rows").empty()) {
+    for (const Json& found : report.at("rows")[0].at("peers")) peer = ", " + text_of(found, "implementation");
   }
-  return fmt::format("\n{}{}, commit {}, {}.\n", text(environment, "device"), peer,
-                     text(environment, "commit").substr(0, 12), text(environment, "date").substr(0, 10));
+  return fmt::format("\n{}{}, commit {}, {}.\n", text_of(environment, "device"), peer,
+                     text_of(environment, "commit").substr(0, 12),
+                     text_of(environment, "date").substr(0, 10));
 }
 
 }  // namespace
 
 std::string markdown_of(const Json& report, const std::string& file) {
   try {
-    const std::string kind = text(report, "kind");
+    const std::string kind = text_of(report, "kind");
     const std::string table = kind == "peers"     ? peers_table(report)
                               : kind == "kernels" ? kernels_table(report)
                               : kind == "step"    ? step_table(report)

@@ -3,9 +3,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "engine/core/check.h"
@@ -128,22 +128,25 @@ Problem parse_line(const std::string& line, const std::string& where) {
   return problem;
 }
 
-/// The problem a forward node is, if any; its name is the node's.
-std::vector<Problem> problem_of(const Graph& graph, const Node& node) {
+/// The problem a forward node is, if any; its name is the node's. `first`: no gradient of its input is
+/// wanted.
+std::optional<Problem> problem_of(const Graph& graph, const Node& node, bool first) {
   const TensorDesc& desc = graph.desc(node.inputs[0]);
-  if (desc.shape.rank() != 4) return {};
-  const Nhwc in = Nhwc::of(desc.shape);
-  const NodeId producer = graph.value(node.inputs[0]).producer;
-  const bool first = producer == kNone || std::holds_alternative<Normalize>(graph.node(producer).op);
-  Problem problem{ProblemKind::kConv, node.name, {in.n, in.h, in.w, in.c, in.c}, 1, false};
+  Problem problem{ProblemKind::kLinear, node.name, {}, 1, false};
   ConvShape& shape = problem.shape;
+  if (const auto* linear = std::get_if<Linear>(&node.op)) {
+    const int64_t n = desc.shape[0];
+    shape = {n, 1, 1, desc.elements() / n, linear->out_features};
+    problem.first = first;
+    return problem;
+  }
+  if (desc.shape.rank() != 4) return std::nullopt;
+  const Nhwc in = Nhwc::of(desc.shape);
+  shape = {in.n, in.h, in.w, in.c, in.c};
   if (const auto* conv = std::get_if<Conv>(&node.op)) {
+    problem.kind = ProblemKind::kConv;
     shape = {in.n,           in.h,           in.w,         in.c,      conv->out_channels,
              conv->kernel_h, conv->kernel_w, conv->stride, conv->pad, conv->groups};
-    problem.first = first;
-  } else if (const auto* linear = std::get_if<Linear>(&node.op)) {
-    problem.kind = ProblemKind::kLinear;
-    shape = {in.n, 1, 1, desc.elements() / in.n, linear->out_features};
     problem.first = first;
   } else if (std::holds_alternative<BatchNormStats>(node.op)) {
     problem.kind = ProblemKind::kBatchNorm;
@@ -155,9 +158,21 @@ std::vector<Problem> problem_of(const Graph& graph, const Node& node) {
   } else if (std::holds_alternative<GlobalAvgPool>(node.op)) {
     problem.kind = ProblemKind::kGlobalAvgPool;
   } else {
-    return {};
+    return std::nullopt;
   }
-  return {problem};
+  return problem;
+}
+
+/// Which values depend on a parameter, and so have a gradient in a training step.
+std::vector<bool> learned_values(const Graph& graph) {
+  std::vector<bool> learned(graph.values.size());
+  for (const Node& node : graph.nodes) {
+    const bool any = std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
+      return graph.value(id).kind == ValueKind::kParameter || learned[static_cast<size_t>(id)];
+    });
+    for (const ValueId id : node.outputs) learned[static_cast<size_t>(id)] = any;
+  }
+  return learned;
 }
 
 }  // namespace
@@ -207,17 +222,18 @@ std::vector<Problem> read_problems(const std::filesystem::path& file) {
 }
 
 std::vector<Problem> problems_of(const Graph& graph) {
+  const std::vector<bool> learned = learned_values(graph);
   std::vector<Problem> problems;
   for (const Node& node : graph.nodes) {
-    for (const Problem& found : problem_of(graph, node)) {
-      const auto same = std::find_if(problems.begin(), problems.end(), [&](const Problem& other) {
-        return other.kind == found.kind && other.shape == found.shape && other.first == found.first;
-      });
-      if (same != problems.end()) {
-        ++same->times;
-      } else {
-        problems.push_back(found);
-      }
+    const auto found = problem_of(graph, node, !learned[static_cast<size_t>(node.inputs[0])]);
+    if (!found) continue;
+    const auto same = std::find_if(problems.begin(), problems.end(), [&](const Problem& other) {
+      return other.kind == found->kind && other.shape == found->shape && other.first == found->first;
+    });
+    if (same != problems.end()) {
+      ++same->times;
+    } else {
+      problems.push_back(*found);
     }
   }
   return problems;

@@ -13,15 +13,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string text(const Json& json, const char* key) {
-  return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
-}
-
 Measurement with_spread(std::string key, const Json& statistics, bool more_is_better) {
   return {std::move(key),
-          statistics.at("median").get<double>(),
-          statistics.at("p20").get<double>(),
-          statistics.at("p80").get<double>(),
+          number_of(statistics, "median"),
+          number_of(statistics, "p20"),
+          number_of(statistics, "p80"),
           more_is_better,
           {}};
 }
@@ -29,27 +25,29 @@ Measurement with_spread(std::string key, const Json& statistics, bool more_is_be
 std::vector<Measurement> kernels(const Json& report) {
   std::vector<Measurement> list;
   for (const Json& row : report.at("rows")) {
-    const std::string key = fmt::format("{}, {}, {} by {}", text(row, "problem"), text(row, "precision"),
-                                        text(row, "operation"), text(row, "implementation"));
-    const std::string status = text(row, "status");
+    const std::string key =
+        fmt::format("{}, {}, {} by {}", text_of(row, "problem"), text_of(row, "precision"),
+                    text_of(row, "operation"), text_of(row, "implementation"));
+    const std::string status = text_of(row, "status");
     if (status == "measured") {
       list.push_back(with_spread(key, row.at("replay_us"), false));
     } else if (status != "unavailable") {
-      list.push_back({key, 0, 0, 0, false, fmt::format("{}: {}", status, text(row, "reason"))});
+      list.push_back({key, 0, 0, 0, false, fmt::format("{}: {}", status, text_of(row, "reason"))});
     }
   }
   return list;
 }
 
 std::string step_key(const Json& row) {
-  return fmt::format("{}, batch {}, {}", text(row, "model"), text(row, "batch"), text(row, "precision"));
+  return fmt::format("{}, batch {}, {}", text_of(row, "model"), text_of(row, "batch"),
+                     text_of(row, "precision"));
 }
 
 std::vector<Measurement> step(const Json& report) {
-  return {{fmt::format("{}, {}", step_key(report), text(report, "data")),
-           report.at("median_seconds").get<double>(),
-           report.at("p20_seconds").get<double>(),
-           report.at("p80_seconds").get<double>(),
+  return {{fmt::format("{}, {}", step_key(report), text_of(report, "data")),
+           number_of(report, "median_seconds"),
+           number_of(report, "p20_seconds"),
+           number_of(report, "p80_seconds"),
            false,
            {}}};
 }
@@ -57,20 +55,20 @@ std::vector<Measurement> step(const Json& report) {
 std::vector<Measurement> data(const Json& report) {
   std::vector<Measurement> list;
   for (const Json& row : report.at("rows")) {
-    list.push_back(with_spread(
-        fmt::format("{}, {}, {} threads", text(row, "format"), text(row, "transform"), text(row, "threads")),
-        row.at("images_per_second"), true));
+    list.push_back(with_spread(fmt::format("{}, {}, {} threads", text_of(row, "format"),
+                                           text_of(row, "transform"), text_of(row, "threads")),
+                               row.at("images_per_second"), true));
   }
   return list;
 }
 
 /// The spread of a side are its slowest and fastest round.
 Measurement side(std::string key, const Json& json) {
-  Measurement measurement{std::move(key), json.at("images_per_second").get<double>(), 0, 0, true, {}};
+  Measurement measurement{std::move(key), number_of(json, "images_per_second"), 0, 0, true, {}};
   measurement.low = measurement.high = measurement.value;
   for (const Json& run : json.at("runs")) {
-    measurement.low = std::min(measurement.low, run.at("images_per_second").get<double>());
-    measurement.high = std::max(measurement.high, run.at("images_per_second").get<double>());
+    measurement.low = std::min(measurement.low, number_of(run, "images_per_second"));
+    measurement.high = std::max(measurement.high, number_of(run, "images_per_second"));
   }
   return measurement;
 }
@@ -81,7 +79,7 @@ std::vector<Measurement> peers(const Json& report) {
     const std::string variant = our_variant(row) == "plain" ? "" : " " + our_variant(row);
     list.push_back(side(fmt::format("{}, ours{}", step_key(row), variant), row.at("ours")));
     for (const Json& peer : row.at("peers")) {
-      list.push_back(side(fmt::format("{}, PyTorch {}", step_key(row), text(peer, "name")), peer));
+      list.push_back(side(fmt::format("{}, PyTorch {}", step_key(row), text_of(peer, "name")), peer));
     }
   }
   return list;
@@ -106,9 +104,17 @@ Change change_of(const Measurement& before, const Measurement& after, double tol
 
 }  // namespace
 
+double number_of(const Json& json, const char* key) {
+  return json.at(key).get<double>();
+}
+
+std::string text_of(const Json& json, const char* key) {
+  return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
+}
+
 std::vector<Measurement> measurements_of(const Json& report, const std::string& file) {
   try {
-    const std::string kind = report.contains("kind") ? text(report, "kind") : "none";
+    const std::string kind = report.contains("kind") ? text_of(report, "kind") : "none";
     if (kind == "kernels") return kernels(report);
     if (kind == "step") return step(report);
     if (kind == "data") return data(report);
@@ -120,7 +126,7 @@ std::vector<Measurement> measurements_of(const Json& report, const std::string& 
 }
 
 std::string our_variant(const Json& row) {
-  return row.contains("variant") ? text(row, "variant") : "plain";
+  return row.contains("variant") ? text_of(row, "variant") : "plain";
 }
 
 Json read_report(const std::filesystem::path& file) {

@@ -10,6 +10,10 @@
 
 namespace residuum::bench {
 
+/// A member of a report or of one of its rows: a number; and as text, a string as it is and all else as JSON.
+double number_of(const nlohmann::ordered_json& json, const char* key);
+std::string text_of(const nlohmann::ordered_json& json, const char* key);
+
 /// One figure with its spread.
 struct Measurement {
   std::string key;  ///< what was measured: the same in two files for the same thing

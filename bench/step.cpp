@@ -6,7 +6,6 @@
 #include "engine/train/switches.h"
 #include "engine/train/training_setup.h"
 #include "models/recipe_model.h"
-#include "models/zoo.h"
 
 namespace residuum::bench {
 namespace {
@@ -24,10 +23,6 @@ PhaseEnds phase_ends(const Plan& plan) {
     ++ends.forward;
   }
   return ends;
-}
-
-double bytes_of(const Cost& cost) {
-  return static_cast<double>(cost.bytes_read + cost.bytes_written);
 }
 
 Statistics replayed(Backend& backend, Timer& timer, std::vector<RecordedLaunch> launches,
@@ -59,22 +54,20 @@ StepBench::StepBench(Backend& backend, const Recipe& recipe, const Dataset* data
       state_(std::make_unique<State>(backend)),
       timer_(backend.make_timer()) {
   params_ = {static_cast<uint64_t>(recipe.train.seed), 0, 0, static_cast<float>(recipe.optimizer.lr)};
-  const ModelDefaults defaults = model_defaults(recipe.model.name);
-  ImageShape image{static_cast<int>(defaults.image_size), static_cast<int>(defaults.image_size), 3};
-  int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : defaults.classes;
+  GraphRequest wanted = published_request(recipe, Mode::kTrain, batch_);
   if (dataset != nullptr) {
     loader_ = std::make_unique<Loader>(*dataset, train_loader_options(recipe, share_of(recipe)));
-    image = loader_->image_shape();
-    classes = class_count(recipe, *dataset);
+    wanted.image = loader_->image_shape();
+    wanted.classes = class_count(recipe, *dataset);
   }
-  Graph graph = training_graph(recipe, model_builder(recipe), batch_, image, classes);
+  Graph graph = training_graph(recipe, model_builder(recipe), batch_, wanted.image, wanted.classes);
   executor_ = std::make_unique<Executor>(
       training_step(recipe, std::move(graph), backend, share_of(recipe)), backend, *state_,
       ExecutorOptions{.plan = plan_options(recipe.train.disable_passes), .state_name = {}});
   if (loader_) {
     loader_->start(epoch_);
   } else {
-    write_made_up_batch(classes);
+    write_made_up_batch(wanted.classes);
   }
 }
 
@@ -124,7 +117,7 @@ double StepBench::roofline_seconds(const Ceilings& ceilings) const {
   double seconds = 0;
   for (const auto& launch : plan().launches) {
     const Cost cost = launch->cost();
-    seconds += ceilings.seconds_for(bytes_of(cost), static_cast<double>(cost.flops));
+    seconds += ceilings.seconds_for(static_cast<double>(cost.bytes()), static_cast<double>(cost.flops));
   }
   return seconds;
 }
@@ -150,7 +143,8 @@ Json StepBench::time_launches(const Ceilings& ceilings, const Sampling& sampling
     const Statistics many = replayed(
         backend_, *timer_, std::vector<RecordedLaunch>(repeats, RecordedLaunch{&launch, 0, {}}), once);
     const double seconds = many.median / static_cast<double>(repeats);
-    const double bytes = bytes_of(launch.cost()), flops = static_cast<double>(launch.cost().flops);
+    const double bytes = static_cast<double>(launch.cost().bytes()),
+                 flops = static_cast<double>(launch.cost().flops);
     rows.push_back({{"launch", g},
                     {"ms", seconds * 1e3},
                     {"gflops", flops / seconds * 1e-9},
@@ -170,7 +164,7 @@ Json StepBench::plan_json() const {
   const Cost cost = plan().cost();
   const auto images = static_cast<double>(batch_);
   return {{"launches", cost.launches},
-          {"mb_per_image", bytes_of(cost) * 1e-6 / images},
+          {"mb_per_image", static_cast<double>(cost.bytes()) * 1e-6 / images},
           {"gflop_per_image", static_cast<double>(cost.flops) * 1e-9 / images},
           {"peak_bytes", plan().peak_bytes()}};
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "bench/ceilings.h"
@@ -23,9 +22,9 @@ struct StepRound {
 
 class StepBench {
  public:
-  /// The recipe says model, batch, precision, learning rate and passes; `dataset` null: images and labels are
-  /// made up once, in the size and number of classes that the model was published with. Both must outlive
-  /// this. Throws as building and planning the model do.
+  /// The recipe says model, batch, precision, learning rate and passes; a step is one micro-step of the whole
+  /// batch, augmented on the host. `dataset` null: images and labels are made up once, as published_request
+  /// has them. Both must outlive this. Throws as building and planning the model do.
   StepBench(Backend& backend, const Recipe& recipe, const Dataset* dataset);
 
   /// Runs `steps` steps without looking at them, one at least.

@@ -33,8 +33,21 @@ std::optional<ShortcutKind> shortcut_kind(ShortcutChoice choice) {
 }
 
 std::optional<Placement> placement(PlacementChoice choice) {
-  if (choice == PlacementChoice::kAuto) return std::nullopt;
-  return static_cast<Placement>(static_cast<int>(choice) - 1);
+  switch (choice) {
+    case PlacementChoice::kAuto:
+      return std::nullopt;
+    case PlacementChoice::kOriginal:
+      return Placement::kOriginal;
+    case PlacementChoice::kNormAfterAddition:
+      return Placement::kNormAfterAddition;
+    case PlacementChoice::kReluBeforeAddition:
+      return Placement::kReluBeforeAddition;
+    case PlacementChoice::kReluOnlyPreActivation:
+      return Placement::kReluOnlyPreActivation;
+    case PlacementChoice::kPreActivation:
+      return Placement::kPreActivation;
+  }
+  return std::nullopt;
 }
 
 std::optional<double> optional_value(const std::vector<double>& values) {
@@ -81,6 +94,16 @@ ModelOptions model_options(const Recipe& recipe, const GraphRequest& request) {
     options.label_smoothing = static_cast<float>(recipe.train.label_smoothing);
   apply_choices(recipe.model, options);
   return options;
+}
+
+GraphRequest published_request(const Recipe& recipe, Mode mode, int64_t batch) {
+  const ModelDefaults own = model_defaults(recipe.model.name);
+  const auto size = static_cast<int>(own.image_size);
+  const size_t channels = recipe.data.mean.empty() ? own.mean.size() : recipe.data.mean.size();
+  return {mode,
+          batch,
+          {size, size, static_cast<int>(channels)},
+          recipe.model.classes > 0 ? recipe.model.classes : own.classes};
 }
 
 ModelBuilder model_builder(const Recipe& recipe) {

@@ -14,6 +14,11 @@ void apply_choices(const ModelRecipe& model, ModelOptions& options);
 /// evaluation is the plain cross-entropy. Throws Error(kConfig) for images that are not square.
 ModelOptions model_options(const Recipe& recipe, const GraphRequest& request);
 
+/// A graph for images that nobody has yet: of the size and number of classes that the recipe's model was
+/// published with, unless the recipe says how many classes, and with as many channels as data.mean has
+/// values, else as the model's own images. Throws Error(kConfig) for an unknown model.
+GraphRequest published_request(const Recipe& recipe, Mode mode, int64_t batch);
+
 /// The builder of the recipe's model. Its calls throw as build_model and model_options do.
 ModelBuilder model_builder(const Recipe& recipe);
 

@@ -9,6 +9,11 @@ namespace {
 
 constexpr int64_t kBottleneckExpansion = 4;
 
+/// Output channels of a block.
+int64_t block_channels(BlockKind kind, int64_t width) {
+  return kind == BlockKind::kBasic ? width : kBottleneckExpansion * width;
+}
+
 struct BranchConv {
   int64_t out_channels = 0, kernel = 1, stride = 1, groups = 1;
 };
@@ -146,10 +151,6 @@ ValueId pre_activation(GraphBuilder& builder, const BlockStyle& style, const Blo
 }
 
 }  // namespace
-
-int64_t block_channels(BlockKind kind, int64_t width) {
-  return kind == BlockKind::kBasic ? width : kBottleneckExpansion * width;
-}
 
 ValueId block_norm(GraphBuilder& builder, const BlockStyle& style, const std::string& name,
                    const std::string& conv, ValueId src, double gamma) {

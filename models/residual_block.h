@@ -62,9 +62,6 @@ struct BlockPlace {
   int64_t index = 0, count = 1;  ///< among the net's blocks
 };
 
-/// Output channels: width, or 4 width for a bottleneck.
-int64_t block_channels(BlockKind kind, int64_t width);
-
 /// Adds block `name` ("layer1.0"). In a pre-activation block a shortcut that is not the identity starts from
 /// the activated input, shared with the branch (He 2016, appendix; resnet-1k-layers).
 ValueId residual_block(GraphBuilder& builder, const std::string& name, const BlockStyle& style,

@@ -171,10 +171,8 @@ std::vector<std::string> model_names() {
 
 std::string model_patterns() {
   return "cifar_resnetN, cifar_plainN, cifar_preresnetN (N = 6n+2 or 9n+2), cifar_wrnN_K (N = 6n+4, K times "
-         "as "
-         "wide), cifar_densenetN_K (N = 3n+4, growth K), cifar_densenet_bcN_K (N = 6n+4), mnist_highwayN_W "
-         "and "
-         "mnist_plainN_W (N fully connected layers of width W)";
+         "as wide), cifar_densenetN_K (N = 3n+4, growth K), cifar_densenet_bcN_K (N = 6n+4), "
+         "mnist_highwayN_W and mnist_plainN_W (N fully connected layers of width W)";
 }
 
 }  // namespace residuum

@@ -22,7 +22,7 @@ ModelDefaults model_defaults(std::string_view name);
 /// The published models, for help texts; the CIFAR families have every other depth too (see model_patterns).
 std::vector<std::string> model_names();
 
-/// Families with a free depth: "cifar_resnetN, cifar_plainN, cifar_preresnetN (N = 6n+2 or 9n+2)".
+/// Families with free numbers: "cifar_resnetN, cifar_plainN, cifar_preresnetN (N = 6n+2 or 9n+2), ...".
 std::string model_patterns();
 
 }  // namespace residuum

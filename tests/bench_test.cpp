@@ -301,6 +301,23 @@ TEST(Problems, LayersOfANetAreCounted) {
   EXPECT_EQ(macs, 4'087'136'256);  // 4.09 GMAC, as torchvision's v1.5 is counted without its last layer
 }
 
+TEST(Problems, LayersOfVectorsCountAndOnlyLearnedInputsHaveGradients) {
+  ModelOptions options;
+  options.batch = 32;
+  const auto lines = [&](const char* model) {
+    std::vector<std::string> text;
+    for (const Problem& problem : problems_of(build_model(model, options)))
+      text.push_back(to_string(problem));
+    return text;
+  };
+  EXPECT_EQ(
+      lines("mnist_highway10_50"),
+      (std::vector<std::string>{"linear fc1 n=32 c=784 k=50 first=1",
+                                "linear highway.0.h n=32 c=50 k=50 times=18", "linear fc n=32 c=50 k=10"}));
+  EXPECT_EQ(lines("cifar_highway11").front(), "conv conv1 n=32 h=32 w=32 c=3 k=16 r=3 pad=1 first=1")
+      << "images with dropout are images";
+}
+
 std::vector<Problem> small_problems() {
   return read_problems(std::string(RESIDUUM_SOURCE_DIR) + "/bench/shapes/tests.txt");
 }
@@ -490,8 +507,7 @@ TEST(Step, PhasesAndLaunchesAddUp) {
   double roofline = 0;
   for (const auto& launch : step.plan().launches) {
     const Cost cost = launch->cost();
-    roofline += std::max(static_cast<double>(cost.bytes_read + cost.bytes_written) / 1e9,
-                         static_cast<double>(cost.flops) / 1e10);
+    roofline += std::max(static_cast<double>(cost.bytes()) / 1e9, static_cast<double>(cost.flops) / 1e10);
   }
   EXPECT_DOUBLE_EQ(step.roofline_seconds(ceilings), roofline);
   const Json phases = step.time_phases({1, 0});

@@ -42,6 +42,18 @@ TEST(CudaLab, PathsAndLesionsAgreeWithTheCpu) {
   }
 }
 
+TEST(CudaLab, SmallGradientsSurviveInF16) {
+  // Through three shortcuts of a 32nd each, next to nothing of an unscaled gradient is left in f16.
+  const std::vector<std::string> weak = {"model.shortcut_scale=0.03125"};
+  LabNet cpu("cifar_resnet8", weak, cpu_backend(1));
+  LabNet cuda("cifar_resnet8", {weak[0], "train.precision=fp16"}, test_backend());
+  const SampleBatches samples = sample_batches(cpu.subject(), 4, 1, 1);
+  PathProbe expected(cpu.subject(), samples, 1), found(cuda.subject(), samples, 1);
+  expected.write(samples.batches[0]);
+  found.write(samples.batches[0]);
+  EXPECT_LT(relative_difference(found.along({}), expected.along({})), 0.1);
+}
+
 /// Two blocks x -> 0.5 x + conv(relu(x)).
 LabNet two_blocks(Backend& backend) {
   return LabNet("two blocks",

@@ -1,6 +1,5 @@
 #include "tests/lab_net.h"
 
-#include "engine/lab/short_training.h"
 #include "engine/train/training_setup.h"
 #include "models/recipe_model.h"
 
@@ -45,7 +44,7 @@ std::vector<float> LabNet::logits(Graph graph) const {
 }
 
 std::vector<float> LabNet::values(const std::string& name) const {
-  return state_floats(*state_, name);
+  return state_->read_floats(name);
 }
 
 void LabNet::set(const std::string& name, const std::vector<float>& values) {

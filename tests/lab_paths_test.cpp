@@ -7,6 +7,7 @@
 #include "engine/graph/autodiff.h"
 #include "engine/graph/passes.h"
 #include "engine/lab/draw.h"
+#include "engine/lab/layer_stats.h"
 #include "engine/lab/path_gradients.h"
 #include "models/zoo.h"
 #include "tests/lab_net.h"
@@ -114,6 +115,39 @@ TEST(LabPaths, TheGradientsOfAllPathsAddUpToTheGradient) {
     }
     EXPECT_GT(norm, 0) << model;
     EXPECT_LT(std::sqrt(difference / norm), 1e-5) << model;
+  }
+}
+
+TEST(LabPaths, BlocksThatWorkInSomeStepsAreOpenInPart) {
+  // One of three blocks works in a step: on average a third of each branch.
+  const std::string third = "model.branch_scale=0.3333333333333333";
+  LabNet sampled("cifar_resnet8", {"model.sampled_blocks=1"}), scaled("cifar_resnet8", {third});
+  const SampleBatches samples = sample_batches(sampled.subject(), 4, 1, 1);
+  PathProbe found(sampled.subject(), samples, 1), expected(scaled.subject(), samples, 1);
+  found.write(samples.batches[0]);
+  expected.write(samples.batches[0]);
+  for (const std::vector<int>& branches : {std::vector<int>{0, 1, 2}, {0}, {1}, {2}}) {
+    EXPECT_EQ(found.along(branches), expected.along(branches));
+  }
+  EXPECT_EQ(found.whole(), expected.whole());
+}
+
+TEST(LabPaths, TheScaleOfTheLossIsNotPartOfAGradient) {
+  LabNet net("cifar_resnet8"), large("cifar_resnet8", {"train.loss_scale=1024"});
+  const SampleBatches samples = sample_batches(net.subject(), 4, 1, 1);
+  PathProbe expected(net.subject(), samples, 1), found(large.subject(), samples, 1);
+  expected.write(samples.batches[0]);
+  found.write(samples.batches[0]);
+  EXPECT_EQ(found.along({1}), expected.along({1})) << "a power of two moves exponents alone";
+  const NetStats stats = LayerProbe(net.subject(), samples, 1).look(0),
+                 same = LayerProbe(large.subject(), samples, 1).look(0);
+  for (size_t i = 0; i < stats.layers.size(); ++i) {
+    EXPECT_EQ(same.layers[i].weight_gradient, stats.layers[i].weight_gradient) << stats.layers[i].name;
+    EXPECT_EQ(same.layers[i].output_gradient, stats.layers[i].output_gradient) << stats.layers[i].name;
+  }
+  for (size_t i = 0; i < stats.blocks.size(); ++i) {
+    EXPECT_EQ(same.blocks[i].gradient, stats.blocks[i].gradient) << stats.blocks[i].name;
+    EXPECT_EQ(same.blocks[i].branch_over_skip, stats.blocks[i].branch_over_skip) << stats.blocks[i].name;
   }
 }
 

@@ -25,7 +25,7 @@ TEST(LabSurgery, ABlockWhoseBranchIsZeroCanBeDeleted) {
 
 TEST(LabSurgery, DeletedBlocksLeaveNoNodes) {
   LabNet net("cifar_resnet14");
-  const Graph graph = net.graph(), without = delete_blocks(graph, std::vector<int>{0, 1});
+  const Graph graph = net.graph(), without = delete_block(delete_block(graph, 0), 1);
   for (const Node& node : without.nodes) EXPECT_FALSE(node.name.starts_with("layer1.")) << node.name;
   EXPECT_EQ(without.nodes.size() + 14, graph.nodes.size())
       << "conv, BN, ReLU, conv, BN, Add and ReLU of two blocks";
@@ -118,7 +118,7 @@ TEST(LabSurgery, AGateForcedShutCopiesItsInput) {
     EXPECT_EQ(shut, net.logits(delete_block(graph, 1)));
     EXPECT_NE(shut, net.logits(graph));
     EXPECT_EQ(net.logits(close_gates(close_gates(graph, 0), 1)),
-              net.logits(delete_blocks(graph, std::vector<int>{0, 1})));
+              net.logits(delete_block(delete_block(graph, 0), 1)));
   }
   EXPECT_THROW(close_gates(LabNet("cifar_resnet8").graph(), 0), Error);
 }
@@ -195,6 +195,20 @@ TEST(LabLesion, PlainNetsLoseLayers) {
   EXPECT_EQ(natural_lesion(LabNet("cifar_resnet8").graph()), LesionKind::kBlocks);
   EXPECT_EQ(lesion_targets(graph, LesionKind::kLayers, "plain").size(), 10u)
       << "12 but the two that sample down";
+}
+
+TEST(LabLesion, OnlyWhatMakesImagesSmallerSamplesDown) {
+  // Wide and dense blocks add channels, which changes shapes as well.
+  for (const auto& [model, expected] :
+       {std::pair<const char*, std::vector<bool>>{"cifar_wrn10_2", {false, true, true}},
+        {"cifar_densenet7_4", {false, false, false}},
+        {"cifar_resnet11", {false, true, true}}}) {
+    std::vector<bool> found;
+    for (const LesionTarget& target : lesion_targets(build_model(model, {}), LesionKind::kBlocks, model)) {
+      found.push_back(target.down_sampling);
+    }
+    EXPECT_EQ(found, expected) << model;
+  }
 }
 
 TEST(LabLesion, ShufflesAreOrders) {

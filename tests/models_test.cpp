@@ -382,6 +382,21 @@ TEST(Summary, TextAndJson) {
   EXPECT_NE(text.find("[1, 8, 8, 64]"), std::string::npos);
 }
 
+TEST(RecipeModel, WithoutDataAModelHasTheImagesItWasPublishedFor) {
+  const auto request = [](const std::string& model, std::vector<std::string> overrides = {}) {
+    overrides.insert(overrides.end(), {"model.name=" + model, "train.steps=1"});
+    return published_request(parse_recipe("", "test", overrides), Mode::kEval, 2);
+  };
+  EXPECT_EQ(request("resnet18").image, (ImageShape{224, 224, 3}));
+  EXPECT_EQ(request("resnet18").classes, 1000);
+  EXPECT_EQ(request("mnist_highway10_50").image, (ImageShape{28, 28, 1}));
+  const GraphRequest chosen =
+      request("cifar_resnet20", {"model.classes=7", "data.mean=[0.5, 0.5]", "data.std=[1, 1]"});
+  EXPECT_EQ(chosen.image, (ImageShape{32, 32, 2}));
+  EXPECT_EQ(chosen.classes, 7);
+  EXPECT_EQ(chosen.batch, 2);
+}
+
 TEST(RecipeModel, CarriesEveryChoiceOfTheRecipe) {
   const std::vector<std::string> overrides = {"model.block=basic",
                                               "model.shortcut=A",

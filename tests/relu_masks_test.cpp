@@ -20,7 +20,7 @@ Graph with_masks(const Graph& graph) {
 int64_t bytes_moved(const Graph& graph) {
   Cost total;
   for (const Node& node : graph.nodes) total += node_cost(graph, node);
-  return total.bytes_read + total.bytes_written;
+  return total.bytes();
 }
 
 TEST(ReluMasks, KeepTheGradients) {

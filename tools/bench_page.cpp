@@ -16,15 +16,11 @@ namespace residuum {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using bench::number_of;
+using bench::text_of;
 
-double number(const Json& json, const char* key) {
-  return json.at(key).get<double>();
-}
-std::string text(const Json& json, const char* key) {
-  return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
-}
 bool is_measured(const Json& row) {
-  return text(row, "status") == "measured";
+  return text_of(row, "status") == "measured";
 }
 
 /// "command line" for "command_line".
@@ -35,20 +31,20 @@ std::string words_of(std::string key) {
 
 Figure roofline_figure(const Json& report) {
   const Json& ceilings = report.at("ceilings");
-  const double copy = number(ceilings, "copy_gbytes_per_second"),
-               product = number(ceilings, "product_tflops");
+  const double copy = number_of(ceilings, "copy_gbytes_per_second"),
+               product = number_of(ceilings, "product_tflops");
   Roofline roofline;
   roofline.bandwidths = {{fmt::format("copy {:.0f} GB/s", copy), copy * 1e9}};
   roofline.peaks = {
-      {fmt::format("{} product {:.3g} TFLOP/s", text(ceilings, "product_type"), product), product * 1e12}};
+      {fmt::format("{} product {:.3g} TFLOP/s", text_of(ceilings, "product_type"), product), product * 1e12}};
   std::map<std::string, Points> series;
   for (const Json& row : report.at("rows")) {
     if (!is_measured(row)) continue;
-    Points& points = series[text(row, "implementation")];
-    points.name = text(row, "implementation");
-    points.x.push_back(number(row, "flops") / number(row, "bytes"));
-    points.y.push_back(number(row, "tflops") * 1e12);
-    points.labels.push_back(text(row, "layer") + " " + text(row, "operation"));
+    Points& points = series[text_of(row, "implementation")];
+    points.name = text_of(row, "implementation");
+    points.x.push_back(number_of(row, "flops") / number_of(row, "bytes"));
+    points.y.push_back(number_of(row, "tflops") * 1e12);
+    points.labels.push_back(text_of(row, "layer") + " " + text_of(row, "operation"));
   }
   for (auto& [name, points] : series) roofline.points.push_back(std::move(points));
   return {"Roofline", roofline_chart(roofline),
@@ -64,11 +60,11 @@ Figure bars_figure(const Json& report, const std::string& operation) {
   std::vector<std::string> names;
   std::map<std::string, std::map<std::string, const Json*>> rows;
   for (const Json& row : report.at("rows")) {
-    if (text(row, "operation") != operation) continue;
-    if (!rows.contains(text(row, "layer"))) chart.categories.push_back(text(row, "layer"));
-    rows[text(row, "layer")][text(row, "implementation")] = &row;
-    if (std::find(names.begin(), names.end(), text(row, "implementation")) == names.end()) {
-      names.push_back(text(row, "implementation"));
+    if (text_of(row, "operation") != operation) continue;
+    if (!rows.contains(text_of(row, "layer"))) chart.categories.push_back(text_of(row, "layer"));
+    rows[text_of(row, "layer")][text_of(row, "implementation")] = &row;
+    if (std::find(names.begin(), names.end(), text_of(row, "implementation")) == names.end()) {
+      names.push_back(text_of(row, "implementation"));
     }
   }
   constexpr double kGap = std::numeric_limits<double>::quiet_NaN();
@@ -78,7 +74,7 @@ Figure bars_figure(const Json& report, const std::string& operation) {
       const auto found = rows[layer].find(name);
       const bool measured = found != rows[layer].end() && is_measured(*found->second);
       const auto value = [&](const char* key) {
-        return measured ? number(found->second->at("replay_us"), key) : kGap;
+        return measured ? number_of(found->second->at("replay_us"), key) : kGap;
       };
       bars.values.push_back(value("median"));
       bars.low.push_back(value("p20"));
@@ -96,31 +92,31 @@ std::string sizes_of(const std::string& problem) {
 }
 
 std::vector<Cell> cells_of(const Json& row) {
-  std::vector<Cell> cells = {Cell(text(row, "layer"), sizes_of(text(row, "problem"))),
-                             words_of(text(row, "operation")), text(row, "implementation")};
+  std::vector<Cell> cells = {Cell(text_of(row, "layer"), sizes_of(text_of(row, "problem"))),
+                             words_of(text_of(row, "operation")), text_of(row, "implementation")};
   if (!is_measured(row)) {
-    const bool wrong = text(row, "status") == "wrong" || text(row, "status") == "error";
-    cells.emplace_back(text(row, "status"), text(row, "reason"), wrong ? Mark::kBad : Mark::kPlain);
+    const bool wrong = text_of(row, "status") == "wrong" || text_of(row, "status") == "error";
+    cells.emplace_back(text_of(row, "status"), text_of(row, "reason"), wrong ? Mark::kBad : Mark::kPlain);
     cells.resize(10, Cell("-"));
     return cells;
   }
-  if (!row.at("peer").is_null()) cells.back().note = "rank " + text(row, "rank");
+  if (!row.at("peer").is_null()) cells.back().note = "rank " + text_of(row, "rank");
   const Json &replay = row.at("replay_us"), &cold = row.at("cold_us");
   const auto spread = [](const Json& s) {
-    return Cell(fixed_text(number(s, "median"), 1),
-                fmt::format("p20 {:.1f}, p80 {:.1f}", number(s, "p20"), number(s, "p80")));
+    return Cell(fixed_text(number_of(s, "median"), 1),
+                fmt::format("p20 {:.1f}, p80 {:.1f}", number_of(s, "p20"), number_of(s, "p80")));
   };
-  const auto percent = [&](const char* key) { return fmt::format("{:.0f} %", 100 * number(row, key)); };
+  const auto percent = [&](const char* key) { return fmt::format("{:.0f} %", 100 * number_of(row, key)); };
   cells.push_back(spread(replay));
   cells.push_back(spread(cold));
-  cells.emplace_back(fixed_text(number(row, "tflops"), 3), percent("peak_share") + " of product");
-  cells.emplace_back(fixed_text(number(row, "gbytes_per_second"), 1), percent("copy_share") + " of copy");
-  cells.emplace_back(percent("roofline_share"), text(row, "bound"));
+  cells.emplace_back(fixed_text(number_of(row, "tflops"), 3), percent("peak_share") + " of product");
+  cells.emplace_back(fixed_text(number_of(row, "gbytes_per_second"), 1), percent("copy_share") + " of copy");
+  cells.emplace_back(percent("roofline_share"), text_of(row, "bound"));
   cells.emplace_back(row.at("peer").is_null()
                          ? Cell("-")
-                         : Cell(fixed_text(number(row, "speed_up"), 2), "over " + text(row, "peer")));
-  cells.emplace_back(fmt::format("{:.1e}", number(row, "max_relative_error")),
-                     fmt::format("≤ {:.1e}", number(row, "allowed_error")), Mark::kGood);
+                         : Cell(fixed_text(number_of(row, "speed_up"), 2), "over " + text_of(row, "peer")));
+  cells.emplace_back(fmt::format("{:.1e}", number_of(row, "max_relative_error")),
+                     fmt::format("≤ {:.1e}", number_of(row, "allowed_error")), Mark::kGood);
   return cells;
 }
 
@@ -136,7 +132,8 @@ Figure peers_figure(const Json& report) {
   std::map<std::string, std::map<std::string, const Json*>> sides;
   std::vector<std::string> names;
   const auto add = [&](const Json& row, const std::string& name, const Json& side) {
-    const std::string category = text(row, "model") + " " + text(row, "batch") + " " + text(row, "precision");
+    const std::string category =
+        text_of(row, "model") + " " + text_of(row, "batch") + " " + text_of(row, "precision");
     add_once(chart.categories, category);
     add_once(names, name);
     sides[category][name] = &side;
@@ -146,7 +143,7 @@ Figure peers_figure(const Json& report) {
     add(row, variant == "plain" ? "Residuum" : "Residuum " + variant, row.at("ours"));
   }
   for (const Json& row : report.at("rows")) {
-    for (const Json& peer : row.at("peers")) add(row, "PyTorch " + text(peer, "name"), peer);
+    for (const Json& peer : row.at("peers")) add(row, "PyTorch " + text_of(peer, "name"), peer);
   }
   for (const std::string& name : names) {
     Bars bars{name, {}, {}, {}};
@@ -154,8 +151,9 @@ Figure peers_figure(const Json& report) {
       const auto side = sides[category].find(name);
       std::vector<double> speeds = {std::numeric_limits<double>::quiet_NaN()};
       if (side != sides[category].end()) {
-        speeds.front() = number(*side->second, "images_per_second");
-        for (const Json& run : side->second->at("runs")) speeds.push_back(number(run, "images_per_second"));
+        speeds.front() = number_of(*side->second, "images_per_second");
+        for (const Json& run : side->second->at("runs"))
+          speeds.push_back(number_of(run, "images_per_second"));
       }
       bars.values.push_back(speeds.front());
       bars.low.push_back(*std::min_element(speeds.begin(), speeds.end()));
@@ -207,7 +205,7 @@ std::vector<std::pair<std::string, std::string>> environment_facts(const Json& e
     facts.emplace_back(words_of(key),
                        value.is_array()
                            ? fmt::format("{}", fmt::join(value.get<std::vector<std::string>>(), " "))
-                           : text(environment, key));
+                           : text_of(environment, key));
   }
   return facts;
 }
@@ -217,7 +215,7 @@ std::vector<std::pair<std::string, std::string>> ceiling_facts(const Json& ceili
   for (const auto& [key, value] : ceilings.items()) {
     facts.emplace_back("ceiling: " + words_of(key), value.is_number()
                                                         ? fmt::format("{:.4g}", value.get<double>())
-                                                        : text(ceilings, key.c_str()));
+                                                        : text_of(ceilings, key.c_str()));
   }
   return facts;
 }
@@ -234,7 +232,7 @@ void write_results_page(const std::filesystem::path& directory, const std::files
   size_t reports = 0;
   for (const std::filesystem::path& path : paths) {
     const Json report = bench::read_report(path);
-    const std::string kind = report.is_object() && report.contains("kind") ? text(report, "kind") : "";
+    const std::string kind = report.is_object() && report.contains("kind") ? text_of(report, "kind") : "";
     if (kind != "kernels" && kind != "step" && kind != "data" && kind != "peers") continue;
     ++reports;
     page.section(path.filename().string());
@@ -248,7 +246,7 @@ void write_results_page(const std::filesystem::path& directory, const std::files
 
 void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");
-  Page page("Kernel throughput", text(environment, "device") + ", " + text(environment, "date"));
+  Page page("Kernel throughput", text_of(environment, "device") + ", " + text_of(environment, "date"));
   page.facts(environment_facts(environment));
   page.facts(ceiling_facts(ceilings));
   page.section("Roofline");
@@ -256,7 +254,7 @@ void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   page.section("Layers");
   std::vector<std::string> operations;
   for (const Json& row : report.at("rows")) {
-    const std::string operation = text(row, "operation");
+    const std::string operation = text_of(row, "operation");
     if (std::find(operations.begin(), operations.end(), operation) == operations.end())
       operations.push_back(operation);
   }

@@ -6,10 +6,8 @@
 #include <memory>
 
 #include "engine/core/check.h"
-#include "engine/lab/lesion.h"
 #include "engine/lab/path_gradients.h"
 #include "models/recipe_model.h"
-#include "models/zoo.h"
 #include "tools/environment.h"
 #include "tools/exit_codes.h"
 #include "tools/lab.h"
@@ -151,12 +149,7 @@ Page report_page(const LabSession& session, const PathReport& report) {
 int run_count(const PathsArguments& arguments) {
   if (arguments.lab.png) check_can_draw();
   const Recipe recipe = find_model_source(arguments.lab.source, WeightsNeed::kOptional).recipe;
-  const ModelDefaults defaults = model_defaults(recipe.model.name);
-  const int64_t classes = recipe.model.classes > 0 ? recipe.model.classes : defaults.classes;
-  const int64_t channels = recipe.data.mean.size() == 1 ? 1 : 3;
-  const ImageShape image{static_cast<int>(defaults.image_size), static_cast<int>(defaults.image_size),
-                         static_cast<int>(channels)};
-  const PathCount count = count_paths(structure_graph(model_builder(recipe), image, classes));
+  const PathCount count = count_paths(model_builder(recipe)(published_request(recipe, Mode::kEval, 1)));
   nlohmann::ordered_json json = {
       {"analysis", "paths"}, {"model", recipe.model.name}, {"count", to_json(count)}};
   Page page("Paths", recipe.model.name);

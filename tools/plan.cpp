@@ -81,7 +81,7 @@ struct Totals {
 Totals totals_of(const Plan& plan, int64_t batch) {
   const Cost cost = plan.cost();
   const auto images = static_cast<double>(batch);
-  return {cost, static_cast<double>(cost.bytes_read + cost.bytes_written) / 1e6 / images,
+  return {cost, static_cast<double>(cost.bytes()) / 1e6 / images,
           static_cast<double>(cost.flops) / 1e9 / images};
 }
 

@@ -15,7 +15,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <mutex>
-#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>

@@ -30,6 +30,11 @@ constexpr size_t size_of(DType type) {
   return 0;
 }
 
+/// Whether it is a floating point type.
+constexpr bool is_float(DType type) {
+  return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
+}
+
 /// "f32", "bf16", "f16", "i32", "i64", "u8".
 std::string_view to_string(DType type);
 

@@ -1,7 +1,6 @@
 // An all-reduce of a plan: what the executor hands to the exchange between two programs of launches.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "engine/backend/backend.h"

@@ -1,7 +1,5 @@
 #include "engine/exec/executor.h"
 
-#include <algorithm>
-
 #include "engine/core/check.h"
 
 namespace residuum {
@@ -38,15 +36,8 @@ std::vector<Executor::Part> Executor::parts(size_t begin, size_t end) const {
     if (until > begin) found.push_back({backend_.record(recorded_launches(plan_, begin, until)), nullptr});
     begin = until;
   };
-  const auto reads_sums = [&](const Group& group) {
-    return std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId node) {
-      const std::vector<ValueId>& inputs = graph().node(node).inputs;
-      return std::any_of(inputs.begin(), inputs.end(),
-                         [&](ValueId id) { return place_of(graph(), id) != id; });
-    });
-  };
   for (size_t g = begin; g < end; ++g) {
-    if (open && reads_sums(plan_.groups[g])) {
+    if (open && reads_sums(graph(), plan_.groups[g])) {
       close(g);
       found.emplace_back();
       open = false;

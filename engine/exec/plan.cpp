@@ -72,6 +72,14 @@ ValueId place_of(const Graph& graph, ValueId id) {
   return id;
 }
 
+bool reads_sums(const Graph& graph, const Group& group) {
+  return std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) {
+    const std::vector<ValueId>& inputs = graph.node(id).inputs;
+    return std::any_of(inputs.begin(), inputs.end(),
+                       [&](ValueId input) { return place_of(graph, input) != input; });
+  });
+}
+
 std::vector<RecordedLaunch> recorded_launches(const Plan& plan, size_t begin, size_t end) {
   std::vector<RecordedLaunch> recorded;
   for (size_t g = begin; g < end; ++g) {

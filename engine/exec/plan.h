@@ -43,6 +43,9 @@ bool is_all_reduce(const Graph& graph, const Group& group);
 /// The value in whose memory `id` lies: an all-reduce leaves its results where its inputs were.
 ValueId place_of(const Graph& graph, ValueId id);
 
+/// Whether a group reads the result of an all-reduce, and so waits for it.
+bool reads_sums(const Graph& graph, const Group& group);
+
 /// The launches of groups [begin, end), none of them an all-reduce, with their streams, as a program of its
 /// own: what they would wait for before `begin` is done when the program before ends, and launches that would
 /// begin the side stream like that are on the main one.

@@ -16,15 +16,6 @@ size_t summed_bytes(const Graph& graph, const Group& group) {
   return bytes;
 }
 
-/// Whether a group reads the result of an all-reduce.
-bool reads_sums(const Graph& graph, const Group& group) {
-  return std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) {
-    const std::vector<ValueId>& inputs = graph.node(id).inputs;
-    return std::any_of(inputs.begin(), inputs.end(),
-                       [&](ValueId input) { return place_of(graph, input) != input; });
-  });
-}
-
 /// When work that takes `seconds` alone is over, begun at `now` while communication goes on until
 /// `busy_until`.
 double end_of(double now, double seconds, double busy_until, double slowdown) {
@@ -37,7 +28,7 @@ double end_of(double now, double seconds, double busy_until, double slowdown) {
 }  // namespace
 
 double roofline_seconds(const ChipModel& chip, const Cost& cost) {
-  const double bytes = static_cast<double>(cost.bytes_read + cost.bytes_written) / chip.bytes_per_second;
+  const double bytes = static_cast<double>(cost.bytes()) / chip.bytes_per_second;
   const double flops = static_cast<double>(cost.flops) / chip.flops_per_second;
   return static_cast<double>(cost.launches) * chip.launch_seconds + std::max(bytes, flops) / chip.reached;
 }

@@ -1,7 +1,5 @@
 #include "engine/exec/state.h"
 
-#include <cstring>
-
 #include "engine/core/check.h"
 #include "engine/core/half.h"
 #include "engine/core/random.h"
@@ -9,10 +7,6 @@
 
 namespace residuum {
 namespace {
-
-size_t aligned(size_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
 
 std::vector<float> initial_values(const Init& init, int64_t count, uint64_t seed, uint64_t index) {
   std::vector<float> values(static_cast<size_t>(count), static_cast<float>(init.value));
@@ -46,7 +40,7 @@ void State::add(const Graph& graph, uint64_t seed) {
     added.emplace_back(entries_.size(), graph.inits.at(static_cast<ValueId>(id)));
     index_[value.name] = entries_.size();
     entries_.push_back({value.name, value.desc, value.kind, nullptr});
-    bytes += aligned(value.desc.bytes());
+    bytes += arena_aligned(value.desc.bytes());
   }
   if (added.empty()) return;
   memory_.push_back(backend_.allocate(bytes));
@@ -55,7 +49,7 @@ void State::add(const Graph& graph, uint64_t seed) {
   for (const auto& [i, init] : added) {
     Entry& entry = entries_[i];
     entry.data = next;
-    next += aligned(entry.desc.bytes());
+    next += arena_aligned(entry.desc.bytes());
     if (entry.kind == ValueKind::kCopy) {
       refresh_copy(entry);  // its parameter comes before it
       continue;
@@ -79,6 +73,10 @@ std::vector<std::byte> State::read(const std::string& name) const {
   return bytes;
 }
 
+std::vector<float> State::read_floats(const std::string& name) const {
+  return decode_floats(read(name), entry(name).desc.dtype);
+}
+
 void State::write(const std::string& name, std::span<const std::byte> bytes) {
   const Entry& e = entry(name);
   check(bytes.size() == e.desc.bytes(), ErrorKind::kInternal, "state '{}' has {} bytes, {} were given", name,
@@ -89,10 +87,8 @@ void State::write(const std::string& name, std::span<const std::byte> bytes) {
 }
 
 void State::refresh_copy(const Entry& copy) {
-  const std::vector<std::byte> source = read(copy.name.substr(kCopyPrefix.size()));
-  std::vector<float> values(source.size() / sizeof(float));
-  if (!values.empty()) std::memcpy(values.data(), source.data(), source.size());
-  const std::vector<std::byte> bytes = encode_floats(values, copy.desc.dtype);
+  const std::vector<float> parameter = read_floats(copy.name.substr(kCopyPrefix.size()));
+  const std::vector<std::byte> bytes = encode_floats(parameter, copy.desc.dtype);
   backend_.copy_to_device(copy.data, bytes.data(), bytes.size());
 }
 

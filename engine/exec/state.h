@@ -34,6 +34,8 @@ class State {
   /// Throws Error(kInternal) for an unknown name.
   const Entry& entry(const std::string& name) const;
   std::vector<std::byte> read(const std::string& name) const;
+  /// The same, of a floating point value, as f32.
+  std::vector<float> read_floats(const std::string& name) const;
   /// `bytes` must be the value's size. The copy of a parameter is written with it, rounded to nearest even.
   void write(const std::string& name, std::span<const std::byte> bytes);
   /// Copies the content of `from` to `to` (equal shapes).

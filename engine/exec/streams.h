@@ -31,8 +31,8 @@ std::vector<GroupUse> group_uses(const Graph& graph, const std::vector<Group>& g
 /// Where a group runs. Groups of one stream run in their order.
 struct StreamPlace {
   int stream = kMainStream;
-  std::optional<size_t>
-      wait;  ///< an earlier group of the other stream that must be done, and so all before it
+  /// An earlier group of the other stream that must be done, and so all before it.
+  std::optional<size_t> wait;
 
   bool operator==(const StreamPlace&) const = default;
 };

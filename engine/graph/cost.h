@@ -14,6 +14,7 @@ struct Cost {
   int64_t flops = 0;
   int64_t launches = 0;
 
+  int64_t bytes() const { return bytes_read + bytes_written; }
   Cost& operator+=(const Cost& other);
 };
 

@@ -1,7 +1,5 @@
 #include "engine/graph/graph.h"
 
-#include <algorithm>
-
 #include "engine/core/check.h"
 
 namespace residuum {

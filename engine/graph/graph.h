@@ -67,11 +67,11 @@ class Graph {
   std::vector<Value> values;
   std::vector<Node> nodes;
   std::vector<Block> blocks;
-  std::map<ValueId, Init> inits;           ///< of every parameter and buffer
+  std::map<ValueId, Init> inits;           ///< of every persistent value but inputs
   std::map<ValueId, ValueId> gradients;    ///< parameter (or requested value) -> its gradient, after autodiff
   std::map<std::string, ValueId> outputs;  ///< named results: "logits", "loss", "counts", "norm", ...
-  std::map<std::string, ValueId, std::less<>>
-      persistent_names;  ///< of every persistent value, kept by add_persistent
+  /// Of every persistent value, kept by add_persistent.
+  std::map<std::string, ValueId, std::less<>> persistent_names;
 
   /// Adds a value no node produces. `name` must be new among persistent values.
   ValueId add_persistent(std::string name, TensorDesc desc, ValueKind kind, Init init = {});

@@ -4,13 +4,6 @@
 #include <numeric>
 
 namespace residuum {
-namespace {
-
-size_t aligned(size_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
-}  // namespace
 
 MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes, bool reuse) {
   MemoryPlan plan;
@@ -23,7 +16,7 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes, bool reuse) {
   std::vector<size_t> placed;  // by rising offset
   for (size_t item : order) {
     const Lifetime& life = lifetimes[item];
-    const size_t bytes = aligned(life.bytes);
+    const size_t bytes = arena_aligned(life.bytes);
     plan.unshared_bytes += bytes;
     if (bytes == 0) continue;
     size_t offset = 0;
@@ -32,7 +25,7 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes, bool reuse) {
           !reuse || (lifetimes[other].first <= life.last && life.first <= lifetimes[other].last);
       if (!together) continue;
       if (plan.offsets[other] >= offset + bytes) break;
-      offset = std::max(offset, plan.offsets[other] + aligned(lifetimes[other].bytes));
+      offset = std::max(offset, plan.offsets[other] + arena_aligned(lifetimes[other].bytes));
     }
     plan.offsets[item] = offset;
     plan.arena_bytes = std::max(plan.arena_bytes, offset + bytes);

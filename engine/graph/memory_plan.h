@@ -21,6 +21,11 @@ struct MemoryPlan {
 
 inline constexpr size_t kArenaAlignment = 256;
 
+/// Bytes that something takes in memory where everything begins at a multiple of the alignment.
+constexpr size_t arena_aligned(size_t bytes) {
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
+
 /// Places the largest block first, each at the lowest free offset (greedy by size, Pisarchyk & Lee 2020,
 /// 2001.03288). With `reuse` off every block gets memory of its own.
 MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes, bool reuse = true);

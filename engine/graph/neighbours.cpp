@@ -11,13 +11,8 @@ namespace {
 
 /// Nodes that wait until a reader wants their result: what a convolution can do to a tensor it reads.
 bool waits_for_reader(const Op& op) {
-  return std::visit(overloaded{
-                        [](const BatchNormApply&) { return true; },
-                        [](const BatchNormBackwardApply&) { return true; },
-                        [](const Activation& a) { return a.kind == ActivationKind::kRelu; },
-                        [](const auto&) { return false; },
-                    },
-                    op);
+  return std::holds_alternative<BatchNormApply>(op) || std::holds_alternative<BatchNormBackwardApply>(op) ||
+         is_relu(op);
 }
 
 /// Nodes that follow what they read at once: what a convolution can do to its result.

@@ -118,6 +118,11 @@ bool reads_batch(const Op& op, size_t i) {
                     op);
 }
 
+bool is_relu(const Op& op) {
+  const auto* activation = std::get_if<Activation>(&op);
+  return activation != nullptr && activation->kind == ActivationKind::kRelu;
+}
+
 bool is_cheap(const Op& op) {
   return std::visit(overloaded{
                         [](const BatchNormApply&) { return true; },

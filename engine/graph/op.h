@@ -16,7 +16,6 @@
 namespace residuum {
 
 // ---- forward
-// -------------------------------------------------------------------------------------------------------
 
 /// (images u8 N,H,W,C; windows i32 N,3) -> (dst u8 N,height,width,C): of image n the window whose corner is
 /// row windows[n][0], column windows[n][1], black outside of the image; mirrored left to right where
@@ -108,7 +107,6 @@ struct SoftmaxCrossEntropy {
 };
 
 // ---- backward
-// ------------------------------------------------------------------------------------------------------
 
 /// (d_dst, weight) -> (d_src).
 struct ConvBackwardData {
@@ -176,7 +174,6 @@ struct SoftmaxCrossEntropyBackward {
 };
 
 // ---- a batch norm after a 1x1 convolution y = W z, from sums over its input z (gram_batch_norm pass)
-// -------------------------------------------------------------------------------------------------------
 // W is the weight K,1,1,C, f32 or a 16-bit copy; `pixels` M is the number of pixels z; covariance = gram / M
 // - sum sum^T / M^2; inv_k = 1 / sqrt(variance_k + epsilon); g is the gradient that reaches the batch norm.
 
@@ -209,7 +206,6 @@ struct GramBackwardWeight {
 };
 
 // ---- update: the last nodes of a training step; they change persistent values in place
-// -------------------------------
 
 /// (d_0, d_1, ...) -> (norm f32 2): {L2 norm over all gradients, 1 if every gradient is finite else 0}.
 struct GradientNorm {};
@@ -223,9 +219,8 @@ struct AccumulateGradient {
 struct AllReduce {
   float factor = 1;
 };
-/// (norm, w_i..., m_i..., g_i..., c_k...) -> (): g = g * gradient_scale * min(1, clip_norm / (norm *
-/// gradient_scale))
-/// + weight_decay_i w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m); c_k = w of
+/// (norm, w_i..., m_i..., g_i..., c_k...) -> (): with s = gradient_scale, g = g * s * min(1, clip_norm /
+/// (norm * s)) + weight_decay_i w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m); c_k = w of
 /// copy_of[k], rounded to c_k's type; nothing changes when norm[1] is 0. The learning rate is a step
 /// parameter (torch's SGD, not Caffe's).
 struct SgdUpdate {
@@ -272,6 +267,9 @@ OpDomain op_domain(const Op& op);
 /// True when input `i` is a batch (its first extent is N) and not a weight, a vector or a whole tensor.
 /// Outputs are batches exactly for kBatchMap.
 bool reads_batch(const Op& op, size_t i);
+
+/// Whether it is the activation ReLU; ReluMask, which writes a mask too, is another operation.
+bool is_relu(const Op& op);
 
 /// True for element-wise operations so cheap that repeating them beats storing their result.
 bool is_cheap(const Op& op);

@@ -34,11 +34,11 @@ struct UpdateOptions {
 float gradient_scale(const UpdateOptions& options);
 
 /// Appends gradient norm, SGD, EMA and the commit of the running statistics; the gradients are those of
-/// differentiate with options.loss_scale. Adds the persistent values
-/// "momentum.NAME", "ema.NAME" and, for accumulation > 1, "accumulated.NAME"; the output "norm" is {gradient
-/// norm, all finite}. With accumulation the running statistics follow each micro-step (as torch's do), unless
-/// its loss is not finite; with several ranks, or in pairs, they follow once a step the mean over all
-/// micro-steps of all ranks.
+/// differentiate with options.loss_scale. Adds the persistent values "momentum.NAME", with EMA "ema.NAME" and
+/// for accumulation > 1 the sums "accumulated.NAME", in pairs "accumulatedLEVEL.NAME"; the output "norm" is
+/// {gradient norm, all finite}. With accumulation the running statistics follow each micro-step (as torch's
+/// do), unless its loss is not finite; with several ranks, or in pairs, they follow once a step the mean over
+/// all micro-steps of all ranks.
 Graph append_update(Graph graph, const UpdateOptions& options);
 
 /// Batch norms over the batches of all `ranks` together: their statistics, and the sums that their gradients

@@ -10,11 +10,6 @@
 namespace residuum {
 namespace {
 
-bool is_relu(const Node& node) {
-  const auto* activation = std::get_if<Activation>(&node.op);
-  return activation != nullptr && activation->kind == ActivationKind::kRelu;
-}
-
 /// The nodes that form `value` from stored tensors, first to last: a batch norm, a batch norm and its ReLU,
 /// or a batch norm's backward pass; empty for every other value.
 std::vector<NodeId> forming_nodes(const Graph& graph, ValueId value) {
@@ -24,7 +19,7 @@ std::vector<NodeId> forming_nodes(const Graph& graph, ValueId value) {
   if (std::holds_alternative<BatchNormApply>(node.op) ||
       std::holds_alternative<BatchNormBackwardApply>(node.op))
     return {last};
-  if (!is_relu(node)) return {};
+  if (!is_relu(node.op)) return {};
   const NodeId before = graph.value(node.inputs[0]).producer;
   if (before == kNone || !std::holds_alternative<BatchNormApply>(graph.node(before).op)) return {};
   return {before, last};

@@ -1,7 +1,6 @@
 // Who reads each value of a graph. Invariant: it describes the graph as it was when the index was made.
 #pragma once
 
-#include <algorithm>
 #include <vector>
 
 #include "engine/graph/graph.h"

@@ -6,20 +6,19 @@
 namespace residuum {
 namespace {
 
-template <typename T>
-bool is_relu(const Op& op) {
-  const T* activation = std::get_if<T>(&op);
-  return activation != nullptr && activation->kind == ActivationKind::kRelu;
+bool is_relu_backward(const Op& op) {
+  const auto* backward = std::get_if<ActivationBackward>(&op);
+  return backward != nullptr && backward->kind == ActivationKind::kRelu;
 }
 
 /// How many ActivationBackward nodes read the output of each forward ReLU, by that output.
 std::map<ValueId, int64_t> backward_readers(const Graph& graph) {
   std::map<ValueId, int64_t> readers;
   for (const Node& node : graph.nodes) {
-    if (!is_relu<ActivationBackward>(node.op)) continue;
+    if (!is_relu_backward(node.op)) continue;
     const NodeId producer = graph.value(node.inputs[1]).producer;
     if (producer == kNone || graph.node(producer).phase != Phase::kForward) continue;
-    if (is_relu<Activation>(graph.node(producer).op)) ++readers[node.inputs[1]];
+    if (is_relu(graph.node(producer).op)) ++readers[node.inputs[1]];
   }
   return readers;
 }
@@ -46,7 +45,7 @@ Graph relu_masks(Graph graph) {
         {graph.value(dst).name + ".mask", mask, ValueKind::kTensor, graph.value(dst).producer});
   }
   for (Node& node : graph.nodes) {
-    if (!is_relu<ActivationBackward>(node.op)) continue;
+    if (!is_relu_backward(node.op)) continue;
     const auto mask = masks.find(node.inputs[1]);
     if (mask == masks.end()) continue;
     node.op = ReluMaskBackward{};

@@ -36,10 +36,6 @@ bool is_vector(const TensorDesc& desc, int64_t n) {
   return desc == vector_f32(n);
 }
 
-bool is_float(const TensorDesc& desc) {
-  return desc.dtype == DType::kF32 || desc.dtype == DType::kBF16 || desc.dtype == DType::kF16;
-}
-
 /// An f32 parameter, or its copy in the type of the activations it meets.
 void require_weight(const TensorDesc& weight, const Shape& shape, const TensorDesc& activation, In in) {
   const bool type = weight.dtype == DType::kF32 || weight.dtype == activation.dtype;
@@ -78,7 +74,7 @@ ConvShape conv_shape(const Conv& op, In in) {
         ErrorKind::kShape, "{} input and {} output channels must be positive multiples of groups = {}", c,
         op.out_channels, op.groups);
   const Shape weight{op.out_channels, op.kernel_h, op.kernel_w, c / op.groups};
-  require(is_float(in[0]), "src must be floating point", in);
+  require(is_float(in[0].dtype), "src must be floating point", in);
   require_weight(in[1], weight, in[0], in);
   return {n, h, w, c, op.out_channels, op.kernel_h, op.kernel_w, op.stride, op.pad, op.groups};
 }
@@ -116,7 +112,7 @@ Descs shortcut_a(const ShortcutA& op, In in) {
 
 Descs linear(const Linear& op, In in) {
   require_count(in, 2);
-  require(in[0].shape.rank() >= 2 && is_float(in[0]), "src must be a floating point batch", in);
+  require(in[0].shape.rank() >= 2 && is_float(in[0].dtype), "src must be a floating point batch", in);
   const int64_t n = in[0].shape[0], c = n == 0 ? 0 : in[0].elements() / n;
   require_weight(in[1], {op.out_features, c}, in[0], in);
   return {{op.dtype, {n, op.out_features}}};
@@ -138,7 +134,7 @@ Descs conv_backward_filter(const ConvShape& s, In in) {
 
 /// A weight K,1,1,C: f32 or a 16-bit copy.
 void require_pointwise(const TensorDesc& weight, In in) {
-  require(is_float(weight) && weight.shape.rank() == 4 && weight.shape[1] == 1 && weight.shape[2] == 1,
+  require(is_float(weight.dtype) && weight.shape.rank() == 4 && weight.shape[1] == 1 && weight.shape[2] == 1,
           "weight must be floating point K,1,1,C", in);
 }
 
@@ -348,7 +344,7 @@ struct ShapeRule {
 
   Descs operator()(const Gram&) const {
     require_count(in, 1);
-    require(is_float(in[0]) && in[0].shape.rank() == 4, "src must be floating point N,H,W,C", in);
+    require(is_float(in[0].dtype) && in[0].shape.rank() == 4, "src must be floating point N,H,W,C", in);
     const int64_t c = last(in[0]);
     return {{DType::kF32, {c, c}}, vector_f32(c)};
   }
@@ -404,7 +400,7 @@ struct ShapeRule {
     for (size_t k = 0; k < copies; ++k) {
       const auto i = static_cast<size_t>(op.copy_of[k]);
       const TensorDesc& copy = in[1 + 3 * weights + k];
-      const bool fits = i < weights && copy.shape == in[1 + i].shape && is_float(copy) &&
+      const bool fits = i < weights && copy.shape == in[1 + i].shape && is_float(copy.dtype) &&
                         copy.dtype != DType::kF32 && copy.dtype == in[1 + 3 * weights].dtype;
       require(fits,
               fmt::format("copy {} must be a tensor of the shape of weight {}, all of one 16-bit type", k, i),

@@ -1,7 +1,6 @@
 #include "engine/lab/layer_stats.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "engine/core/check.h"
 #include "engine/graph/autodiff.h"
@@ -45,7 +44,7 @@ LayerProbe::Plan LayerProbe::plan_of(const Subject& subject, Graph forward) {
     plan.blocks.push_back(forward.blocks[static_cast<size_t>(join.block)].name);
     wanted.push_back(forward.blocks[static_cast<size_t>(join.block)].output);
   }
-  Graph graph = differentiate(std::move(forward), wanted);
+  Graph graph = differentiate(std::move(forward), wanted, loss_scale_of(subject));
   graph.outputs = {{"loss", graph.output("loss")}};
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const ValueId weight = graph.node(plan.layers[i].weight_node).inputs[1];
@@ -79,10 +78,14 @@ LayerProbe::LayerProbe(Plan plan, const Subject& subject, SampleBatches samples,
       probe_(std::move(plan.graph), subject, seed) {}
 
 double LayerProbe::norm(const std::string& output) {
-  if (!probe_.graph().outputs.contains(output)) return 0;
   Moments moments;
   moments.add(probe_.read(output));
   return moments.norm();
+}
+
+double LayerProbe::gradient_norm(const std::string& output) {
+  if (!probe_.graph().outputs.contains(output)) return 0;
+  return norm(output) / static_cast<double>(loss_scale_of(subject_));
 }
 
 void LayerProbe::add(NetStats& stats, const Batch& batch, double weight) {
@@ -96,8 +99,8 @@ void LayerProbe::add(NetStats& stats, const Batch& batch, double weight) {
     layer.output += weight * output.norm();
     layer.output_mean += weight * output.mean();
     layer.output_std += weight * output.std();
-    layer.output_gradient += weight * norm(key("dy", i));
-    layer.weight_gradient += weight * norm(key("dw", i));
+    layer.output_gradient += weight * gradient_norm(key("dy", i));
+    layer.weight_gradient += weight * gradient_norm(key("dw", i));
   }
   for (size_t i = 0; i < joins_.size(); ++i) {
     BlockStats& block = stats.blocks[i];
@@ -105,7 +108,7 @@ void LayerProbe::add(NetStats& stats, const Batch& batch, double weight) {
     stream.add(probe_.read(key("stream", i)));
     block.stream_std += weight * stream.std();
     block.branch_over_skip += weight * norm(key("branch", i)) / norm(key("skip", i));
-    block.gradient += weight * norm(key("dstream", i));
+    block.gradient += weight * gradient_norm(key("dstream", i));
   }
 }
 
@@ -114,7 +117,7 @@ NetStats LayerProbe::look(int64_t step) {
   stats.step = step;
   for (size_t i = 0; i < layers_.size(); ++i) {
     Moments weight;
-    weight.add(state_floats(subject_.state, weights_[i]));
+    weight.add(subject_.state.read_floats(weights_[i]));
     stats.layers.push_back({layers_[i].name, weight.norm()});
   }
   for (const std::string& block : blocks_) stats.blocks.push_back({block});

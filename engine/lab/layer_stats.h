@@ -3,7 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +52,8 @@ class LayerProbe {
   LayerProbe(Plan plan, const Subject& subject, SampleBatches samples, uint64_t seed);
   void add(NetStats& stats, const Batch& batch, double weight);
   double norm(const std::string& output);
+  /// Of a gradient; 0 when the loss does not depend on the value.
+  double gradient_norm(const std::string& output);
 
   const Subject& subject_;
   SampleBatches samples_;

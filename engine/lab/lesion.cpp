@@ -32,18 +32,24 @@ std::vector<LesionTarget> layer_targets(const Graph& graph) {
   return targets;
 }
 
+int64_t pixels_of(const Shape& shape) {
+  return shape.elements() / shape[shape.rank() - 1];
+}
+
 std::vector<LesionTarget> block_targets(const Graph& graph, LesionKind kind) {
   std::vector<LesionTarget> targets;
   for (size_t i = 0; i < graph.blocks.size(); ++i) {
     const Block& block = graph.blocks[i];
     const auto index = static_cast<int>(i);
-    const bool changes = graph.desc(block.input) != graph.desc(block.output);
+    const bool down_sampling =
+        pixels_of(graph.desc(block.output).shape) < pixels_of(graph.desc(block.input).shape);
     if (kind == LesionKind::kGates && find_gates(graph, index)) {
-      targets.push_back({block.name, changes, [index](Graph g) { return close_gates(std::move(g), index); }});
+      targets.push_back(
+          {block.name, down_sampling, [index](Graph g) { return close_gates(std::move(g), index); }});
     }
     if (kind == LesionKind::kBlocks && can_delete(graph, index)) {
       targets.push_back(
-          {block.name, changes, [index](Graph g) { return delete_block(std::move(g), index); }});
+          {block.name, down_sampling, [index](Graph g) { return delete_block(std::move(g), index); }});
     }
   }
   return targets;
@@ -103,10 +109,6 @@ std::vector<LesionTarget> lesion_targets(const Graph& graph, LesionKind kind, co
   check(!targets.empty(), ErrorKind::kConfig, "lesion: model {} has no {}, so none can be taken away", model,
         lacking);
   return targets;
-}
-
-Graph structure_graph(const ModelBuilder& build, const ImageShape& image, int64_t classes) {
-  return build({Mode::kEval, 1, image, classes});
 }
 
 LesionReport lesion(const Subject& subject, LesionKind kind, const LesionOptions& options) {

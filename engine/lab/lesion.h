@@ -22,7 +22,7 @@ std::string to_string(LesionKind kind);
 /// A part that can be taken away.
 struct LesionTarget {
   std::string name;
-  bool down_sampling = false;  ///< its shapes differ: only its branch goes
+  bool down_sampling = false;  ///< its output has fewer pixels than its input
   std::function<Graph(Graph)> operation;
 };
 
@@ -80,8 +80,5 @@ struct ShuffleReport {
 
 /// Exchanges random pairs of equal blocks. Throws Error(kConfig) when the model has no two equal blocks.
 ShuffleReport shuffle_blocks(const Subject& subject, const ShuffleOptions& options);
-
-/// A graph of the model, as small as can be, to see its structure; no data are read.
-Graph structure_graph(const ModelBuilder& build, const ImageShape& image, int64_t classes);
 
 }  // namespace residuum

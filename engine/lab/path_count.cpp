@@ -1,6 +1,5 @@
 #include "engine/lab/path_count.h"
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -27,7 +26,7 @@ std::shared_ptr<const Polynomial> ways_to(const Graph& graph, const Node& node,
       parts.push_back(part);
   }
   if (parts.empty()) return nullptr;
-  const bool weights = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Linear>(node.op);
+  const bool weights = has_weights(node.op);
   if (parts.size() == 1 && !weights) return parts[0];
   Polynomial sum;
   for (const auto& part : parts) add(sum, *part);

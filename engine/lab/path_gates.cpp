@@ -1,5 +1,6 @@
-// path_gradient_graph: gates on the gradients of a net's branches and shortcuts.
-#include <algorithm>
+#include "engine/lab/path_gates.h"
+
+#include <set>
 
 #include "engine/core/check.h"
 #include "engine/graph/autodiff.h"
@@ -79,12 +80,13 @@ Graph marks_to_gates(Graph graph, const std::vector<Mark>& marks) {
 }  // namespace
 
 Graph path_gradient_graph(Graph forward, const std::vector<Join>& joins,
-                          const std::map<std::string, ValueId>& wanted) {
+                          const std::map<std::string, ValueId>& wanted, float loss_scale) {
   const std::vector<Mark> marks = marks_of(forward, joins);
   const ValueId loss = forward.output("loss");
   std::vector<ValueId> values;
   for (const auto& [name, value] : wanted) values.push_back(value);
-  Graph graph = marks_to_gates(differentiate(add_marks(std::move(forward), marks), values), marks);
+  Graph graph =
+      marks_to_gates(differentiate(add_marks(std::move(forward), marks), values, loss_scale), marks);
   graph.outputs = {{"loss", loss}};
   for (const auto& [name, value] : wanted) {
     const auto found = graph.gradients.find(value);

@@ -6,6 +6,7 @@
 
 #include "engine/core/check.h"
 #include "engine/lab/draw.h"
+#include "engine/lab/path_gates.h"
 #include "engine/lab/surgery.h"
 
 namespace residuum {
@@ -49,12 +50,14 @@ double log_slope(const std::vector<PathReport::Length>& lengths) {
 }  // namespace
 
 PathProbe::PathProbe(const Subject& subject, const SampleBatches& samples, uint64_t seed)
-    : PathProbe(subject, require_joins(forward_graph(subject, Mode::kTrain, samples), subject.model, "paths"),
-                forward_graph(subject, Mode::kTrain, samples), seed) {}
+    : PathProbe(subject, open_blocks(forward_graph(subject, Mode::kTrain, samples)), seed) {}
 
-PathProbe::PathProbe(const Subject& subject, const std::vector<Join>& joins, Graph forward, uint64_t seed)
-    : names_(block_names(forward, joins)),
-      probe_(path_gradient_graph(forward, joins, {{"images", normalized_images(forward)}}), subject, seed) {
+PathProbe::PathProbe(const Subject& subject, const Graph& forward, uint64_t seed)
+    : loss_scale_(loss_scale_of(subject)),
+      names_(block_names(forward, require_joins(forward, subject.model, "paths"))),
+      probe_(path_gradient_graph(forward, find_joins(forward), {{"images", normalized_images(forward)}},
+                                 loss_scale_),
+             subject, seed) {
   for (const auto& [name, id] : probe_.graph().persistent_names) {
     if (name.starts_with("unit.")) probe_.fill(name, 1);
   }
@@ -62,7 +65,9 @@ PathProbe::PathProbe(const Subject& subject, const std::vector<Join>& joins, Gra
 
 std::vector<float> PathProbe::run() {
   probe_.run();
-  return probe_.read("d.images");
+  std::vector<float> gradient = probe_.read("d.images");
+  for (float& value : gradient) value /= loss_scale_;
+  return gradient;
 }
 
 std::vector<float> PathProbe::along(const std::vector<int>& branches) {

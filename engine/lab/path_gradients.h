@@ -10,7 +10,8 @@
 
 namespace residuum {
 
-/// Measures gradients along paths. The net is in training mode: batch statistics.
+/// Measures gradients along paths. The net is in training mode, with batch statistics, but all of its blocks
+/// work: those of stochastic depth as in an evaluation.
 class PathProbe {
  public:
   /// Gradients of the mean loss of a batch with respect to the normalised images. Throws Error(kConfig) when
@@ -26,9 +27,10 @@ class PathProbe {
   std::vector<float> whole();
 
  private:
-  PathProbe(const Subject& subject, const std::vector<Join>& joins, Graph forward, uint64_t seed);
+  PathProbe(const Subject& subject, const Graph& forward, uint64_t seed);
   std::vector<float> run();
 
+  float loss_scale_;
   std::vector<std::string> names_;  ///< of the blocks
   Probe probe_;
 };

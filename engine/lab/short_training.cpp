@@ -1,7 +1,6 @@
 #include "engine/lab/short_training.h"
 
 #include "engine/core/check.h"
-#include "engine/core/half.h"
 #include "engine/train/schedule.h"
 #include "engine/train/step_in_flight.h"
 #include "engine/train/switches.h"
@@ -48,10 +47,6 @@ double ShortTraining::step() {
   check(found.finite, ErrorKind::kNumeric, "step {}: loss or gradients are not finite (loss {})", steps_,
         found.loss());
   return found.loss();
-}
-
-std::vector<float> state_floats(const State& state, const std::string& name) {
-  return decode_floats(state.read(name), state.entry(name).desc.dtype);
 }
 
 }  // namespace residuum

@@ -2,17 +2,13 @@
 // open to be looked at between steps. It writes no files; a run that must survive is train()'s.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "engine/lab/subject.h"
 
 namespace residuum {
 
 class ShortTraining {
  public:
-  /// Throws Error(kConfig) when a batch is
-  /// larger than the data set.
+  /// Throws Error(kConfig) when a batch is larger than the data set.
   explicit ShortTraining(const Subject& subject);
 
   /// One step on the next batch; returns its loss. Throws Error(kNumeric) when loss or gradients are not
@@ -25,8 +21,5 @@ class ShortTraining {
   Executor executor_;
   int64_t steps_ = 0;
 };
-
-/// A value of the state as floats.
-std::vector<float> state_floats(const State& state, const std::string& name);
 
 }  // namespace residuum

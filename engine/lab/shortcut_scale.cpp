@@ -1,6 +1,7 @@
 #include "engine/lab/shortcut_scale.h"
 
 #include "engine/graph/passes.h"
+#include "engine/lab/path_gates.h"
 #include "engine/lab/surgery.h"
 
 namespace residuum {
@@ -44,8 +45,7 @@ double norm(Probe& probe, const std::string& output) {
   return moments.norm();
 }
 
-}  // namespace
-
+/// The factor of ShortcutScale::lambda.
 std::optional<double> constant_scale(const Graph& graph, const Join& join) {
   double factor = 1;
   const ValueId input = graph.blocks[static_cast<size_t>(join.block)].input;
@@ -61,12 +61,15 @@ std::optional<double> constant_scale(const Graph& graph, const Join& join) {
   return factor;
 }
 
+}  // namespace
+
 ShortcutScales shortcut_scales(const Subject& subject, const SampleOptions& options) {
   const SampleBatches samples = sample_batches(subject, options.batch, options.batches, options.seed);
   const Graph graph = forward_graph(subject, options.mode, samples);
   const std::vector<Join> joins = require_joins(graph, subject.model, "lambda");
   Probe forward(shortcuts_alone(graph, joins), subject, options.seed);
-  Probe backward(path_gradient_graph(graph, joins, ends_of(graph, joins)), subject, options.seed);
+  Probe backward(path_gradient_graph(graph, joins, ends_of(graph, joins), loss_scale_of(subject)), subject,
+                 options.seed);
   for (const auto& [name, id] : backward.graph().persistent_names) {
     if (name.starts_with("unit.") || name.starts_with("skip_gate.")) backward.fill(name, 1);
     if (name.starts_with("branch_gate.")) backward.fill(name, 0);

@@ -30,7 +30,4 @@ struct ShortcutScales {
 /// Throws Error(kConfig) naming a model that has a block without a shortcut.
 ShortcutScales shortcut_scales(const Subject& subject, const SampleOptions& options);
 
-/// The factor of ShortcutScale::lambda.
-std::optional<double> constant_scale(const Graph& graph, const Join& join);
-
 }  // namespace residuum

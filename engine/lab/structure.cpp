@@ -11,10 +11,6 @@
 namespace residuum {
 namespace {
 
-bool has_weights(const Op& op) {
-  return std::holds_alternative<Conv>(op) || std::holds_alternative<Linear>(op);
-}
-
 /// Fewest and most weight layers on a way from the block's input; nothing for a value that does not depend on
 /// it.
 struct Reach {
@@ -71,6 +67,10 @@ const Node* next_of_layer(const Graph& graph, const Readers& readers, ValueId va
 }
 
 }  // namespace
+
+bool has_weights(const Op& op) {
+  return std::holds_alternative<Conv>(op) || std::holds_alternative<Linear>(op);
+}
 
 std::optional<Join> find_join(const Graph& graph, int block) {
   std::optional<Join> found;

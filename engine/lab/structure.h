@@ -11,14 +11,17 @@
 
 namespace residuum {
 
+/// Whether it is a weight layer: a convolution or a linear layer.
+bool has_weights(const Op& op);
+
 /// Where the branch and the shortcut of a block meet: the last addition of the block whose two operands both
 /// depend on its input.
 struct Join {
   int block = kNone;            ///< index into Graph::blocks
   NodeId node = kNone;          ///< the Add
   size_t branch = 0, skip = 1;  ///< which input of the node is which
-  int64_t branch_layers = 0,
-          skip_layers = 0;  ///< weight layers (convolutions, linear) on the longest way there
+  /// Weight layers on the longest way there.
+  int64_t branch_layers = 0, skip_layers = 0;
 };
 
 /// The join of a block, or nothing when it has none. The skip is the operand that the block's input reaches

@@ -31,6 +31,11 @@ Graph forward_graph(const Subject& subject, Mode mode, const SampleBatches& samp
   return subject.build({mode, samples.batch, samples.image, class_count(subject.recipe, subject.data)});
 }
 
+float loss_scale_of(const Subject& subject) {
+  const TrainRecipe& train = subject.recipe.train;
+  return static_cast<float>(loss_scale(train.precision, train.loss_scale));
+}
+
 Evaluation evaluate(const Subject& subject, const std::function<Graph(Graph)>& operation) {
   const ModelBuilder operated = [&](const GraphRequest& request) {
     Graph graph = operation(subject.build(request));
@@ -74,9 +79,6 @@ double Moments::mean() const {
 }
 double Moments::std() const {
   return count == 0 ? 0 : std::sqrt(std::max(0.0, squares / static_cast<double>(count) - mean() * mean()));
-}
-double Moments::rms() const {
-  return count == 0 ? 0 : std::sqrt(squares / static_cast<double>(count));
 }
 
 }  // namespace residuum

@@ -40,6 +40,10 @@ SampleBatches sample_batches(const Subject& subject, int64_t batch, int64_t coun
 /// The forward graph of the model for such batches.
 Graph forward_graph(const Subject& subject, Mode mode, const SampleBatches& samples);
 
+/// What the loss is multiplied by in a backward pass, so that gradients keep in the range of the recipe's
+/// precision.
+float loss_scale_of(const Subject& subject);
+
 /// Exact accuracy of the model after `operation` on its evaluation graph.
 Evaluation evaluate(const Subject& subject, const std::function<Graph(Graph)>& operation);
 
@@ -76,11 +80,10 @@ struct Moments {
   void add(const std::vector<float>& values) {
     for (const float value : values) add(static_cast<double>(value));
   }
-  /// Euclidean norm of all values, their mean, standard deviation and root mean square; 0 without values.
+  /// Euclidean norm of all values, their mean and standard deviation; 0 without values.
   double norm() const;
   double mean() const;
   double std() const;
-  double rms() const;
 };
 
 }  // namespace residuum

@@ -33,7 +33,7 @@ bool equal_nodes(const Graph& graph, const Node& a, const Node& b) {
                     [&](ValueId x, ValueId y) { return persistent(x) == persistent(y); });
 }
 
-/// Every reader of `value` reads factors 0 * value + constant instead.
+/// Every reader of `value` reads 0 * value + constant instead.
 Graph replace_by_constant(Graph graph, ValueId value, float constant) {
   const NodeId producer = graph.value(value).producer;
   const Node source = graph.node(producer);
@@ -100,11 +100,6 @@ Graph delete_block(Graph graph, int block) {
   return prune(std::move(graph));
 }
 
-Graph delete_blocks(Graph graph, std::span<const int> blocks) {
-  for (const int block : blocks) graph = delete_block(std::move(graph), block);
-  return graph;
-}
-
 Graph delete_layer(Graph graph, const Layer& layer) {
   check(graph.desc(layer.input) == graph.desc(layer.output), ErrorKind::kConfig,
         "layer {} cannot be deleted: it makes {} of {}", layer.name, to_string(graph.desc(layer.output)),
@@ -135,6 +130,13 @@ Graph swap_blocks(Graph graph, int a, int b) {
     }
   }
   std::swap(graph.blocks[static_cast<size_t>(a)].name, graph.blocks[static_cast<size_t>(b)].name);
+  return graph;
+}
+
+Graph open_blocks(Graph graph) {
+  for (Node& node : graph.nodes) {
+    if (const auto* gate = std::get_if<BlockGate>(&node.op)) node.op = Scale{gate->draw.share(), 0};
+  }
   return graph;
 }
 

@@ -3,10 +3,6 @@
 // persistent values stay as they are, so an operated net reads the state of the whole one.
 #pragma once
 
-#include <span>
-#include <string>
-#include <vector>
-
 #include "engine/graph/graph.h"
 #include "engine/lab/structure.h"
 
@@ -16,12 +12,11 @@ namespace residuum {
 /// `from` and has its descriptor.
 Graph replace_value(Graph graph, ValueId from, ValueId to);
 
-/// Deletes a block (Veit 2016): its output is its input, bit for bit. Where the shapes differ (a
-/// down-sampling block) its branch is deleted and the shortcut stays; of a densely connected block the
+/// Deletes a block (Veit 2016): its output is its input, bit for bit. Where the shapes differ (as in
+/// a down-sampling block) its branch is deleted and the shortcut stays; of a densely connected block the
 /// channels it appends are zeros. Throws Error(kConfig) naming the block where neither can be: a
 /// down-sampling block of a plain net.
 Graph delete_block(Graph graph, int block);
-Graph delete_blocks(Graph graph, std::span<const int> blocks);
 /// Whether delete_block can.
 bool can_delete(const Graph& graph, int block);
 
@@ -40,12 +35,8 @@ Graph swap_blocks(Graph graph, int a, int b);
 /// Throws Error(kConfig) naming a block without gates.
 Graph close_gates(Graph graph, int block);
 
-/// The graph of one backward pass along chosen paths (Veit 2016): the forward pass is whole; backward, the
-/// gradient that enters block b goes into its branch times the input "branch_gate.B" and into its shortcut
-/// times "skip_gate.B" (B the block's name), per-channel factors f32 C, each 0 or 1. Every gate 1 is the
-/// ordinary gradient, bit for bit. The inputs "unit.C" must hold ones. Outputs: "loss", and "d.NAME" for
-/// each NAME -> value of `wanted`.
-Graph path_gradient_graph(Graph forward, const std::vector<Join>& joins,
-                          const std::map<std::string, ValueId>& wanted);
+/// Opens the blocks that work in some steps only (BlockGate) in every one: their branches are scaled by the
+/// share of the steps, as in an evaluation.
+Graph open_blocks(Graph graph);
 
 }  // namespace residuum

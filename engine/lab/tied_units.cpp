@@ -31,10 +31,6 @@ bool keeps_channels(const Op& op) {
       op);
 }
 
-bool is_layer(const Op& op) {
-  return std::holds_alternative<Conv>(op) || std::holds_alternative<Linear>(op);
-}
-
 /// Makes two units of a layer one and the same, in the state.
 class Tie {
  public:
@@ -64,7 +60,7 @@ class Tie {
 
   /// `reader` reads a tied pair in channels `channel` and the next; `before`: see follow().
   void read_pair(const Node& reader, int64_t channel, int64_t before) {
-    if (is_layer(reader.op)) {
+    if (has_weights(reader.op)) {
       const bool conv = std::holds_alternative<Conv>(reader.op);
       const int64_t columns =
           conv ? graph_.desc(reader.inputs[1]).shape[3] : channels_of(graph_, reader.inputs[0]);
@@ -104,7 +100,7 @@ class Tie {
   template <typename Change>
   void edit(ValueId id, const Change& change) {
     const std::string& name = graph_.value(id).name;
-    std::vector<float> values = state_floats(state_, name);
+    std::vector<float> values = state_.read_floats(name);
     change(values);
     state_.write(name, std::as_bytes(std::span(values)));
   }
@@ -136,7 +132,7 @@ void add_ends(const Graph& graph, int block, ValueId value, bool gate, std::vect
   const NodeId producer = graph.value(value).producer;
   if (producer == kNone || graph.node(producer).block != block) return;
   const Node& node = graph.node(producer);
-  if (is_layer(node.op)) {
+  if (has_weights(node.op)) {
     std::vector<NodeId>& found = gate ? gates : layers;
     if (std::ranges::find(found, producer) == found.end()) found.push_back(producer);
   }
@@ -183,7 +179,7 @@ TiedUnits tied_units(const Subject& subject, const std::string& block, int64_t s
   ShortTraining training(subject);
   for (int64_t step = 0; step <= steps; ++step) {
     if (step > 0) training.step();
-    result.moments.push_back(compare(step, state_floats(subject.state, name), row));
+    result.moments.push_back(compare(step, subject.state.read_floats(name), row));
   }
   return result;
 }

@@ -6,7 +6,6 @@
 
 #include "engine/core/check.h"
 #include "engine/core/random.h"
-#include "engine/lab/short_training.h"
 
 namespace residuum {
 namespace {
@@ -91,7 +90,7 @@ std::vector<Weight> weights_of(const Graph& graph, const State& state) {
     const std::string layer =
         value.name.ends_with(kSuffix) ? value.name.substr(0, value.name.size() - kSuffix.size()) : value.name;
     const int64_t rows = value.desc.shape[0];
-    weights.push_back({layer, as_matrix(state_floats(state, value.name), rows, value.desc.elements() / rows),
+    weights.push_back({layer, as_matrix(state.read_floats(value.name), rows, value.desc.elements() / rows),
                        value.desc.shape.rank() == 4});
   }
   return weights;

@@ -16,8 +16,8 @@ struct UnitStats {
   int64_t units = 0, inputs = 0;                              ///< rows and columns of the weight
   double smallest_norm = 0, mean_norm = 0, largest_norm = 0;  ///< of incoming weights: elimination where 0
   double largest_overlap = 0;  ///< largest cosine between two units: overlap where 1
-  double effective_rank =
-      0;  ///< exp of the entropy of the singular values' shares (Roy 2007): linear dependence
+  /// Exp of the entropy of the singular values' shares (Roy 2007): linear dependence.
+  double effective_rank = 0;
   /// The same of normal random weights of this shape.
   double random_overlap = 0, random_rank = 0;
 };

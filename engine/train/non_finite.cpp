@@ -26,10 +26,6 @@ bool all_finite(const TensorDesc& desc, const std::vector<uint8_t>& bytes) {
   return true;
 }
 
-bool is_float(DType type) {
-  return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
-}
-
 }  // namespace
 
 NonFinite find_non_finite(const Graph& forward, Backend& backend, State& state, const StepParams& params,

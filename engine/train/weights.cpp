@@ -1,7 +1,6 @@
 #include "engine/train/weights.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/checkpoint/state_dict.h"
 #include "engine/checkpoint/tensor_values.h"
@@ -31,12 +30,6 @@ std::vector<int64_t> extents(const Shape& shape) {
 std::vector<int64_t> file_shape(const Shape& shape) {
   if (shape.rank() != 4) return extents(shape);
   return {shape[0], shape[3], shape[1], shape[2]};
-}
-
-std::vector<float> floats_of(const std::vector<std::byte>& bytes) {
-  std::vector<float> values(bytes.size() / sizeof(float));
-  if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
 }
 
 template <typename T>
@@ -74,7 +67,7 @@ TensorFileContent export_weights(const State& state, const std::string& prefix, 
   for (const State::Entry& entry : state.entries()) {
     if (!is_model_value(entry)) continue;
     const bool copy = !prefix.empty() && state.contains(prefix + entry.name);
-    std::vector<float> values = floats_of(state.read(copy ? prefix + entry.name : entry.name));
+    std::vector<float> values = state.read_floats(copy ? prefix + entry.name : entry.name);
     const Shape& shape = entry.desc.shape;
     if (shape.rank() == 4) values = krsc_to_oihw(values, {shape[0], shape[1], shape[2], shape[3]});
     append(content, entry.name, "F32", file_shape(shape), bytes_of_values(values));

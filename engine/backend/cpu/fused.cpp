@@ -1,6 +1,5 @@
 #include "engine/backend/cpu/fused.h"
 
-#include <algorithm>
 #include <map>
 #include <set>
 
@@ -35,10 +34,6 @@ class Fuser {
   const T* op(NodeId id) const {
     return id == kNone ? nullptr : std::get_if<T>(&graph_.node(id).op);
   }
-  bool is_relu(NodeId id) const {
-    const Activation* a = op<Activation>(id);
-    return a != nullptr && a->kind == ActivationKind::kRelu;
-  }
   /// The node of this group that makes `value` for one reader alone, kNone when there is none.
   NodeId only_for_me(ValueId value) const {
     const auto count = readers_.find(value);
@@ -47,7 +42,7 @@ class Fuser {
   }
 
   bool apply_ending_at(NodeId last, Step& step) {
-    const bool relu = is_relu(last);
+    const bool relu = is_relu(graph_.node(last).op);
     if (!relu && op<Add>(last) == nullptr) return false;
     const NodeId before = relu ? only_for_me(graph_.node(last).inputs[0]) : last;
     if (op<BatchNormApply>(before) != nullptr) {

@@ -1,9 +1,8 @@
 // A node compiled for the CPU. A group of nodes runs in three phases with a barrier after each:
 //   prepare   tasks over the weights (packing into the layout a primitive wants)
-//   shard     the batch is cut into a fixed number of shards; one thread runs every node of the group on one
-//   shard, so a
-//             shard's intermediate values stay in that core's cache; sums over the batch go to one partial
-//             per shard
+//   shard     the batch is cut into a fixed number of shards; one thread runs every node of the group on
+//             one shard, so a shard's intermediate values stay in that core's cache; sums over the batch go
+//             to one partial per shard
 //   finish    tasks that add the partials in shard order
 // The number of shards depends on the batch alone, never on the threads: results have the same bits for any
 // number of threads.
@@ -77,22 +76,20 @@ struct KernelSource {
 
 std::unique_ptr<Kernel> make_kernel(const KernelSource& source);
 
-// Factories by file; make_kernel picks one by the node's operation.
-std::unique_ptr<Kernel> make_conv(const KernelSource&);  // conv.cpp
+// Factories, each in the file of its name (those of convolutions in conv.cpp); make_kernel picks one by the
+// node's operation.
+std::unique_ptr<Kernel> make_conv(const KernelSource&);
 std::unique_ptr<Kernel> make_conv_backward_data(const KernelSource&);
 std::unique_ptr<Kernel> make_conv_backward_filter(const KernelSource&);
-std::unique_ptr<Kernel> make_linear(const KernelSource&);  // linear.cpp: the three linear operations
-std::unique_ptr<Kernel> make_batch_norm(
-    const KernelSource&);  // batch_norm.cpp: every batch_norm_* but the commit
-std::unique_ptr<Kernel> make_elementwise(
-    const KernelSource&);  // elementwise.cpp: normalize, bias, activations, add, ...
-std::unique_ptr<Kernel> make_crop_flip(const KernelSource&);  // crop_flip.cpp
-std::unique_ptr<Kernel> make_relu_mask(const KernelSource&);  // relu_mask.cpp: both ways
-std::unique_ptr<Kernel> make_channels(
-    const KernelSource&);  // channels.cpp: shortcut_a, concat, slice and backward
-std::unique_ptr<Kernel> make_pool(const KernelSource&);  // pool.cpp: max, average, global average, both ways
-std::unique_ptr<Kernel> make_softmax_loss(const KernelSource&);  // softmax_loss.cpp
-std::unique_ptr<Kernel> make_gram(const KernelSource&);          // gram.cpp: every gram_*
-std::unique_ptr<Kernel> make_update(const KernelSource&);        // update.cpp: updates of parameters
+std::unique_ptr<Kernel> make_linear(const KernelSource&);       // and its backward passes
+std::unique_ptr<Kernel> make_batch_norm(const KernelSource&);   // every batch_norm_* but the commit
+std::unique_ptr<Kernel> make_elementwise(const KernelSource&);  // normalize, bias, activations, add, ...
+std::unique_ptr<Kernel> make_crop_flip(const KernelSource&);
+std::unique_ptr<Kernel> make_relu_mask(const KernelSource&);  // both ways
+std::unique_ptr<Kernel> make_channels(const KernelSource&);   // shortcut_a, concat, slice and backward
+std::unique_ptr<Kernel> make_pool(const KernelSource&);       // max, average, global average, both ways
+std::unique_ptr<Kernel> make_softmax_loss(const KernelSource&);
+std::unique_ptr<Kernel> make_gram(const KernelSource&);    // every gram_*
+std::unique_ptr<Kernel> make_update(const KernelSource&);  // updates of parameters
 
 }  // namespace residuum::cpu

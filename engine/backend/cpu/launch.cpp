@@ -9,10 +9,6 @@
 namespace residuum::cpu {
 namespace {
 
-size_t aligned(size_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 size_t row_bytes(const TensorDesc& desc) {
   return desc.shape[0] == 0 ? 0 : desc.bytes() / static_cast<size_t>(desc.shape[0]);
 }
@@ -65,8 +61,9 @@ CpuLaunch::CpuLaunch(const Graph& graph, const Group& group, ThreadPool& pool)
   for (const Step& fused : fuse_steps(graph, group)) {
     steps_.push_back(make_step(graph, fused));
     const BoundStep& step = steps_.back();
-    kernel_scratch_bytes_ = std::max(kernel_scratch_bytes_, aligned(step.kernel->thread_scratch_bytes()));
-    shared_bytes_ += aligned(step.kernel->shared_scratch_bytes());
+    kernel_scratch_bytes_ =
+        std::max(kernel_scratch_bytes_, arena_aligned(step.kernel->thread_scratch_bytes()));
+    shared_bytes_ += arena_aligned(step.kernel->shared_scratch_bytes());
     most_operands = std::max(most_operands, step.in.size() + step.out.size());
     for (int task = 0; task < step.kernel->prepare_tasks(); ++task)
       prepare_.push_back({step.kernel.get(), task});
@@ -144,7 +141,7 @@ void CpuLaunch::bind(std::span<std::byte* const> addresses, std::byte* scratch) 
   for (BoundStep& step : steps_) {
     const std::vector<std::byte*> in = look_up(step.in), out = look_up(step.out);
     step.kernel->bind(in, out, scratch);
-    scratch += aligned(step.kernel->shared_scratch_bytes());
+    scratch += arena_aligned(step.kernel->shared_scratch_bytes());
   }
   thread_scratch_ = scratch;
 }

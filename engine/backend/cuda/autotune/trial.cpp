@@ -54,16 +54,12 @@ std::vector<std::byte> random_pattern(DType type, bool vector, uint32_t bound, s
 /// The node that made a value, when it is a ReLU behind a batch_norm_apply; else kNone.
 NodeId gate_of(const Graph& graph, ValueId id) {
   const NodeId relu = graph.value(id).producer;
-  if (relu == kNone || op_name(graph.node(relu).op) != "relu") return kNone;
+  if (relu == kNone || !is_relu(graph.node(relu).op)) return kNone;
   const NodeId apply = graph.value(graph.node(relu).inputs[0]).producer;
   return apply != kNone && std::holds_alternative<BatchNormApply>(graph.node(apply).op) ? relu : kNone;
 }
 const Node& normalisation_of(const Graph& graph, NodeId gate) {
   return graph.node(graph.value(graph.node(gate).inputs[0]).producer);
-}
-
-bool is_float(DType type) {
-  return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
 }
 
 double value_at(const std::vector<std::byte>& bytes, DType type, size_t i) {
