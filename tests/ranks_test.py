@@ -91,6 +91,16 @@ class Training(RanksTest):
         self.assertEqual(process.returncode, INTERRUPTED, text)
         self.assertIn("interrupted after step", text)
 
+    def test_a_signal_to_the_whole_group_is_one_request(self):
+        # As timeout(1) and service managers send it: each rank gets it from them and from the launcher.
+        process = start("launch", "-n", 2, "--", *self.command("run", "--epochs", 100000, "--set", "checkpoint.every=0"),
+                        start_new_session=True)
+        self.wait_for(process, "step 2/")
+        os.killpg(process.pid, signal.SIGTERM)
+        text = self.finish(process)
+        self.assertEqual(process.returncode, INTERRUPTED, text)
+        self.assertIn("interrupted after step", text)
+
     def test_synchronised_batch_norm_follows_one_rank(self):
         options = ("--set", "train.sync_batch_norm=true", "--set", "optimizer.lr=0.01", "--set", "train.log_every=1",
                    "--steps", 3)
