@@ -140,7 +140,7 @@ class Train(SmallRun):
         self.assert_ok(self.train("run"))
         again = self.train("run", "--resume")
         self.assert_ok(again)
-        self.assertIn("nothing left to do: the run has ended at step 8", again.stdout)
+        self.assertIn("no step was left to do: the run has ended at step 8", again.stdout)
 
     def test_diverged_losses_are_readable(self):
         process = self.train("run", "--lr", 1000, "--set", "optimizer.weight_decay=10", "--epochs", 20,

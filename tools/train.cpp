@@ -99,7 +99,9 @@ nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out, c
 std::string to_text(const TrainResult& result, const fs::path& out, const std::string& page) {
   const std::string pace =
       result.train_images == 0
-          ? fmt::format("nothing left to do: the run has ended at step {}\n", result.steps)
+          ? (result.interrupted
+                 ? std::string()
+                 : fmt::format("no step was left to do: the run has ended at step {}\n", result.steps))
           : fmt::format("{} images in {} of training steps, {:.0f} images/s\n",
                         count_text(result.train_images), duration_text(result.train_seconds),
                         images_per_second(result));

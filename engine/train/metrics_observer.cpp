@@ -1,9 +1,15 @@
 #include "engine/train/metrics_observer.h"
 
 namespace residuum {
+namespace {
+
+/// How the names of an evaluation's metrics begin.
+constexpr const char* kEvaluation = "test";
+
+}  // namespace
 
 void MetricsObserver::on_start(const RunInfo& info) {
-  log_.emplace(info.out, info.resumed_step);
+  log_.emplace(info.out, info.resumed_step, info.evaluation_due ? kEvaluation : "");
   communicates_ = !info.communication.empty();
 }
 
@@ -22,7 +28,7 @@ void MetricsObserver::on_step(const StepReport& report) {
 }
 
 void MetricsObserver::on_evaluation(const EvaluationReport& report) {
-  const std::string prefix = report.averaged ? "test_ema/" : "test/";
+  const std::string prefix = std::string(kEvaluation) + (report.averaged ? "_ema/" : "/");
   log_->write(report.step, report.epoch,
               {{prefix + "loss", report.test.loss},
                {prefix + "top1", report.test.top1_accuracy()},

@@ -47,6 +47,7 @@ nlohmann::json to_json(const Progress& progress, const Recipe& recipe) {
           {"best_step", progress.best_step},
           {"last", to_json(progress.last)},
           {"best", to_json(progress.best)},
+          {"evaluation_due", progress.evaluation_due},
           {"recipe", to_toml(recipe)}};
 }
 
@@ -55,7 +56,8 @@ Progress progress_from_json(const nlohmann::json& meta) {
     check(meta.at("format").get<int>() == kFormat, ErrorKind::kCheckpoint,
           "training state has format {}, this program reads {}", meta.at("format").get<int>(), kFormat);
     return {meta.at("step").get<int64_t>(), meta.at("best_step").get<int64_t>(),
-            evaluation_from_json(meta.at("last")), evaluation_from_json(meta.at("best"))};
+            evaluation_from_json(meta.at("last")), evaluation_from_json(meta.at("best")),
+            meta.value("evaluation_due", false)};
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::kCheckpoint, "training state: {}", error.what());
   }

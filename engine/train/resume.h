@@ -14,6 +14,7 @@ struct Progress {
   int64_t step = 0;        ///< optimizer steps done
   int64_t best_step = -1;  ///< -1: not evaluated yet
   Evaluation last, best;
+  bool evaluation_due = false;  ///< the one after `step` was broken off
 };
 
 nlohmann::json to_json(const Progress& progress, const Recipe& recipe);

@@ -73,6 +73,7 @@ class Trainer {
 
   TrainResult run() {
     const StopSignals signals;
+    if (progress_.evaluation_due) finish_epoch(signals, (progress_.step - 1) / steps_per_epoch_);
     while (progress_.step < total_steps_ && !result_.interrupted) run_epoch(signals);
     team_.wait("end");
     result_.steps = progress_.step;
@@ -124,6 +125,7 @@ class Trainer {
                        .steps_per_epoch = steps_per_epoch_,
                        .total_steps = total_steps_,
                        .resumed_step = resumed,
+                       .evaluation_due = progress_.evaluation_due,
                        .out = options_.out};
     for (TrainObserver* observer : observers_) observer->on_start(info);
   }
@@ -190,7 +192,7 @@ class Trainer {
       result_.interrupted = team_.any(signals.requested(), "stop") && progress_.step < total_steps_;
       if (progress_.step == end || saving_step || result_.interrupted) finish_step();
       if (progress_.step == end) {
-        finish_epoch(epoch);
+        finish_epoch(signals, epoch);
       } else if (saving_step || result_.interrupted) {
         save(false);
       }
@@ -299,22 +301,35 @@ class Trainer {
     return first;
   }
 
-  void finish_epoch(int64_t epoch) {
+  /// A request to stop breaks the evaluation off: the state says so, and the resumed run does it again.
+  void finish_epoch(const StopSignals& signals, int64_t epoch) {
     const bool last = progress_.step == total_steps_;
-    const bool due = last || (recipe_.train.eval_every > 0 && (epoch + 1) % recipe_.train.eval_every == 0);
+    progress_.evaluation_due = progress_.evaluation_due || last ||
+                               (recipe_.train.eval_every > 0 && (epoch + 1) % recipe_.train.eval_every == 0);
     bool best = false;
-    if (due) {
-      progress_.last = evaluator_.run();
-      best = progress_.best_step < 0 || progress_.last.top1 > progress_.best.top1;
-      if (best) {
-        progress_.best = progress_.last;
-        progress_.best_step = progress_.step;
+    if (progress_.evaluation_due) {
+      const auto stop = [&] { return team_.any(signals.requested(), "stop"); };
+      if (const std::optional<Evaluation> found = evaluator_.run_until(stop)) {
+        best = take_evaluation(*found, epoch);
+      } else {
+        result_.interrupted = true;
       }
-      const EvaluationReport report{progress_.step, epoch, progress_.last, recipe_.optimizer.ema_decay > 0,
-                                    best};
-      for (TrainObserver* observer : observers_) observer->on_evaluation(report);
     }
     save(best);
+  }
+
+  /// Reports it; whether it is the best so far.
+  bool take_evaluation(const Evaluation& found, int64_t epoch) {
+    const bool best = progress_.best_step < 0 || found.top1 > progress_.best.top1;
+    progress_.evaluation_due = false;
+    progress_.last = found;
+    if (best) {
+      progress_.best = found;
+      progress_.best_step = progress_.step;
+    }
+    const EvaluationReport report{progress_.step, epoch, found, recipe_.optimizer.ema_decay > 0, best};
+    for (TrainObserver* observer : observers_) observer->on_evaluation(report);
+    return best;
   }
 
   /// A disk that refuses costs this checkpoint, not the run.

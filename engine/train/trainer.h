@@ -49,7 +49,8 @@ struct RunInfo {
   std::string communication;    ///< this and the other ranks; empty: alone
   int64_t train_samples = 0, test_samples = 0, classes = 0;
   int64_t steps_per_epoch = 0, total_steps = 0;
-  int64_t resumed_step = -1;  ///< -1: a new run
+  int64_t resumed_step = -1;    ///< -1: a new run
+  bool evaluation_due = false;  ///< first of all the evaluation after that step, which was broken off
   std::filesystem::path out;
 };
 
@@ -74,7 +75,7 @@ struct TrainOptions {
 };
 
 struct TrainResult {
-  bool interrupted = false;  ///< SIGTERM or SIGINT: state saved, run not finished
+  bool interrupted = false;  ///< SIGTERM or SIGINT: state saved, run or its last evaluation not finished
   int64_t steps = 0;
   Evaluation last, best;     ///< on the test split; of the weights that decide
   double train_seconds = 0;  ///< in steps, without evaluation and saving

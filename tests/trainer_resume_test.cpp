@@ -1,0 +1,144 @@
+// What a resumed run must not show: that it was broken off. Bits of the weights, lines of the metrics, and what
+// is refused because it would change them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <functional>
+
+#include "engine/core/check.h"
+#include "engine/core/file.h"
+#include "engine/train/metrics_observer.h"
+#include "models/recipe_model.h"
+#include "tests/small_run.h"
+
+namespace residuum {
+namespace {
+
+/// The brightness data, calling a function before each read.
+class WatchedData final : public Dataset {
+ public:
+  explicit WatchedData(std::function<void(int64_t index)> before_read)
+      : before_read_(std::move(before_read)) {}
+  int64_t size() const override { return data_->size(); }
+  const std::vector<std::string>& classes() const override { return data_->classes(); }
+  int32_t label(int64_t index) const override { return data_->label(index); }
+  void read(int64_t index, Image& image) const override {
+    before_read_(index);
+    data_->read(index, image);
+  }
+  std::optional<ImageShape> image_shape() const override { return data_->image_shape(); }
+  std::string describe(int64_t index) const override { return data_->describe(index); }
+
+ private:
+  std::unique_ptr<Dataset> data_ = brightness_data();
+  std::function<void(int64_t)> before_read_;
+};
+
+/// A function for WatchedData that sends this process SIGTERM before the n-th read, counted from 1.
+std::function<void(int64_t)> terminate_at(int read) {
+  return [left = read](int64_t) mutable {
+    if (--left == 0) std::raise(SIGTERM);
+  };
+}
+
+/// Counts evaluations.
+struct EvaluationCounter : TrainObserver {
+  void on_evaluation(const EvaluationReport& report) override { steps.push_back(report.step); }
+  std::vector<int64_t> steps;
+};
+
+class TrainerResumeTest : public SmallRunTest {
+ protected:
+  using Lines = std::vector<nlohmann::ordered_json>;
+
+  TrainResult run(const std::vector<std::string>& overrides, bool resume, const Dataset& train_data,
+                  const Dataset& test_data, TrainObserver* further = nullptr) const {
+    const Recipe recipe = small_recipe(overrides);
+    const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
+    MetricsObserver metrics;
+    std::vector<TrainObserver*> observers = {&metrics};
+    if (further != nullptr) observers.push_back(further);
+    return train(recipe, model_builder(recipe), train_data, test_data, *backend, {out_, resume, observers});
+  }
+  TrainResult run(const std::vector<std::string>& overrides, bool resume = false,
+                  TrainObserver* further = nullptr) const {
+    return run(overrides, resume, *brightness_data(), *brightness_data(), further);
+  }
+  /// The lines of the metrics, without what the clock decides.
+  Lines lines() const {
+    Lines found = read_metrics(out_ / "metrics.jsonl");
+    for (nlohmann::ordered_json& line : found) {
+      for (const char* key : {"wall_time", "train/images_per_second", "train/data_share"}) line.erase(key);
+    }
+    return found;
+  }
+  /// Of a run that nothing interrupts; leaves no files.
+  struct Whole {
+    std::string weights;
+    Lines lines;
+    TrainResult result;
+  };
+  Whole whole(const std::vector<std::string>& overrides) const {
+    const TrainResult result = run(overrides);
+    Whole whole{weights(), lines(), result};
+    std::filesystem::remove_all(out_);
+    return whole;
+  }
+  void expect_same(const Whole& expected, const TrainResult& found) const {
+    EXPECT_FALSE(found.interrupted);
+    EXPECT_EQ(found.steps, expected.result.steps);
+    EXPECT_EQ(found.last.top1, expected.result.last.top1);
+    EXPECT_EQ(found.last.loss, expected.result.last.loss);
+    EXPECT_EQ(found.best.loss, expected.result.best.loss);
+    EXPECT_EQ(weights(), expected.weights);
+    EXPECT_EQ(lines(), expected.lines);
+  }
+};
+
+const std::vector<std::string> kAveraged = {"optimizer.ema_decay=0.5", "train.log_every=3"};
+
+TEST_F(TrainerResumeTest, AnEvaluationIsBrokenOffWithinABatchAndDoneAgain) {
+  const Whole expected = whole(kAveraged);
+  // Reads 1 to 48 are those of the evaluation after step 3, in batches of 20; the last one is after step 18.
+  for (const int read : {1, 25, 5 * 48 + 3}) {
+    SCOPED_TRACE(read);
+    EvaluationCounter counter;
+    const WatchedData test_data(terminate_at(read));
+    const TrainResult stopped = run(kAveraged, false, *brightness_data(), test_data, &counter);
+    EXPECT_TRUE(stopped.interrupted);
+    EXPECT_EQ(stopped.steps, read < 48 ? 3 : 18);
+    EXPECT_EQ(counter.steps.size(), read < 48 ? 0u : 5u) << "what was broken off is not reported";
+    counter.steps.clear();
+    expect_same(expected, run(kAveraged, true, &counter));
+    EXPECT_EQ(counter.steps.size(), read < 48 ? 6u : 1u);
+    std::filesystem::remove_all(out_);
+  }
+}
+
+TEST_F(TrainerResumeTest, ASignalInTheLastStepOfAnEpochBeginsNoEvaluation) {
+  const Whole expected = whole(kAveraged);
+  for (const int read : {48, 6 * 48}) {  // the last sample of the first and of the last epoch
+    int evaluated = 0;
+    const WatchedData train_data(terminate_at(read)), test_data([&](int64_t) { ++evaluated; });
+    const TrainResult stopped = run(kAveraged, false, train_data, test_data);
+    EXPECT_TRUE(stopped.interrupted);
+    EXPECT_EQ(evaluated, read == 48 ? 0 : 5 * 48);
+    expect_same(expected, run(kAveraged, true));
+    std::filesystem::remove_all(out_);
+  }
+}
+
+TEST_F(TrainerResumeTest, AnEvaluationDoneAgainIsLoggedOnce) {
+  const Whole expected = whole(kAveraged);
+  const WatchedData test_data(terminate_at(1));
+  run(kAveraged, false, *brightness_data(), test_data);
+  const std::filesystem::path metrics = out_ / "metrics.jsonl";
+  ASSERT_EQ(read_metrics(metrics).size(), 1u);
+  // What a resumed run leaves that is killed between its evaluation and the state after it.
+  AppendFile(metrics).write("{\"step\":3,\"epoch\":0,\"wall_time\":1.0,\"test_ema/top1\":0.5}\n");
+  expect_same(expected, run(kAveraged, true));
+}
+
+}  // namespace
+}  // namespace residuum
