@@ -31,7 +31,7 @@ class SmallRun(SmallRunTest):
 
     def assert_same_run(self, a, b):
         self.assertEqual(self.weights(a), self.weights(b))
-        self.assertEqual(metric_lines(self.folder / a)[-1], metric_lines(self.folder / b)[-1])
+        self.assertEqual(metric_lines(self.folder / a), metric_lines(self.folder / b))
 
     def stop_after(self, process, line_start, number):
         """Sends a signal once the program has printed a line that begins so; returns what it printed after it."""

@@ -129,6 +129,20 @@ TEST_F(TrainerResumeTest, ASignalInTheLastStepOfAnEpochBeginsNoEvaluation) {
   }
 }
 
+TEST_F(TrainerResumeTest, ALineOfTheLogIsTheMeanOfAllItsStepsThoughTheRunStopsAmongThem) {
+  const std::vector<std::string> averaged = {"train.log_every=5", "train.nan_policy=skip"};
+  const Whole expected = whole(averaged);
+  for (const int read : {16 + 1, 7 * 16 + 1, 13 * 16}) {
+    SCOPED_TRACE(read);
+    const WatchedData train_data(terminate_at(read));
+    const TrainResult stopped = run(averaged, false, train_data, *brightness_data());
+    EXPECT_TRUE(stopped.interrupted);
+    EXPECT_NE(stopped.steps % 5, 0) << "else there is nothing to remember";
+    expect_same(expected, run(averaged, true));
+    std::filesystem::remove_all(out_);
+  }
+}
+
 TEST_F(TrainerResumeTest, AnEvaluationDoneAgainIsLoggedOnce) {
   const Whole expected = whole(kAveraged);
   const WatchedData test_data(terminate_at(1));

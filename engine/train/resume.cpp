@@ -48,6 +48,7 @@ nlohmann::json to_json(const Progress& progress, const Recipe& recipe) {
           {"last", to_json(progress.last)},
           {"best", to_json(progress.best)},
           {"evaluation_due", progress.evaluation_due},
+          {"average", progress.average.to_json()},
           {"recipe", to_toml(recipe)}};
 }
 
@@ -57,7 +58,8 @@ Progress progress_from_json(const nlohmann::json& meta) {
           "training state has format {}, this program reads {}", meta.at("format").get<int>(), kFormat);
     return {meta.at("step").get<int64_t>(), meta.at("best_step").get<int64_t>(),
             evaluation_from_json(meta.at("last")), evaluation_from_json(meta.at("best")),
-            meta.value("evaluation_due", false)};
+            meta.value("evaluation_due", false),
+            meta.contains("average") ? StepAverage::from_json(meta["average"]) : StepAverage()};
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::kCheckpoint, "training state: {}", error.what());
   }

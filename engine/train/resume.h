@@ -6,6 +6,7 @@
 
 #include "engine/train/evaluator.h"
 #include "engine/train/recipe.h"
+#include "engine/train/step_average.h"
 
 namespace residuum {
 
@@ -15,6 +16,7 @@ struct Progress {
   int64_t best_step = -1;  ///< -1: not evaluated yet
   Evaluation last, best;
   bool evaluation_due = false;  ///< the one after `step` was broken off
+  StepAverage average;          ///< of the steps since the last logged one
 };
 
 nlohmann::json to_json(const Progress& progress, const Recipe& recipe);

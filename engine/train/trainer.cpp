@@ -249,6 +249,9 @@ class Trainer {
     }
     result_.train_seconds += report.seconds;
     result_.train_images += report.images;
+    progress_.average.add(report);
+    report.average = progress_.average;
+    if (report.logged) progress_.average = {};
     for (TrainObserver* observer : observers_) observer->on_step(report);
   }
 

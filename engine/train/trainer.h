@@ -16,6 +16,7 @@
 #include "engine/train/evaluator.h"
 #include "engine/train/model_builder.h"
 #include "engine/train/recipe.h"
+#include "engine/train/step_average.h"
 
 namespace residuum {
 
@@ -30,6 +31,7 @@ struct StepReport {
   int64_t images = 0;                    ///< of this step
   bool skipped = false;                  ///< not finite: the step changed nothing
   bool logged = false;                   ///< a multiple of train.log_every, or the last one
+  StepAverage average;                   ///< since the last logged step, also of a process before this one
 };
 
 struct EvaluationReport {
