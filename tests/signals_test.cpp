@@ -30,7 +30,8 @@ TEST(StopSignals, AnotherOneLaterEndsTheProcess) {
 }
 
 TEST(StopSignals, TheHandlersBeforeComeBackAndCallsAreRestarted) {
-  struct sigaction before {}, during {}, after {};
+  struct sigaction before {
+  }, during{}, after{};
   sigaction(SIGTERM, nullptr, &before);
   {
     const StopSignals signals;

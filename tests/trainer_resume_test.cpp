@@ -1,10 +1,12 @@
-// What a resumed run must not show: that it was broken off. Bits of the weights, lines of the metrics, and what
-// is refused because it would change them.
+// What a resumed run must not show: that it was broken off. Bits of the weights, lines of the metrics, and
+// what is refused because it would change them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <csignal>
 #include <functional>
+#include <numeric>
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
@@ -85,12 +87,13 @@ class TrainerResumeTest : public SmallRunTest {
     std::filesystem::remove_all(out_);
     return whole;
   }
+  static bool same(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
   void expect_same(const Whole& expected, const TrainResult& found) const {
     EXPECT_FALSE(found.interrupted);
     EXPECT_EQ(found.steps, expected.result.steps);
     EXPECT_EQ(found.last.top1, expected.result.last.top1);
-    EXPECT_EQ(found.last.loss, expected.result.last.loss);
-    EXPECT_EQ(found.best.loss, expected.result.best.loss);
+    EXPECT_TRUE(same(found.last.loss, expected.result.last.loss)) << found.last.loss;
+    EXPECT_TRUE(same(found.best.loss, expected.result.best.loss)) << found.best.loss;
     EXPECT_EQ(weights(), expected.weights);
     EXPECT_EQ(lines(), expected.lines);
   }
@@ -141,6 +144,65 @@ TEST_F(TrainerResumeTest, ALineOfTheLogIsTheMeanOfAllItsStepsThoughTheRunStopsAm
     expect_same(expected, run(averaged, true));
     std::filesystem::remove_all(out_);
   }
+}
+
+/// The message of the Error that `action` ends with.
+std::string error_of(ErrorKind kind, const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+TEST_F(TrainerResumeTest, UnreadableSamplesOfEarlierProcessesCount) {
+  const auto fails = [](int64_t index) {
+    check(index != 7 && index != 30, ErrorKind::kData, "sample {} is damaged", index);
+  };
+  const WatchedData damaged(fails);
+  const std::vector<std::string> one_epoch = {"train.epochs=1", "data.bad_sample_limit=2"};
+  run(one_epoch, false, damaged, *brightness_data());
+  // Meeting a third one in the second epoch is one too many, whoever met the first two.
+  const WatchedData worse([&](int64_t index) {
+    fails(index);
+    check(index != 11, ErrorKind::kData, "sample {} is damaged", index);
+  });
+  const std::vector<std::string> two_epochs = {"train.epochs=2", "data.bad_sample_limit=2"};
+  const auto resumed = [&](const std::vector<std::string>& overrides) {
+    return run(overrides, true, worse, *brightness_data());
+  };
+  EXPECT_THAT(error_of(ErrorKind::kData, [&] { resumed(two_epochs); }), ::testing::HasSubstr("limit is 2"));
+  const TrainResult result = resumed({"train.epochs=2", "data.bad_sample_limit=3"});
+  EXPECT_EQ(result.steps, 6) << "a raised limit lets the run go on";
+}
+
+TEST_F(TrainerResumeTest, ARunThatNumbersStoppedGoesOnSkippingSteps) {
+  std::vector<std::string> diverging = {"optimizer.lr=1000", "optimizer.weight_decay=10", "train.epochs=20",
+                                        "train.nan_policy=skip"};
+  const Whole expected = whole(diverging);
+  diverging.back() = "train.nan_policy=stop";
+  EXPECT_THAT(error_of(ErrorKind::kNumeric, [&] { run(diverging); }), ::testing::HasSubstr("goes on"));
+  diverging.back() = "train.nan_policy=skip";
+  expect_same(expected, run(diverging, true));
+}
+
+TEST_F(TrainerResumeTest, OtherDataAreRefusedWithTheDifference) {
+  run({"train.epochs=1"});
+  const std::shared_ptr<const Dataset> all = brightness_data();
+  const auto resumed_with = [&](std::vector<int64_t> samples) {
+    const std::unique_ptr<Dataset> train_data = subset(all, std::move(samples));
+    return error_of(ErrorKind::kData, [&] { run({"train.epochs=2"}, true, *train_data, *all); });
+  };
+  std::vector<int64_t> samples(48);
+  std::iota(samples.begin(), samples.end(), 0);
+  std::swap(samples[0], samples[1]);  // as many, with other labels
+  EXPECT_THAT(resumed_with(samples), ::testing::AllOf(::testing::HasSubstr("\n  training_labels: saved "),
+                                                      ::testing::Not(::testing::HasSubstr("test_labels"))));
+  samples.pop_back();
+  EXPECT_THAT(resumed_with(samples), ::testing::HasSubstr("\n  training_samples: saved 48, now 47"));
 }
 
 TEST_F(TrainerResumeTest, AnEvaluationDoneAgainIsLoggedOnce) {

@@ -40,8 +40,8 @@ class Evaluator {
   /// The whole data set once; with other ranks they must run, too, and all get the same bits as one rank
   /// alone. `on_batch` sees this rank's batches and may be empty.
   Evaluation run(const BatchCallback& on_batch = {});
-  /// The same, but asks `stop` before each batch and gives nothing once that says yes. It is asked as often on
-  /// every rank, and must answer the same on all.
+  /// The same, but asks `stop` before each batch and gives nothing once that says yes. It is asked as often
+  /// on every rank, and must answer the same on all.
   std::optional<Evaluation> run_until(const std::function<bool()>& stop);
   int64_t batches() const { return loader_.batches(); }
   int64_t classes() const { return classes_; }

@@ -28,8 +28,8 @@ class MetricsLog {
  public:
   /// Opens the files of `directory`, created if absent. Lines of steps after `resumed_step` are dropped; -1,
   /// for a new run, drops all of them. So are those of `resumed_step` itself with a metric whose name begins
-  /// with `redone`, unless that is empty: they will be written again. Throws Error(kIo). Precondition: no other
-  /// process writes there (DirectoryLock).
+  /// with `redone`, unless that is empty: they will be written again. Throws Error(kIo). Precondition: no
+  /// other process writes there (DirectoryLock).
   explicit MetricsLog(std::filesystem::path directory, int64_t resumed_step = -1,
                       std::string_view redone = {});
 

@@ -1,6 +1,6 @@
-// Asking a run to stop: SIGTERM and SIGINT set a flag that the trainer reads after each step and each batch of
-// an evaluation. A further signal ends the process at once, but only some time after the first one: service
-// managers, timeout(1) and launchers send what they want twice, to a process and to its group.
+// Asking a run to stop: SIGTERM and SIGINT set a flag that the trainer reads after each step and each batch
+// of an evaluation. A further signal ends the process at once, but only some time after the first one:
+// service managers, timeout(1) and launchers send what they want twice, to a process and to its group.
 #pragma once
 
 namespace residuum {

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <chrono>
-#include <set>
 #include <utility>
 
 #include "engine/checkpoint/store.h"
@@ -108,9 +107,8 @@ class Trainer {
   }
 
   void start(const Dataset& train_data, const Dataset& test_data) {
-    team_.check_same(recipe_,
-                     fmt::format("training_samples = {}\ntest_samples = {}\nclasses = {}\ndevice = {}\n",
-                                 train_data.size(), test_data.size(), classes_, backend_.name()));
+    data_facts_ = data_facts(train_data, test_data, classes_);
+    team_.check_same(recipe_, fmt::format("{}device = {}\n", data_facts_, backend_.name()));
     const int64_t resumed = begin_or_resume();
     if (files_ == nullptr) return;
     write_file_atomically(options_.out / "recipe.toml", to_toml(recipe_));
@@ -135,7 +133,7 @@ class Trainer {
     nlohmann::json meta;
     if (files_ != nullptr && options_.resume) {
       if (std::optional<LoadedState> saved = files_->store.load_newest()) {
-        check_resumable(saved->meta, recipe_);
+        check_resumable(saved->meta, recipe_, data_facts_);
         import_state(state_, saved->file);
         meta = saved->meta;
       }
@@ -258,11 +256,12 @@ class Trainer {
   /// A rank's loader counts its own samples: what all of them have masked decides at the same step
   /// everywhere.
   void count_unreadable(const std::vector<int64_t>& samples) {
-    unreadable_.insert(samples.begin(), samples.end());
-    check(static_cast<int64_t>(unreadable_.size()) <= recipe_.data.bad_sample_limit, ErrorKind::kData,
+    progress_.unreadable.insert(samples.begin(), samples.end());
+    check(static_cast<int64_t>(progress_.unreadable.size()) <= recipe_.data.bad_sample_limit,
+          ErrorKind::kData,
           "{} samples could not be read on all ranks together, data.bad_sample_limit is {}; the last ones "
           "are {}",
-          unreadable_.size(), recipe_.data.bad_sample_limit, fmt::join(samples, ", "));
+          progress_.unreadable.size(), recipe_.data.bad_sample_limit, fmt::join(samples, ", "));
   }
 
   /// The step changed nothing (the graph's update saw to that); say where it went wrong, and stop if the
@@ -344,8 +343,8 @@ class Trainer {
     const TensorFileContent everything = export_state(state_);
     const TensorFileContent weights = export_weights(state_, prefix, progress_.step * commits_per_step());
     try {
-      files_->store.save({progress_.step, to_json(progress_, recipe_), everything.tensors}, weights.tensors,
-                         best,
+      files_->store.save({progress_.step, to_json(progress_, recipe_, data_facts_), everything.tensors},
+                         weights.tensors, best,
                          {{"model", recipe_.model.name},
                           {"step", std::to_string(progress_.step)},
                           {"recipe", to_toml(deciding_part(recipe_))}});
@@ -374,9 +373,9 @@ class Trainer {
   Evaluator evaluator_;
   int64_t steps_per_epoch_;
   int64_t total_steps_ = 0;
+  std::string data_facts_;
   Progress progress_;
   std::array<StepInFlight, 2> steps_;
-  std::set<int64_t> unreadable_;       ///< samples, in the steps of this process
   StepInFlight* in_flight_ = nullptr;  ///< the one of steps_ that is launched and not reported yet
   Clock::time_point lap_begin_;        ///< end of the last report, or begin of the first step after a pause
   double communication_waited_ = 0;    ///< until the last report
