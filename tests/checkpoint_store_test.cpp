@@ -59,7 +59,8 @@ class CheckpointStoreTest : public testing::Test {
   CheckpointStore store(size_t keep) const { return CheckpointStore(directory_ / "checkpoints", keep); }
   static void save(CheckpointStore& store, int64_t step, bool is_best = false, int64_t variant = 0) {
     const Content content(step, variant);
-    store.save(content.state, content.tensors, is_best, {{"step", std::to_string(step)}});
+    const WeightsFile weights{content.tensors, {{"step", std::to_string(step)}}};
+    store.save(content.state, weights, is_best ? &weights : nullptr);
   }
   // Loads the newest state, checks that it is whole, and returns its step; -1 when there is none.
   static int64_t loaded_step(CheckpointStore& store) {

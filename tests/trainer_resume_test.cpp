@@ -8,6 +8,7 @@
 #include <functional>
 #include <numeric>
 
+#include "engine/checkpoint/safetensors.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/train/metrics_observer.h"
@@ -203,6 +204,52 @@ TEST_F(TrainerResumeTest, OtherDataAreRefusedWithTheDifference) {
                                                       ::testing::Not(::testing::HasSubstr("test_labels"))));
   samples.pop_back();
   EXPECT_THAT(resumed_with(samples), ::testing::HasSubstr("\n  training_samples: saved 48, now 47"));
+}
+
+/// Makes every write to a file fail while the state after the best evaluation is saved.
+struct FullDiskAtTheBest : TrainObserver {
+  void on_evaluation(const EvaluationReport& report) override {
+    if (!report.best) return;
+    best_step = report.step;
+    full = true;
+  }
+  void on_save(int64_t) override {
+    inject_file_faults(full ? "open:1:ENOSPC" : "");
+    full = false;
+  }
+  ~FullDiskAtTheBest() override { inject_file_faults(""); }
+  int64_t best_step = 0;
+  bool full = false;
+};
+
+TEST_F(TrainerResumeTest, TheBestWeightsAreSavedLaterWhereTheDiskRefusedThem) {
+  const auto saved_step = [&] {
+    return SafetensorsFile::read(out_ / "checkpoints" / "best.safetensors").metadata().at("step");
+  };
+  const std::vector<std::string> long_enough = {"train.epochs=15"};  // to have no error well before the end
+  const TrainResult usual = run(long_enough);
+  const std::string expected = saved_step(),
+                    bytes = read_text_file(out_ / "checkpoints" / "best.safetensors");
+  ASSERT_LT(std::stoll(expected), usual.steps) << "the last evaluation must not be the best one";
+  std::filesystem::remove_all(out_);
+  FullDiskAtTheBest disk;
+  run(long_enough, false, &disk);
+  EXPECT_EQ(std::to_string(disk.best_step), expected);
+  EXPECT_EQ(saved_step(), expected);
+  EXPECT_EQ(read_text_file(out_ / "checkpoints" / "best.safetensors"), bytes);
+}
+
+TEST_F(TrainerResumeTest, AReportTheDiskRefusesDoesNotEndARunThatSkipsSteps) {
+  struct : TrainObserver {
+    void on_step(const StepReport& report) override {  // files are opened at the ends of epochs, too
+      inject_file_faults(report.step % 3 == 0 ? "" : "open:1:ENOSPC");
+    }
+  } full_disk;
+  const TrainResult result = run({"optimizer.lr=1000", "optimizer.weight_decay=10", "train.epochs=20",
+                                  "train.log_every=3", "train.nan_policy=skip"},
+                                 false, &full_disk);
+  inject_file_faults("");
+  EXPECT_EQ(result.steps, 60);
 }
 
 TEST_F(TrainerResumeTest, AnEvaluationDoneAgainIsLoggedOnce) {

@@ -49,16 +49,6 @@ std::optional<StateManifest> try_read_manifest(const fs::path& path) {
   }
 }
 
-// Deletions must not hide that a save failed, nor make one fail that is complete.
-template <typename CleanUp>
-void try_to_clean_up(CleanUp clean_up) {
-  try {
-    clean_up();
-  } catch (const Error& error) {
-    spdlog::warn("superseded training states could not be deleted: {}", error.what());
-  }
-}
-
 }  // namespace
 
 CheckpointStore::CheckpointStore(fs::path directory, size_t keep)
@@ -67,12 +57,11 @@ CheckpointStore::CheckpointStore(fs::path directory, size_t keep)
   make_directories(directory_);
 }
 
-void CheckpointStore::save(const TrainingState& state, std::span<const StoredTensor> weights, bool is_best,
-                           const SafetensorsMetadata& weights_metadata) {
+void CheckpointStore::save(const TrainingState& state, const WeightsFile& last, const WeightsFile* best) {
   check(state.step >= 0, ErrorKind::kCheckpoint, "step of a training state is {}, expected at least 0",
         state.step);
   const SafetensorsImage image(state.tensors, {{kMetaKey, dump_meta(state.meta)}});
-  const SafetensorsImage weights_image(weights, weights_metadata);
+  const SafetensorsImage last_image(last.tensors, last.metadata);
   StateManifest manifest{state.step, {}, 0, 0};
   for (const std::span<const std::byte> part : image.parts()) {
     manifest.crc32c = crc32c(part, manifest.crc32c);
@@ -83,11 +72,15 @@ void CheckpointStore::save(const TrainingState& state, std::span<const StoredTen
   make_directories(directory_);  // someone may have deleted it during training
   try {
     write_file_atomically(directory_ / manifest.file, image.parts());
-    if (is_best) write_file_atomically(best_weights(), weights_image.parts());
-    write_file_atomically(last_weights(), weights_image.parts());
+    if (best != nullptr) write_safetensors(best_weights(), best->tensors, best->metadata);
+    write_file_atomically(last_weights(), last_image.parts());
     write_file_atomically(directory_ / manifest_name(state.step), to_json(manifest));
   } catch (const Error&) {
-    remove_orphans();
+    try {
+      remove_orphans();
+    } catch (const Error& error) {  // which must not hide why the save failed
+      spdlog::warn("what a failed save left behind could not be deleted: {}", error.what());
+    }
     throw;
   }
   try {

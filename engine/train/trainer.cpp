@@ -42,6 +42,15 @@ void warn_of_other_normalisation(const SafetensorsFile& file, const DataRecipe& 
                fmt::join(now.mean, ", "), fmt::join(now.std, ", "));
 }
 
+/// A report that the disk refuses must neither end a run nor hide what it is about.
+void write_or_warn(const std::filesystem::path& file, const std::string& text) {
+  try {
+    write_file_atomically(file, text);
+  } catch (const Error& error) {
+    spdlog::warn("{}", error.what());
+  }
+}
+
 class Trainer {
  public:
   Trainer(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
@@ -82,6 +91,11 @@ class Trainer {
   }
 
  private:
+  /// Of a weights file.
+  struct Weights {
+    TensorFileContent content;
+    SafetensorsMetadata metadata;
+  };
   /// The directory of the run.
   struct Files {
     Files(const Recipe& recipe, const TrainOptions& options)
@@ -279,11 +293,12 @@ class Trainer {
                            {"operation", found.operation}, {"phase", found.phase},
                            {"samples", step.batch.ids},    {"learning_rate", params.learning_rate}};
     dump = first_found(dump);
-    if (files_ != nullptr) write_file_atomically(options_.out / "non_finite.json", dump.dump(2) + "\n");
+    const std::filesystem::path file = options_.out / "non_finite.json";
+    if (files_ != nullptr) write_or_warn(file, dump.dump(2) + "\n");
     const std::string message =
         fmt::format("step {}: loss or gradients are not finite; first in '{}' ({}, {}); sample numbers in {}",
                     params.step, dump["value"].get<std::string>(), dump["operation"].get<std::string>(),
-                    dump["phase"].get<std::string>(), (options_.out / "non_finite.json").string());
+                    dump["phase"].get<std::string>(), file.string());
     check(recipe_.train.nan_policy == NanPolicy::kSkip, ErrorKind::kNumeric,
           "{}; weights, statistics and checkpoints are those before the step (train.nan_policy = \"skip\" "
           "goes on)",
@@ -341,16 +356,23 @@ class Trainer {
     for (TrainObserver* observer : observers_) observer->on_save(progress_.step);
     const std::string prefix = recipe_.optimizer.ema_decay > 0 ? "ema." : "";
     const TensorFileContent everything = export_state(state_);
-    const TensorFileContent weights = export_weights(state_, prefix, progress_.step * commits_per_step());
+    Weights weights{export_weights(state_, prefix, progress_.step * commits_per_step()),
+                    {{"model", recipe_.model.name},
+                     {"step", std::to_string(progress_.step)},
+                     {"recipe", to_toml(deciding_part(recipe_))}}};
+    const WeightsFile last{weights.content.tensors, weights.metadata};
+    WeightsFile earlier;
+    if (unsaved_best_) earlier = {unsaved_best_->content.tensors, unsaved_best_->metadata};
     try {
-      files_->store.save({progress_.step, to_json(progress_, recipe_, data_facts_), everything.tensors},
-                         weights.tensors, best,
-                         {{"model", recipe_.model.name},
-                          {"step", std::to_string(progress_.step)},
-                          {"recipe", to_toml(deciding_part(recipe_))}});
+      files_->store.save({progress_.step, to_json(progress_, recipe_, data_facts_), everything.tensors}, last,
+                         best            ? &last
+                         : unsaved_best_ ? &earlier
+                                         : nullptr);
+      unsaved_best_.reset();
     } catch (const Error& error) {
       // On the way out there is no later save to hope for.
       if (error.kind() != ErrorKind::kIo || result_.interrupted || progress_.step == total_steps_) throw;
+      if (best) unsaved_best_ = std::move(weights);
       spdlog::warn("the state of step {} was not saved: {}", progress_.step, error.what());
     }
   }
@@ -375,6 +397,7 @@ class Trainer {
   int64_t total_steps_ = 0;
   std::string data_facts_;
   Progress progress_;
+  std::optional<Weights> unsaved_best_;  ///< the best so far, where the disk refused it
   std::array<StepInFlight, 2> steps_;
   StepInFlight* in_flight_ = nullptr;  ///< the one of steps_ that is launched and not reported yet
   Clock::time_point lap_begin_;        ///< end of the last report, or begin of the first step after a pause
