@@ -15,6 +15,7 @@
 
 #include "engine/comm/communicator.h"
 #include "engine/comm/meeting.h"
+#include "engine/comm/patience.h"
 #include "engine/core/check.h"
 
 namespace residuum {
@@ -56,6 +57,21 @@ std::map<std::string, std::string> merged(std::map<std::string, std::string> a,
                                           const std::map<std::string, std::string>& b) {
   for (const auto& [name, value] : b) a[name] = value;
   return a;
+}
+
+TEST(Patience, CountsTheTimeInWhichSomebodyLooked) {
+  using Seconds = std::chrono::seconds;
+  Patience::Clock::time_point now = Patience::Clock::now() + Seconds(1);
+  Patience looked_at(8), suspended(8);
+  int seconds = 0;
+  for (; !looked_at.is_over(now) && seconds < 100; ++seconds) now += Seconds(1);
+  EXPECT_NEAR(seconds, 7, 1);
+  now = Patience::Clock::now() + Seconds(1);
+  EXPECT_FALSE(suspended.is_over(now));
+  EXPECT_FALSE(suspended.is_over(now += Seconds(1000)));
+  EXPECT_FALSE(suspended.is_over(now += Seconds(1000)));
+  EXPECT_FALSE(suspended.is_over(now += Seconds(1)));
+  EXPECT_TRUE(suspended.is_over(now += Seconds(1000)));
 }
 
 TEST(RankPlace, EachLauncherIsUnderstood) {

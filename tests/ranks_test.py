@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import unittest
 
 from cli_program import PROGRAM, SmallRunTest, children, made_up_images, metric_lines, run, start, write_png
@@ -182,6 +183,21 @@ class Faults(RanksTest):
         self.assertEqual(process.returncode, COMMUNICATION, text)
         for rank in (0, 2):
             self.assertRegex(text, rf"error: rank {rank}: rank 1 \(.*, process {victim}\) has not answered for \d+ s")
+
+    def test_a_job_that_was_suspended_goes_on(self):
+        process = self.start_launch(2, "run", "--epochs", 100000, "--comm-timeout", 4)
+        self.wait_for(process, "step 2/")
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for rank in children(process):
+                os.kill(rank, number)
+            if number == signal.SIGSTOP:
+                time.sleep(7)  # longer than any rank may be silent
+        printed = sum(len(process.stdout.readline()) for _ in range(1500))
+        if printed <= 1 << 16:  # what the pipe held before
+            self.fail(process.stderr.read())
+        process.send_signal(signal.SIGTERM)
+        text = self.finish(process)
+        self.assertEqual(process.returncode, INTERRUPTED, text)
 
     def test_error_of_one_rank_ends_all(self):
         process = self.launch(2, "run", "--resume", "--set", "train.virtual_shards=3")
