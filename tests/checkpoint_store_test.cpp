@@ -292,6 +292,30 @@ TEST_F(CheckpointStoreTest, DiskFullNamesPathAndBytesAndLeavesNothing) {
   EXPECT_EQ(state_files(), before);
 }
 
+TEST_F(CheckpointStoreTest, OnAFullDiskOlderStatesGiveWay) {
+  CheckpointStore store = this->store(3);
+  for (const int64_t step : {10, 20, 30}) save(store, step);
+  inject_file_faults("write:2:ENOSPC");
+  save(store, 40);
+  EXPECT_EQ(store.steps(), (std::vector<int64_t>{30, 40}));
+  EXPECT_EQ(loaded_step(store), 40);
+  EXPECT_NE(log_.str().find("No space left on device; older training states are deleted"), std::string::npos)
+      << log_.str();
+  EXPECT_EQ(state_files().size(), 4u);
+
+  // What stays is a state that can be loaded, although it is not the newest.
+  write_file_atomically(file_of(40, false), "torn");
+  inject_file_faults("write:2:EDQUOT|write:4:EDQUOT");
+  EXPECT_THROW(save(store, 50), DiskFull);
+  inject_file_faults("");
+  EXPECT_EQ(store.steps(), std::vector<int64_t>{30});
+  EXPECT_EQ(loaded_step(store), 30);
+
+  inject_file_faults("write:2:ENOSPC");
+  EXPECT_THROW(save(store, 50), DiskFull);
+  EXPECT_EQ(loaded_step(store), 30) << "the only state stays";
+}
+
 TEST_F(CheckpointStoreTest, KillAtEveryCallLeavesALoadableState) {
   struct Case {
     const char* label;

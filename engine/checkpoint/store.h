@@ -63,6 +63,9 @@ class CheckpointStore {
   std::filesystem::path best_weights() const { return directory_ / "best.safetensors"; }
 
  private:
+  struct Files;
+  void write(const Files& files) const;
+  bool make_room() const;
   LoadedState load(int64_t step) const;
   void remove_superseded(int64_t newest) const;
   void remove_orphans() const;
