@@ -49,6 +49,7 @@ class CheckpointStore {
   /// deletes states beyond `keep` and those of later steps, which a run that went back has left behind.
   /// Throws Error(kIo) with path and bytes when the disk refuses: the states saved before are intact and the
   /// store can go on being used.
+  /// On a full disk all states but the newest valid one give way first, with a warning.
   void save(const TrainingState& state, const WeightsFile& last, const WeightsFile* best = nullptr);
 
   /// Reads the newest valid state, warning of every newer one that is not, and removes what killed saves left
