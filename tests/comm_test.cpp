@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -366,19 +367,41 @@ TEST(Meeting, APortInUseIsNamed) {
 }
 
 TEST(Meeting, SomethingElseAtThePortIsToldFromRankZero) {
-  Socket other = Socket::listening(0);
-  const auto errors = on_ranks(2, [&](int i) {
-    if (i == 1) {
-      meet(place(1, 2, other.local_port()), {1, "1"});
+  for (const char* answer : {"HTTP/1.1 400 Bad Request", "[1]", "{\"ranks\":[{}]}", "{\"error\":7}"}) {
+    Socket other = Socket::listening(0);
+    const auto errors = on_ranks(2, [&](int i) {
+      if (i == 1) {
+        meet(place(1, 2, other.local_port()), {1, "1"});
+        return;
+      }
+      const Watch late = deadline_watch(20, "late");
+      Socket visitor = other.accepted(late);
+      visitor.receive_text(late);  // closing with unread bytes would break the connection instead
+      visitor.send_text(answer, late);
+    });
+    EXPECT_EQ(errors[1],
+              fmt::format("what listens at 127.0.0.1:{} is not rank 0 of this run", other.local_port()));
+  }
+}
+
+TEST(Meeting, ARankThatDiedWhileOthersWereAwaitedMayComeAgain) {
+  const int port = free_port();
+  std::latch died(1);
+  const auto errors = on_ranks(4, [&](int i) {
+    if (i == 3) {  // what rank 1 says before it dies
+      const Watch late = deadline_watch(20, "late");
+      Socket::connected("127.0.0.1", port, late)
+          .send_text(R"({"greeting":"residuum meeting 1","ranks":3,"version":"1","rank":1,"host":"here",)"
+                     R"("process":1,"address":"","port":1})",
+                     late);
+      died.count_down();
       return;
     }
-    const Watch late = deadline_watch(20, "late");
-    Socket visitor = other.accepted(late);
-    visitor.receive_text(late);  // closing with unread bytes would break the connection instead
-    visitor.send_text("HTTP/1.1 400 Bad Request", late);
+    if (i != 0) died.wait();
+    const Meeting meeting = meet(place(i, 3, port), {20, "1"});
+    EXPECT_EQ(meeting.ranks.at(1).process, getpid()) << "of the second one";
   });
-  EXPECT_EQ(errors[1],
-            fmt::format("what listens at 127.0.0.1:{} is not rank 0 of this run", other.local_port()));
+  EXPECT_THAT(errors, ::testing::Each(""));
 }
 
 }  // namespace
