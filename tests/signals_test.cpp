@@ -29,6 +29,21 @@ TEST(StopSignals, AnotherOneLaterEndsTheProcess) {
   EXPECT_EXIT(asked_twice(), ::testing::ExitedWithCode(128 + SIGINT), "");
 }
 
+TEST(StopSignals, ATerminalThatGoesIsARequestUnlessItIsIgnored) {
+  {
+    const StopSignals signals;
+    std::raise(SIGHUP);
+    EXPECT_TRUE(signals.requested());
+  }
+  std::signal(SIGHUP, SIG_IGN);  // as nohup does
+  {
+    const StopSignals signals;
+    std::raise(SIGHUP);
+    EXPECT_FALSE(signals.requested());
+  }
+  EXPECT_EQ(std::signal(SIGHUP, SIG_DFL), SIG_IGN);
+}
+
 TEST(StopSignals, TheHandlersBeforeComeBackAndCallsAreRestarted) {
   struct sigaction before {
   }, during{}, after{};

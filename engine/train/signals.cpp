@@ -3,6 +3,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -13,7 +14,9 @@ namespace {
 /// When the first signal came, in milliseconds of the monotonic clock; 0: none yet.
 std::atomic<int64_t> g_first{0};
 static_assert(std::atomic<int64_t>::is_always_lock_free, "a signal handler must not take a lock");
-struct sigaction g_previous_term, g_previous_int;
+
+constexpr std::array kCaught = {SIGTERM, SIGINT, SIGHUP};
+std::array<struct sigaction, kCaught.size()> g_previous;
 
 void on_signal(int number) {
   timespec now{};
@@ -32,13 +35,16 @@ StopSignals::StopSignals() {
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;  // a loader thread's read must not fail because the run is to stop
   sigemptyset(&action.sa_mask);
-  sigaction(SIGTERM, &action, &g_previous_term);
-  sigaction(SIGINT, &action, &g_previous_int);
+  for (size_t i = 0; i < kCaught.size(); ++i) {
+    sigaction(kCaught[i], nullptr, &g_previous[i]);
+    // nohup has a run outlive its terminal.
+    if (kCaught[i] == SIGHUP && g_previous[i].sa_handler == SIG_IGN) continue;
+    sigaction(kCaught[i], &action, nullptr);
+  }
 }
 
 StopSignals::~StopSignals() {
-  sigaction(SIGTERM, &g_previous_term, nullptr);
-  sigaction(SIGINT, &g_previous_int, nullptr);
+  for (size_t i = 0; i < kCaught.size(); ++i) sigaction(kCaught[i], &g_previous[i], nullptr);
 }
 
 bool StopSignals::requested() const {

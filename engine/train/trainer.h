@@ -77,7 +77,7 @@ struct TrainOptions {
 };
 
 struct TrainResult {
-  bool interrupted = false;  ///< SIGTERM or SIGINT: state saved, run or its last evaluation not finished
+  bool interrupted = false;  ///< a signal: state saved, run or its last evaluation not finished
   int64_t steps = 0;
   Evaluation last, best;     ///< on the test split; of the weights that decide
   double train_seconds = 0;  ///< in steps, without evaluation and saving
