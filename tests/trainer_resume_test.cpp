@@ -8,7 +8,7 @@
 #include <functional>
 #include <numeric>
 
-#include "engine/checkpoint/safetensors.h"
+#include "engine/checkpoint/store.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/train/metrics_observer.h"
@@ -206,37 +206,57 @@ TEST_F(TrainerResumeTest, OtherDataAreRefusedWithTheDifference) {
   EXPECT_THAT(resumed_with(samples), ::testing::HasSubstr("\n  training_samples: saved 48, now 47"));
 }
 
-/// Makes every write to a file fail while the state after the best evaluation is saved.
-struct FullDiskAtTheBest : TrainObserver {
+/// Has the disk refuse the best weights, in the way that `faults` says, when they are saved first.
+struct RefusesTheBest : TrainObserver {
+  explicit RefusesTheBest(const char* with) : faults(with) {}
   void on_evaluation(const EvaluationReport& report) override {
     if (!report.best) return;
     best_step = report.step;
-    full = true;
+    refuses = true;
   }
   void on_save(int64_t) override {
-    inject_file_faults(full ? "open:1:ENOSPC" : "");
-    full = false;
+    inject_file_faults(refuses ? faults : "");
+    refuses = false;
   }
-  ~FullDiskAtTheBest() override { inject_file_faults(""); }
+  ~RefusesTheBest() override { inject_file_faults(""); }
+  const char* faults;
   int64_t best_step = 0;
-  bool full = false;
+  bool refuses = false;
 };
 
 TEST_F(TrainerResumeTest, TheBestWeightsAreSavedLaterWhereTheDiskRefusedThem) {
-  const auto saved_step = [&] {
-    return SafetensorsFile::read(out_ / "checkpoints" / "best.safetensors").metadata().at("step");
-  };
+  const std::filesystem::path best = out_ / "checkpoints" / "best.safetensors";
+  const auto saved_step = [&] { return SafetensorsFile::read(best).metadata().at("step"); };
   const std::vector<std::string> long_enough = {"train.epochs=15"};  // to have no error well before the end
   const TrainResult usual = run(long_enough);
-  const std::string expected = saved_step(),
-                    bytes = read_text_file(out_ / "checkpoints" / "best.safetensors");
+  const std::string expected = saved_step(), bytes = read_text_file(best);
   ASSERT_LT(std::stoll(expected), usual.steps) << "the last evaluation must not be the best one";
-  std::filesystem::remove_all(out_);
-  FullDiskAtTheBest disk;
-  run(long_enough, false, &disk);
-  EXPECT_EQ(std::to_string(disk.best_step), expected);
-  EXPECT_EQ(saved_step(), expected);
-  EXPECT_EQ(read_text_file(out_ / "checkpoints" / "best.safetensors"), bytes);
+  // The state fails; then the best weights alone: each file is opened and then its directory, and on a full
+  // disk the store tries once more.
+  for (const char* faults : {"open:1:EIO", "open:3:ENOSPC|open:6:ENOSPC"}) {
+    std::filesystem::remove_all(out_);
+    RefusesTheBest disk(faults);
+    run(long_enough, false, &disk);
+    EXPECT_EQ(std::to_string(disk.best_step), expected);
+    EXPECT_EQ(saved_step(), expected);
+    EXPECT_EQ(read_text_file(best), bytes);
+  }
+}
+
+TEST_F(TrainerResumeTest, AFullDiskThatHasNoRoomForTheBestWeightsStillGetsStates) {
+  struct : TrainObserver {
+    void on_save(int64_t step) override {
+      inject_file_faults(step < 9 ? "open:3:ENOSPC" : "open:3:ENOSPC|open:6:ENOSPC");  // see above
+    }
+  } disk;
+  try {
+    run({"train.epochs=3"}, false, &disk);
+    ADD_FAILURE() << "the best weights are missing";
+  } catch (const DiskFull& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("best.safetensors"));
+  }
+  inject_file_faults("");
+  EXPECT_THAT(CheckpointStore(out_ / "checkpoints", 2).steps(), ::testing::Contains(9));
 }
 
 TEST_F(TrainerResumeTest, AReportTheDiskRefusesDoesNotEndARunThatSkipsSteps) {

@@ -91,10 +91,10 @@ class Trainer {
   }
 
  private:
-  /// Of a weights file.
   struct Weights {
     TensorFileContent content;
     SafetensorsMetadata metadata;
+    WeightsFile file() const { return {content.tensors, metadata}; }
   };
   /// The directory of the run.
   struct Files {
@@ -355,25 +355,37 @@ class Trainer {
     if (files_ == nullptr) return;
     for (TrainObserver* observer : observers_) observer->on_save(progress_.step);
     const std::string prefix = recipe_.optimizer.ema_decay > 0 ? "ema." : "";
-    const TensorFileContent everything = export_state(state_);
-    Weights weights{export_weights(state_, prefix, progress_.step * commits_per_step()),
-                    {{"model", recipe_.model.name},
-                     {"step", std::to_string(progress_.step)},
-                     {"recipe", to_toml(deciding_part(recipe_))}}};
-    const WeightsFile last{weights.content.tensors, weights.metadata};
-    WeightsFile earlier;
-    if (unsaved_best_) earlier = {unsaved_best_->content.tensors, unsaved_best_->metadata};
+    const auto weights = std::make_shared<const Weights>(
+        Weights{export_weights(state_, prefix, progress_.step * commits_per_step()),
+                {{"model", recipe_.model.name},
+                 {"step", std::to_string(progress_.step)},
+                 {"recipe", to_toml(deciding_part(recipe_))}}});
+    if (best) unsaved_best_ = weights;
     try {
-      files_->store.save({progress_.step, to_json(progress_, recipe_, data_facts_), everything.tensors}, last,
-                         best            ? &last
-                         : unsaved_best_ ? &earlier
-                                         : nullptr);
-      unsaved_best_.reset();
+      write(weights->file());
     } catch (const Error& error) {
       // On the way out there is no later save to hope for.
       if (error.kind() != ErrorKind::kIo || result_.interrupted || progress_.step == total_steps_) throw;
-      if (best) unsaved_best_ = std::move(weights);
       spdlog::warn("the state of step {} was not saved: {}", progress_.step, error.what());
+    }
+  }
+
+  /// Where there is no room for all, a state counts more than the best weights, which may fit later.
+  void write(const WeightsFile& last) {
+    const TensorFileContent everything = export_state(state_);
+    const TrainingState state{progress_.step, to_json(progress_, recipe_, data_facts_), everything.tensors};
+    if (unsaved_best_ == nullptr) {
+      files_->store.save(state, last);
+      return;
+    }
+    const WeightsFile best = unsaved_best_->file();
+    try {
+      files_->store.save(state, last, &best);
+      unsaved_best_.reset();
+    } catch (const DiskFull& error) {
+      spdlog::warn("the best weights, of step {}, are not saved: {}", best.metadata.at("step"), error.what());
+      files_->store.save(state, last);
+      if (progress_.step == total_steps_ && !result_.interrupted) throw;
     }
   }
 
@@ -397,7 +409,7 @@ class Trainer {
   int64_t total_steps_ = 0;
   std::string data_facts_;
   Progress progress_;
-  std::optional<Weights> unsaved_best_;  ///< the best so far, where the disk refused it
+  std::shared_ptr<const Weights> unsaved_best_;  ///< the best so far, where the disk refused it
   std::array<StepInFlight, 2> steps_;
   StepInFlight* in_flight_ = nullptr;  ///< the one of steps_ that is launched and not reported yet
   Clock::time_point lap_begin_;        ///< end of the last report, or begin of the first step after a pause
