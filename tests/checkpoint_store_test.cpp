@@ -59,7 +59,8 @@ class CheckpointStoreTest : public testing::Test {
   CheckpointStore store(size_t keep) const { return CheckpointStore(directory_ / "checkpoints", keep); }
   static void save(CheckpointStore& store, int64_t step, bool is_best = false, int64_t variant = 0) {
     const Content content(step, variant);
-    store.save(content.state, content.tensors, is_best, {{"step", std::to_string(step)}});
+    const WeightsFile weights{content.tensors, {{"step", std::to_string(step)}}};
+    store.save(content.state, weights, is_best ? &weights : nullptr);
   }
   // Loads the newest state, checks that it is whole, and returns its step; -1 when there is none.
   static int64_t loaded_step(CheckpointStore& store) {
@@ -289,6 +290,30 @@ TEST_F(CheckpointStoreTest, DiskFullNamesPathAndBytesAndLeavesNothing) {
     EXPECT_NE(message.find("No space left on device"), std::string::npos) << message;
   }
   EXPECT_EQ(state_files(), before);
+}
+
+TEST_F(CheckpointStoreTest, OnAFullDiskOlderStatesGiveWay) {
+  CheckpointStore store = this->store(3);
+  for (const int64_t step : {10, 20, 30}) save(store, step);
+  inject_file_faults("write:2:ENOSPC");
+  save(store, 40);
+  EXPECT_EQ(store.steps(), (std::vector<int64_t>{30, 40}));
+  EXPECT_EQ(loaded_step(store), 40);
+  EXPECT_NE(log_.str().find("No space left on device; older training states are deleted"), std::string::npos)
+      << log_.str();
+  EXPECT_EQ(state_files().size(), 4u);
+
+  // What stays is a state that can be loaded, although it is not the newest.
+  write_file_atomically(file_of(40, false), "torn");
+  inject_file_faults("write:2:EDQUOT|write:4:EDQUOT");
+  EXPECT_THROW(save(store, 50), DiskFull);
+  inject_file_faults("");
+  EXPECT_EQ(store.steps(), std::vector<int64_t>{30});
+  EXPECT_EQ(loaded_step(store), 30);
+
+  inject_file_faults("write:2:ENOSPC");
+  EXPECT_THROW(save(store, 50), DiskFull);
+  EXPECT_EQ(loaded_step(store), 30) << "the only state stays";
 }
 
 TEST_F(CheckpointStoreTest, KillAtEveryCallLeavesALoadableState) {

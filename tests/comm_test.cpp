@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -15,6 +16,7 @@
 
 #include "engine/comm/communicator.h"
 #include "engine/comm/meeting.h"
+#include "engine/comm/patience.h"
 #include "engine/core/check.h"
 
 namespace residuum {
@@ -56,6 +58,21 @@ std::map<std::string, std::string> merged(std::map<std::string, std::string> a,
                                           const std::map<std::string, std::string>& b) {
   for (const auto& [name, value] : b) a[name] = value;
   return a;
+}
+
+TEST(Patience, CountsTheTimeInWhichSomebodyLooked) {
+  using Seconds = std::chrono::seconds;
+  Patience::Clock::time_point now = Patience::Clock::now() + Seconds(1);
+  Patience looked_at(8), suspended(8);
+  int seconds = 0;
+  for (; !looked_at.is_over(now) && seconds < 100; ++seconds) now += Seconds(1);
+  EXPECT_NEAR(seconds, 7, 1);
+  now = Patience::Clock::now() + Seconds(1);
+  EXPECT_FALSE(suspended.is_over(now));
+  EXPECT_FALSE(suspended.is_over(now += Seconds(1000)));
+  EXPECT_FALSE(suspended.is_over(now += Seconds(1000)));
+  EXPECT_FALSE(suspended.is_over(now += Seconds(1)));
+  EXPECT_TRUE(suspended.is_over(now += Seconds(1000)));
 }
 
 TEST(RankPlace, EachLauncherIsUnderstood) {
@@ -350,19 +367,41 @@ TEST(Meeting, APortInUseIsNamed) {
 }
 
 TEST(Meeting, SomethingElseAtThePortIsToldFromRankZero) {
-  Socket other = Socket::listening(0);
-  const auto errors = on_ranks(2, [&](int i) {
-    if (i == 1) {
-      meet(place(1, 2, other.local_port()), {1, "1"});
+  for (const char* answer : {"HTTP/1.1 400 Bad Request", "[1]", "{\"ranks\":[{}]}", "{\"error\":7}"}) {
+    Socket other = Socket::listening(0);
+    const auto errors = on_ranks(2, [&](int i) {
+      if (i == 1) {
+        meet(place(1, 2, other.local_port()), {1, "1"});
+        return;
+      }
+      const Watch late = deadline_watch(20, "late");
+      Socket visitor = other.accepted(late);
+      visitor.receive_text(late);  // closing with unread bytes would break the connection instead
+      visitor.send_text(answer, late);
+    });
+    EXPECT_EQ(errors[1],
+              fmt::format("what listens at 127.0.0.1:{} is not rank 0 of this run", other.local_port()));
+  }
+}
+
+TEST(Meeting, ARankThatDiedWhileOthersWereAwaitedMayComeAgain) {
+  const int port = free_port();
+  std::latch died(1);
+  const auto errors = on_ranks(4, [&](int i) {
+    if (i == 3) {  // what rank 1 says before it dies
+      const Watch late = deadline_watch(20, "late");
+      Socket::connected("127.0.0.1", port, late)
+          .send_text(R"({"greeting":"residuum meeting 1","ranks":3,"version":"1","rank":1,"host":"here",)"
+                     R"("process":1,"address":"","port":1})",
+                     late);
+      died.count_down();
       return;
     }
-    const Watch late = deadline_watch(20, "late");
-    Socket visitor = other.accepted(late);
-    visitor.receive_text(late);  // closing with unread bytes would break the connection instead
-    visitor.send_text("HTTP/1.1 400 Bad Request", late);
+    if (i != 0) died.wait();
+    const Meeting meeting = meet(place(i, 3, port), {20, "1"});
+    EXPECT_EQ(meeting.ranks.at(1).process, getpid()) << "of the second one";
   });
-  EXPECT_EQ(errors[1],
-            fmt::format("what listens at 127.0.0.1:{} is not rank 0 of this run", other.local_port()));
+  EXPECT_THAT(errors, ::testing::Each(""));
 }
 
 }  // namespace

@@ -1,8 +1,14 @@
 // Opening data sets: round trips of files written here, detection, every refusal, prefixes and flipped header
 // bytes, and the real Fashion-MNIST where Debian's package has installed it.
+#include <fcntl.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 
 #include "engine/data/cifar.h"
@@ -316,6 +322,15 @@ TEST(ImageFolder, LoopOfSymbolicLinksEnds) {
   expect_error(ErrorKind::kData, {"nested deeper"}, [&] { open_dataset(folder.path(), Split::kTrain); });
 }
 
+TEST(ImageFolder, AFileLargerThanAnyImageCostsNoMemory) {
+  const TemporaryFolder folder;
+  folder.write("train/cat/a.png", {0x89, 'P', 'N', 'G'});
+  std::filesystem::resize_file(folder.path() / "train/cat/a.png",
+                               uintmax_t{1} << 40);  // takes no room on disk
+  const auto dataset = open_dataset(folder.path(), Split::kTrain);
+  expect_error(ErrorKind::kData, {"a.png", "1099511627776 bytes, allowed are"}, [&] { dataset->load(0); });
+}
+
 TEST(OpenDataset, SaysWhatIsMissing) {
   const TemporaryFolder folder;
   expect_error(ErrorKind::kData, {"no data set found", "data_batch_1.bin"},
@@ -330,6 +345,45 @@ TEST(ReadFile, RefusesFoldersAndPipes) {
   const std::string pipe = (folder.path() / "pipe").string();
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   expect_error(ErrorKind::kData, {"pipe", "not a regular file"}, [&] { read_file(pipe); });
+}
+
+/// This process can open no further file, until it warns of something for the n-th time.
+class NoFilesUntilWarning final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  explicit NoFilesUntilWarning(int warnings) : left_(warnings) {
+    const int unused = ::open("/dev/null", O_RDONLY);
+    ::close(unused);
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit none{static_cast<rlim_t>(unused), before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoFilesUntilWarning() override { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg&) override {
+    if (--left_ == 0) ::setrlimit(RLIMIT_NOFILE, &before_);
+  }
+  void flush_() override {}
+
+ private:
+  int left_;
+  rlimit before_{};
+};
+
+TEST(ReadFile, WhatPassesIsTriedAgain) {
+  const TemporaryFolder folder;
+  folder.write("file", {1, 2, 3});
+  const auto logger = spdlog::default_logger();
+  const auto read_when_files_are_back_after = [&](int warnings) {
+    spdlog::set_default_logger(
+        std::make_shared<spdlog::logger>("test", std::make_shared<NoFilesUntilWarning>(warnings)));
+    const auto restore = [&](spdlog::logger*) { spdlog::set_default_logger(logger); };
+    const std::unique_ptr<spdlog::logger, decltype(restore)> guard(spdlog::default_logger_raw(), restore);
+    return read_file(folder.path() / "file").size();
+  };
+  EXPECT_EQ(read_when_files_are_back_after(1), 3u);
+  EXPECT_EQ(read_when_files_are_back_after(2), 3u);
+  expect_error(ErrorKind::kData, {"file", "Too many open files"}, [&] { read_when_files_are_back_after(4); });
 }
 
 MemoryDataset::Contents memory_contents() {

@@ -107,6 +107,7 @@ TEST(Passes, UpdateAddsOptimizerStateAndCommitsEveryBatchNormOnce) {
   const Graph graph = append_update(differentiate(small_net()), options);
   EXPECT_TRUE(graph.find("momentum.block.conv1.weight"));
   EXPECT_TRUE(graph.find("ema.fc.bias"));
+  EXPECT_TRUE(graph.find("ema.block.bn1.running_var"));
   EXPECT_EQ(count_nodes(graph, "batch_norm_commit"), 1);
   const auto node = std::find_if(graph.nodes.begin(), graph.nodes.end(),
                                  [](const Node& n) { return std::holds_alternative<SgdUpdate>(n.op); });

@@ -10,9 +10,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import unittest
 
-from cli_program import PROGRAM, SmallRunTest, children, made_up_images, metric_lines, run, start, write_png
+from cli_program import PROGRAM, SmallRunTest, children, made_up_images, metric_lines, run, start, write_idx, write_png
 
 CONFIG, USAGE, DATA, COMMUNICATION, INTERRUPTED = 3, 2, 4, 9, 75
 # What a rank may be silent for, where that is to happen.
@@ -74,19 +75,33 @@ class Training(RanksTest):
         self.assertEqual([line["test/top1"] * 40 % 1 for line in lines if "test/top1" in line], [0, 0])
 
     def test_resumes_on_another_number_of_ranks_with_the_same_bits(self):
+        self.data = write_idx(self.folder / "data with a long evaluation", test=2000)
         self.assert_ok(self.launch(2, "whole", *self.SHARDS))
-        process = self.start_launch(4, "stopped", *self.SHARDS, "--set", "train.log_every=1")
-        self.wait_for(process, "step 2/8")
-        process.send_signal(signal.SIGTERM)
-        text = self.finish(process)
-        self.assertIn(process.returncode, (INTERRUPTED, 0), text)  # a very fast run may have ended before
-        self.assert_ok(run("train", "--resume", "--out", self.folder / "stopped"))
-        self.assertEqual(self.hash("stopped"), self.hash("whole"))
+        for line in ("step 2/8", "step 4/8"):  # the second one comes right before an evaluation, which is broken off
+            out = f"stopped at {line.replace('/', ' of ')}"
+            process = self.start_launch(4, out, *self.SHARDS)
+            self.wait_for(process, line)
+            process.send_signal(signal.SIGTERM)
+            text = self.finish(process)
+            self.assertIn(process.returncode, (INTERRUPTED, 0), text)  # a very fast run may have ended before
+            self.assert_ok(run("train", "--resume", "--out", self.folder / out))
+            self.assertEqual(self.hash(out), self.hash("whole"))
+            self.assert_same_lines(out, "whole")
 
     def test_one_rank_alone_gets_the_signal_and_all_stop_at_one_step(self):
         process = self.start_launch(2, "run", "--epochs", 100000, "--set", "checkpoint.every=0")
         self.wait_for(process, "step 2/")
         os.kill(children(process)[1], signal.SIGTERM)
+        text = self.finish(process)
+        self.assertEqual(process.returncode, INTERRUPTED, text)
+        self.assertIn("interrupted after step", text)
+
+    def test_a_signal_to_the_whole_group_is_one_request(self):
+        # As timeout(1) and service managers send it: each rank gets it from them and from the launcher.
+        process = start("launch", "-n", 2, "--", *self.command("run", "--epochs", 100000, "--set", "checkpoint.every=0"),
+                        start_new_session=True)
+        self.wait_for(process, "step 2/")
+        os.killpg(process.pid, signal.SIGTERM)
         text = self.finish(process)
         self.assertEqual(process.returncode, INTERRUPTED, text)
         self.assertIn("interrupted after step", text)
@@ -172,6 +187,21 @@ class Faults(RanksTest):
         self.assertEqual(process.returncode, COMMUNICATION, text)
         for rank in (0, 2):
             self.assertRegex(text, rf"error: rank {rank}: rank 1 \(.*, process {victim}\) has not answered for \d+ s")
+
+    def test_a_job_that_was_suspended_goes_on(self):
+        process = self.start_launch(2, "run", "--epochs", 100000, "--comm-timeout", 4)
+        self.wait_for(process, "step 2/")
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for rank in children(process):
+                os.kill(rank, number)
+            if number == signal.SIGSTOP:
+                time.sleep(7)  # longer than any rank may be silent
+        printed = sum(len(process.stdout.readline()) for _ in range(1500))
+        if printed <= 1 << 16:  # what the pipe held before
+            self.fail(process.stderr.read())
+        process.send_signal(signal.SIGTERM)
+        text = self.finish(process)
+        self.assertEqual(process.returncode, INTERRUPTED, text)
 
     def test_error_of_one_rank_ends_all(self):
         process = self.launch(2, "run", "--resume", "--set", "train.virtual_shards=3")

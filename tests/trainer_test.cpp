@@ -285,6 +285,33 @@ TEST_F(TrainerTest, StartsFromWeightsBitForBit) {
   std::filesystem::remove(start);
 }
 
+TEST_F(TrainerTest, AveragedWeightsHaveAveragedStatistics) {
+  run({"train.epochs=1", "optimizer.ema_decay=0.75", "checkpoint.every=1", "checkpoint.keep=9"});
+  std::vector<std::filesystem::path> states;  // in the order of their steps
+  for (const auto& entry : std::filesystem::directory_iterator(out_ / "checkpoints")) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("state-") && name.ends_with(".safetensors")) states.push_back(entry.path());
+  }
+  std::sort(states.begin(), states.end());
+  ASSERT_EQ(states.size(), 3u);
+  for (const std::string name : {"bn1.running_mean", "layer3.0.bn2.running_var", "fc.weight"}) {
+    for (size_t step = 1; step < states.size(); ++step) {
+      const std::vector<float> before = tensor_of(states[step - 1], "ema." + name),
+                               now = tensor_of(states[step], name),
+                               averaged = tensor_of(states[step], "ema." + name);
+      ASSERT_EQ(averaged.size(), now.size());
+      for (size_t i = 0; i < now.size(); ++i) {
+        const double expected = 0.75 * double{before[i]} + 0.25 * double{now[i]};
+        ASSERT_NEAR(averaged[i], expected, 1e-6 * std::max(1.0, std::abs(expected))) << name << " " << i;
+      }
+      EXPECT_NE(averaged, now) << name;
+    }
+  }
+  EXPECT_EQ(tensor_of(out_ / "checkpoints/last.safetensors", "bn1.running_mean"),
+            tensor_of(states.back(), "ema.bn1.running_mean"))
+      << "what is evaluated and exported";
+}
+
 /// Counts the bytes of what a step reads.
 class UploadCounter final : public BackendWrapper {
  public:

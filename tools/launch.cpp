@@ -35,7 +35,7 @@ class HeldSignals {
  public:
   HeldSignals() {
     sigemptyset(&held_);
-    for (const int number : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&held_, number);
+    for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&held_, number);
     sigprocmask(SIG_BLOCK, &held_, &before_);
   }
   ~HeldSignals() { restore(); }
@@ -167,7 +167,7 @@ Verb launch_verb(CLI::App& program) {
       ->type_name("-- VERB ...");
   command->footer(
       "Sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun does.\n"
-      "SIGTERM and SIGINT are passed on. The exit code is that of the first process that failed by "
+      "SIGTERM, SIGINT and SIGHUP are passed on. The exit code is that of the first process that failed by "
       "itself.\n\n"
       "Example:\n"
       "  residuum launch -n 4 -- train models/recipes/cifar10_resnet20.toml --data cifar10 --out runs/a");

@@ -99,7 +99,9 @@ nlohmann::ordered_json to_json(const TrainResult& result, const fs::path& out, c
 std::string to_text(const TrainResult& result, const fs::path& out, const std::string& page) {
   const std::string pace =
       result.train_images == 0
-          ? fmt::format("nothing left to do: the run has ended at step {}\n", result.steps)
+          ? (result.interrupted
+                 ? std::string()
+                 : fmt::format("no step was left to do: the run has ended at step {}\n", result.steps))
           : fmt::format("{} images in {} of training steps, {:.0f} images/s\n",
                         count_text(result.train_images), duration_text(result.train_seconds),
                         images_per_second(result));
@@ -201,9 +203,9 @@ constexpr const char* kFooter =
     "metrics.csv,\n"
     "events.out.tfevents.* (TensorBoard), at the end report.html, and checkpoints/ with last.safetensors, "
     "best.safetensors and the\n"
-    "states a resume needs. SIGTERM or SIGINT: the step is finished, the state saved, exit code 75; a "
-    "second\n"
-    "signal ends the program at once.\n\n"
+    "states a resume needs. SIGTERM, SIGINT or SIGHUP: the step, or the batch of an evaluation, is finished, "
+    "the state "
+    "saved,\nexit code 75; another signal, two seconds later or more, ends the program at once.\n\n"
     "Examples:\n"
     "  residuum train models/recipes/fashion_mnist.toml --data /usr/share/datasets/fashion-mnist --out "
     "runs/a\n"

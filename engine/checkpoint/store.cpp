@@ -49,16 +49,6 @@ std::optional<StateManifest> try_read_manifest(const fs::path& path) {
   }
 }
 
-// Deletions must not hide that a save failed, nor make one fail that is complete.
-template <typename CleanUp>
-void try_to_clean_up(CleanUp clean_up) {
-  try {
-    clean_up();
-  } catch (const Error& error) {
-    spdlog::warn("superseded training states could not be deleted: {}", error.what());
-  }
-}
-
 }  // namespace
 
 CheckpointStore::CheckpointStore(fs::path directory, size_t keep)
@@ -67,12 +57,18 @@ CheckpointStore::CheckpointStore(fs::path directory, size_t keep)
   make_directories(directory_);
 }
 
-void CheckpointStore::save(const TrainingState& state, std::span<const StoredTensor> weights, bool is_best,
-                           const SafetensorsMetadata& weights_metadata) {
+/// What a save writes.
+struct CheckpointStore::Files {
+  const StateManifest& manifest;
+  const SafetensorsImage& state;
+  const WeightsFile& last;
+  const WeightsFile* best;
+};
+
+void CheckpointStore::save(const TrainingState& state, const WeightsFile& last, const WeightsFile* best) {
   check(state.step >= 0, ErrorKind::kCheckpoint, "step of a training state is {}, expected at least 0",
         state.step);
   const SafetensorsImage image(state.tensors, {{kMetaKey, dump_meta(state.meta)}});
-  const SafetensorsImage weights_image(weights, weights_metadata);
   StateManifest manifest{state.step, {}, 0, 0};
   for (const std::span<const std::byte> part : image.parts()) {
     manifest.crc32c = crc32c(part, manifest.crc32c);
@@ -81,14 +77,13 @@ void CheckpointStore::save(const TrainingState& state, std::span<const StoredTen
   manifest.file = state_file_name(state.step, manifest.crc32c);
 
   make_directories(directory_);  // someone may have deleted it during training
+  const Files files{manifest, image, last, best};
   try {
-    write_file_atomically(directory_ / manifest.file, image.parts());
-    if (is_best) write_file_atomically(best_weights(), weights_image.parts());
-    write_file_atomically(last_weights(), weights_image.parts());
-    write_file_atomically(directory_ / manifest_name(state.step), to_json(manifest));
-  } catch (const Error&) {
-    remove_orphans();
-    throw;
+    write(files);
+  } catch (const DiskFull& error) {
+    if (!make_room()) throw;
+    spdlog::warn("{}; older training states are deleted to make room", error.what());
+    write(files);
   }
   try {
     remove_superseded(state.step);
@@ -97,6 +92,42 @@ void CheckpointStore::save(const TrainingState& state, std::span<const StoredTen
     spdlog::warn("the training state of step {} is saved, but an older one could not be deleted: {}",
                  state.step, error.what());
   }
+}
+
+void CheckpointStore::write(const Files& files) const {
+  try {
+    write_file_atomically(directory_ / files.manifest.file, files.state.parts());
+    if (files.best != nullptr) write_safetensors(best_weights(), files.best->tensors, files.best->metadata);
+    write_safetensors(last_weights(), files.last.tensors, files.last.metadata);
+    write_file_atomically(directory_ / manifest_name(files.manifest.step), to_json(files.manifest));
+  } catch (const Error&) {
+    try {
+      remove_orphans();
+    } catch (const Error& error) {  // which must not hide why the save failed
+      spdlog::warn("what a failed save left behind could not be deleted: {}", error.what());
+    }
+    throw;
+  }
+}
+
+// Deletes every state but the newest valid one; whether there were others.
+bool CheckpointStore::make_room() const {
+  const std::vector<int64_t> all = steps();
+  const auto is_valid = [this](int64_t step) {
+    try {
+      load(step);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  };
+  const auto kept = std::find_if(all.rbegin(), all.rend(), is_valid);
+  if (kept == all.rend() || all.size() == 1) return false;
+  for (const int64_t step : all) {
+    if (step != *kept) remove_file(directory_ / manifest_name(step));
+  }
+  remove_orphans();
+  return true;
 }
 
 std::optional<LoadedState> CheckpointStore::load_newest() {

@@ -33,17 +33,24 @@ struct LoadedState {
   SafetensorsFile file;
 };
 
+/// A file of weights alone.
+struct WeightsFile {
+  std::span<const StoredTensor> tensors;
+  SafetensorsMetadata metadata;
+};
+
 /// Precondition: one process uses the directory at a time (DirectoryLock of its parent).
 class CheckpointStore {
  public:
   /// Creates `directory` (usually OUT/checkpoints). The newest `keep` >= 1 states are kept.
   CheckpointStore(std::filesystem::path directory, size_t keep);
 
-  /// Writes the state and last.safetensors, and best.safetensors when `is_best`, then deletes states beyond
-  /// `keep` and those of later steps, which a run that went back has left behind. Throws Error(kIo) with path
-  /// and bytes when the disk refuses: the states saved before are intact and the store can go on being used.
-  void save(const TrainingState& state, std::span<const StoredTensor> weights, bool is_best,
-            const SafetensorsMetadata& weights_metadata = {});
+  /// Writes the state, `last` to last.safetensors and `best`, unless it is null, to best.safetensors, then
+  /// deletes states beyond `keep` and those of later steps, which a run that went back has left behind.
+  /// Throws Error(kIo) with path and bytes when the disk refuses: the states saved before are intact and the
+  /// store can go on being used.
+  /// On a full disk all states but the newest valid one give way first, with a warning.
+  void save(const TrainingState& state, const WeightsFile& last, const WeightsFile* best = nullptr);
 
   /// Reads the newest valid state, warning of every newer one that is not, and removes what killed saves left
   /// behind. Returns nothing when no state was ever completed; throws Error(kCheckpoint) when there are
@@ -57,6 +64,9 @@ class CheckpointStore {
   std::filesystem::path best_weights() const { return directory_ / "best.safetensors"; }
 
  private:
+  struct Files;
+  void write(const Files& files) const;
+  bool make_room() const;
   LoadedState load(int64_t step) const;
   void remove_superseded(int64_t newest) const;
   void remove_orphans() const;

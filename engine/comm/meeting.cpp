@@ -54,8 +54,9 @@ class Host {
 
   void run(Socket door) {
     const Watch late = deadline_watch(options_.timeout, "");
-    while (!missing_ranks(meeting_.control).empty()) {
+    for (forget_dead(); !missing_ranks(meeting_.control).empty(); forget_dead()) {
       Socket visitor = accept(door, late);
+      forget_dead();
       try {
         welcome(std::move(visitor));
       } catch (const Json::exception&) {  // somebody else's program
@@ -83,6 +84,14 @@ class Host {
                              place_.port, host_name(), missing_ranks(meeting_.control), place_.ranks);
       refuse_all();
       fail(ErrorKind::kCommunication, "{}", refused_);
+    }
+  }
+
+  /// A rank that came and died while others were awaited may come again: its pod was started anew, say.
+  void forget_dead() {
+    for (Socket& rank : meeting_.control) {
+      std::byte nothing{};  // a rank that waits says no more
+      if (rank.is_open() && rank.try_receive({&nothing, 1}) < 0) rank = Socket();
     }
   }
 
@@ -168,24 +177,26 @@ void visit(const RankPlace& place, const MeetingOptions& options, Meeting& meeti
       "rank {} has reached {} and heard nothing from there for {} s: rank 0 hangs, or something else listens",
       place.rank, door, patience);
   const Watch late = deadline_watch(patience, silent);
-  Json answer;
+  std::string reason;
+  std::vector<RankInfo> ranks;
   try {
     Json hello = to_json(meeting.ranks[static_cast<size_t>(place.rank)]);
     hello.update({{"greeting", kGreeting}, {"ranks", place.ranks}, {"version", options.version}});
     meeting.control[0].send_text(hello.dump(), late);
-    answer = Json::parse(meeting.control[0].receive_text(late));
+    const Json answer = Json::parse(meeting.control[0].receive_text(late));
+    reason = answer.value("error", "");
+    for (const Json& entry : reason.empty() ? answer.at("ranks") : Json::array()) {
+      ranks.push_back(rank_from_json(entry));
+      if (ranks.back().address.empty()) ranks.back().address = place.host;
+    }
   } catch (const BrokenConnection& error) {
     fail(ErrorKind::kCommunication, "rank {} had reached rank 0, or something else, at {}, but {}",
          place.rank, door, error.what());
   } catch (const Json::exception&) {
     fail(ErrorKind::kCommunication, "what listens at {} is not rank 0 of this run", door);
   }
-  check(!answer.contains("error"), ErrorKind::kCommunication, "{}", answer.value("error", ""));
-  meeting.ranks.clear();
-  for (const Json& entry : answer.at("ranks")) {
-    meeting.ranks.push_back(rank_from_json(entry));
-    if (meeting.ranks.back().address.empty()) meeting.ranks.back().address = place.host;
-  }
+  check(reason.empty(), ErrorKind::kCommunication, "{}", reason);
+  meeting.ranks = std::move(ranks);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "engine/comm/monitor.h"
 
+#include <algorithm>
 #include <array>
 #include <sstream>
 
@@ -69,11 +70,23 @@ Monitor::Progress Monitor::own_progress(Clock::time_point now) const {
   return own;
 }
 
+void Monitor::forgive(Clock::duration pause, Clock::time_point now) {
+  for (Progress& progress : progress_) progress.heard = std::min(progress.heard + pause, now);
+  const std::lock_guard lock(mutex_);
+  if (entered_) *entered_ = std::min(*entered_ + pause, now);
+  decided_ = std::min(decided_ + pause, now);
+}
+
 void Monitor::run(const std::stop_token& stop) {
-  Clock::time_point next_beat{};
+  // See Patience.
+  const auto longest_gap =
+      std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.timeout / 4));
+  Clock::time_point next_beat{}, before = Clock::now();
   bool said_stuck = false, lasting_error = false;
   while (!stop.stop_requested()) {
     const Clock::time_point now = Clock::now();
+    if (now - before > longest_gap) forgive(now - before - longest_gap, now);
+    before = now;
     for (Peer& peer : peers_) listen(peer);
     Progress& own = progress_[static_cast<size_t>(rank_)];
     own = own_progress(now);

@@ -66,6 +66,8 @@ class Monitor {
   void speak(Peer& peer, const std::string& line);
   void listen(Peer& peer);
   void hear(Peer& peer, const std::string& line);
+  /// This process stood still for so long: nobody was silent or late for that time.
+  void forgive(Clock::duration pause, Clock::time_point now);
   /// Who is silent or late, if anybody is.
   std::optional<std::string> judge(Clock::time_point now) const;
   std::optional<std::string> judge_collectives() const;

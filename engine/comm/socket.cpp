@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <thread>
 
+#include "engine/comm/patience.h"
 #include "engine/core/check.h"
 
 namespace residuum {
@@ -81,9 +83,8 @@ bool would_block(long result) {
 }  // namespace
 
 Watch deadline_watch(double seconds, std::string message) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-  return [end, message = std::move(message)] {
-    check(std::chrono::steady_clock::now() < end, ErrorKind::kCommunication, "{}", message);
+  return [patience = Patience(seconds), message = std::move(message)]() mutable {
+    check(!patience.is_over(), ErrorKind::kCommunication, "{}", message);
   };
 }
 

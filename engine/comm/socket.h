@@ -2,7 +2,6 @@
 // asking its Watch whether to go on.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <optional>
 #include <span>
@@ -22,7 +21,8 @@ class BrokenConnection : public Error {
 /// Called at least every 50 ms while something waits; throws to end the wait.
 using Watch = std::function<void()>;
 
-/// Throws Error(kCommunication) with `message` once `seconds` have passed since it was made.
+/// Throws Error(kCommunication) with `message` once `seconds` have passed since it was made (see Patience).
+/// For one thread.
 Watch deadline_watch(double seconds, std::string message);
 
 class Socket {

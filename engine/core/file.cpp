@@ -130,7 +130,10 @@ auto call_system(Operation operation, Call call) -> decltype(call()) {
 
 [[noreturn]] void fail_io(std::string_view what, const fs::path& path) {
   const int error = errno;
-  fail(ErrorKind::kIo, "cannot {} {}: {}", what, path.string(), std::generic_category().message(error));
+  const std::string message =
+      fmt::format("cannot {} {}: {}", what, path.string(), std::generic_category().message(error));
+  if (error == ENOSPC || error == EDQUOT) throw DiskFull(message);
+  throw Error(ErrorKind::kIo, message);
 }
 
 FileDescriptor open_file(const fs::path& path, int flags) {

@@ -15,7 +15,15 @@
 #include <string>
 #include <string_view>
 
+#include "engine/core/check.h"
+
 namespace residuum {
+
+/// No room on the disk, or none left to this user.
+class DiskFull : public Error {
+ public:
+  explicit DiskFull(const std::string& message) : Error(ErrorKind::kIo, message) {}
+};
 
 /// The bytes of a text.
 inline std::span<const std::byte> bytes_of(std::string_view text) {
@@ -38,9 +46,9 @@ class FileDescriptor {
 };
 
 /// Writes `parts` one after the other to a temporary beside `path`, makes it durable and renames it to
-/// `path`. Throws Error(kIo) with path, operation and bytes; the temporary is removed and a file already at
-/// `path` is intact, unless only the last step, the fsync of the directory, failed: then the new file is in
-/// place but not yet durable.
+/// `path`. Throws Error(kIo), DiskFull where that is why, with path, operation and bytes; the temporary is
+/// removed and a file already at `path` is intact, unless only the last step, the fsync of the directory,
+/// failed: then the new file is in place but not yet durable.
 void write_file_atomically(const std::filesystem::path& path,
                            std::span<const std::span<const std::byte>> parts);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);

@@ -2,62 +2,88 @@
 #include "engine/data/file.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstring>
+#include <chrono>
 #include <limits>
 #include <memory>
 #include <system_error>
+#include <thread>
 
 #include "engine/core/check.h"
+#include "engine/core/file.h"
 
 namespace residuum {
 namespace {
 
-std::string reason(int error_number) {
-  return std::generic_category().message(error_number);
-}
-
-class FileHandle {
+/// Errors of a file server or a busy machine, not of a file: they may be over in a moment.
+class PassingError : public Error {
  public:
-  explicit FileHandle(const std::filesystem::path& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
-  ~FileHandle() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  FileHandle(const FileHandle&) = delete;
-  FileHandle& operator=(const FileHandle&) = delete;
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
+  using Error::Error;
 };
 
-}  // namespace
+bool may_pass(int error_number) {
+  constexpr std::array kPassing{EIO, ESTALE, ETIMEDOUT, EAGAIN, EMFILE, ENFILE};
+  return std::find(kPassing.begin(), kPassing.end(), error_number) != kPassing.end();
+}
 
-std::vector<std::byte> read_file(const std::filesystem::path& path) {
-  const FileHandle file(path);
-  check(file.get() >= 0, ErrorKind::kData, "{}: cannot open: {}", path.string(), reason(errno));
+/// Throws for what a system call has just failed with.
+[[noreturn]] void fail_system(ErrorKind kind, const std::filesystem::path& path, const std::string& what) {
+  const int number = errno;
+  const std::string message =
+      fmt::format("{}: {}: {}", path.string(), what, std::generic_category().message(number));
+  if (may_pass(number)) throw PassingError(kind, message);
+  throw Error(kind, message);
+}
+
+FileDescriptor open_to_read(const std::filesystem::path& path) {
+  int file = -1;
+  do {
+    file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  } while (file < 0 && errno == EINTR);
+  if (file < 0) fail_system(ErrorKind::kData, path, "cannot open");
+  return FileDescriptor(file);
+}
+
+std::vector<std::byte> try_to_read(const std::filesystem::path& path, int64_t max_bytes) {
+  const FileDescriptor file = open_to_read(path);
   struct stat status {};
-  check(::fstat(file.get(), &status) == 0, ErrorKind::kIo, "{}: cannot stat: {}", path.string(),
-        reason(errno));
+  if (::fstat(file.get(), &status) != 0) fail_system(ErrorKind::kIo, path, "cannot stat");
   check(S_ISREG(status.st_mode), ErrorKind::kData, "{}: not a regular file", path.string());
+  check(status.st_size <= max_bytes, ErrorKind::kData, "{}: {} bytes, allowed are {}", path.string(),
+        status.st_size, max_bytes);
 
   std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
   size_t done = 0;
   while (done < bytes.size()) {
     const ssize_t count = ::read(file.get(), bytes.data() + done, bytes.size() - done);
     if (count < 0 && errno == EINTR) continue;
-    check(count >= 0, ErrorKind::kIo, "{}: read failed at byte {}: {}", path.string(), done, reason(errno));
+    if (count < 0) fail_system(ErrorKind::kIo, path, fmt::format("read failed at byte {}", done));
     if (count == 0) break;  // the file shrank: what is left is judged by the parser
     done += static_cast<size_t>(count);
   }
   bytes.resize(done);
   return bytes;
+}
+
+}  // namespace
+
+std::vector<std::byte> read_file(const std::filesystem::path& path, int64_t max_bytes) {
+  for (const int pause_ms : {100, 400, 1500}) {
+    try {
+      return try_to_read(path, max_bytes);
+    } catch (const PassingError& error) {
+      spdlog::warn("{}; trying again", error.what());
+      std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+    }
+  }
+  return try_to_read(path, max_bytes);
 }
 
 std::vector<std::string> read_lines(const std::filesystem::path& path) {

@@ -10,9 +10,13 @@
 
 namespace residuum {
 
-/// The bytes of a regular file. Throws Error(kData) if it cannot be opened or is no regular file, kIo if a
-/// read fails.
-std::vector<std::byte> read_file(const std::filesystem::path& path);
+/// Above this no file of a data set is read.
+inline constexpr int64_t kLargestDataFile = int64_t{1} << 34;
+
+/// The bytes of a regular file. What a file server gets over is tried again for two seconds, so that it does
+/// not cost a sample. Throws Error(kData) if the file cannot be opened, is no regular file or has more than
+/// `max_bytes`, before any memory is allocated; kIo if a read fails.
+std::vector<std::byte> read_file(const std::filesystem::path& path, int64_t max_bytes = kLargestDataFile);
 
 /// The lines of a text file without line ends and without empty lines. Errors as read_file.
 std::vector<std::string> read_lines(const std::filesystem::path& path);

@@ -21,6 +21,12 @@ namespace fs = std::filesystem;
 
 constexpr int kMaxDepth = 16;  // of folders inside a class: a bound on loops of symbolic links
 
+/// Pixels of 16-bit RGBA that are not compressed at all, and what stands around them.
+int64_t largest_file(const DecodeOptions& decode) {
+  constexpr int64_t kBytesPerPixel = 8, kAround = 1 << 20;
+  return decode.max_pixels * kBytesPerPixel + kAround;
+}
+
 struct Sample {
   fs::path path;
   int32_t label;
@@ -38,7 +44,7 @@ class ImageFolder final : public Dataset {
   std::string describe(int64_t index) const override { return at(index).path.string(); }
 
   void read(int64_t index, Image& image) const override {
-    const std::vector<std::byte> bytes = read_file(at(index).path);
+    const std::vector<std::byte> bytes = read_file(at(index).path, largest_file(options_.decode));
     try {
       image = decode_image(bytes, options_.channels, options_.decode);
     } catch (const Error& error) {

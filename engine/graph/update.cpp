@@ -127,8 +127,10 @@ Graph append_update(Graph graph, const UpdateOptions& options) {
     append_commit(graph, norms, norm, options.batch_norm_momentum, Phase::kUpdate, pooled ? scale : 1.0f);
   }
   if (options.ema_decay > 0) {
+    // Statistics of the weights as they are would not fit the averaged ones (torchvision: use_buffers).
+    const Ids averaged = join({weights, norms.running_means, norms.running_variances});
     graph.add_node("weights", EmaUpdate{options.ema_decay},
-                   join({{norm}, weights, twins(graph, weights, "ema")}), Phase::kUpdate);
+                   join({{norm}, averaged, twins(graph, averaged, "ema")}), Phase::kUpdate);
   }
   return graph;
 }

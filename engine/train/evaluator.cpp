@@ -42,6 +42,10 @@ std::vector<Found> in_order(Communicator* communicator, const std::vector<Found>
   return ordered;
 }
 
+int64_t rounds(int64_t samples, int64_t batch_of_all) {
+  return (samples + batch_of_all - 1) / batch_of_all;
+}
+
 Evaluation sum_of(const std::vector<Found>& batches) {
   Evaluation total;
   double loss_sum = 0;
@@ -64,15 +68,26 @@ Evaluator::Evaluator(const ModelBuilder& build, const Dataset& dataset, const Re
       loader_(dataset, communicator == nullptr
                            ? eval_loader_options(recipe)
                            : eval_loader_options(recipe, communicator->rank(), communicator->ranks())),
+      rounds_(rounds(dataset.size(), loader_.local_batch() * (communicator ? communicator->ranks() : 1))),
       classes_(class_count(recipe, dataset)),
       executor_(build({Mode::kEval, loader_.local_batch(), loader_.image_shape(), classes_}), backend, state,
                 executor_options(recipe, state, averaged)) {}
 
 Evaluation Evaluator::run(const BatchCallback& on_batch) {
+  return *run([] { return false; }, on_batch);
+}
+
+std::optional<Evaluation> Evaluator::run_until(const std::function<bool()>& stop) {
+  return run(stop, {});
+}
+
+std::optional<Evaluation> Evaluator::run(const std::function<bool()>& stop, const BatchCallback& on_batch) {
   std::vector<Found> mine;
   Batch batch;
   loader_.start(0);
-  while (loader_.next(batch)) {
+  for (int64_t round = 0; round < rounds_; ++round) {
+    if (stop()) return std::nullopt;
+    if (!loader_.next(batch)) continue;  // this rank has no batch in the last round
     executor_.write("images", batch.images);
     executor_.write("labels", batch.labels);
     executor_.run_micro_step({});

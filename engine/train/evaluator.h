@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,16 +40,21 @@ class Evaluator {
   /// The whole data set once; with other ranks they must run, too, and all get the same bits as one rank
   /// alone. `on_batch` sees this rank's batches and may be empty.
   Evaluation run(const BatchCallback& on_batch = {});
+  /// The same, but asks `stop` before each batch and gives nothing once that says yes. It is asked as often
+  /// on every rank, and must answer the same on all.
+  std::optional<Evaluation> run_until(const std::function<bool()>& stop);
   int64_t batches() const { return loader_.batches(); }
   int64_t classes() const { return classes_; }
   size_t arena_bytes() const { return executor_.plan().memory.arena_bytes; }
 
  private:
+  std::optional<Evaluation> run(const std::function<bool()>& stop, const BatchCallback& on_batch);
   void check_unreadable() const;
 
   Communicator* communicator_;
   int64_t bad_sample_limit_;
   Loader loader_;
+  int64_t rounds_;  ///< in each of which every rank has one batch or, in the last one, none
   int64_t classes_;
   Executor executor_;
 };

@@ -49,6 +49,14 @@ int for_each_line(const std::filesystem::path& path, Visit visit) {
   return damaged;
 }
 
+/// Whether a metric's name begins with `prefix`; never for an empty one.
+bool has_metric(const Json& line, std::string_view prefix) {
+  if (prefix.empty()) return false;
+  const auto items = line.items();
+  return std::any_of(items.begin(), items.end(),
+                     [&](const auto& item) { return std::string_view(item.key()).starts_with(prefix); });
+}
+
 std::string csv_header(const std::vector<std::string>& columns) {
   std::vector<std::string> fields;
   for (const std::string& column : columns) fields.push_back(csv_field(column));
@@ -72,11 +80,11 @@ std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& fi
   return lines;
 }
 
-MetricsLog::MetricsLog(std::filesystem::path directory, int64_t resumed_step)
+MetricsLog::MetricsLog(std::filesystem::path directory, int64_t resumed_step, std::string_view redone)
     : directory_(std::move(directory)) {
   make_directories(directory_);
   sweep_temporaries(directory_);
-  drop_lines_after(resumed_step);
+  drop_lines_after(resumed_step, redone);
   json_.emplace(json_path());
   rebuild_csv();
   events_.emplace(directory_);
@@ -101,11 +109,13 @@ void MetricsLog::sync() {
   try_io([&] { events_->sync(); });
 }
 
-void MetricsLog::drop_lines_after(int64_t step) {
+void MetricsLog::drop_lines_after(int64_t step, std::string_view redone) {
   std::string kept;
   if (std::filesystem::exists(json_path())) {
     const int damaged = for_each_line(json_path(), [&](std::string_view text, const Json& line) {
-      if (line["step"].get<int64_t>() <= step) kept.append(text).push_back('\n');
+      const int64_t found = line["step"].get<int64_t>();
+      const bool again = found == step && has_metric(line, redone);
+      if (found <= step && !again) kept.append(text).push_back('\n');
     });
     if (damaged > 0) spdlog::warn("{}: {} incomplete lines are dropped", json_path().string(), damaged);
   }

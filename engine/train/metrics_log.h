@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,9 +27,11 @@ std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& fi
 class MetricsLog {
  public:
   /// Opens the files of `directory`, created if absent. Lines of steps after `resumed_step` are dropped; -1,
-  /// for a new run, drops all of them. Throws Error(kIo). Precondition: no other process writes there
-  /// (DirectoryLock).
-  explicit MetricsLog(std::filesystem::path directory, int64_t resumed_step = -1);
+  /// for a new run, drops all of them. So are those of `resumed_step` itself with a metric whose name begins
+  /// with `redone`, unless that is empty: they will be written again. Throws Error(kIo). Precondition: no
+  /// other process writes there (DirectoryLock).
+  explicit MetricsLog(std::filesystem::path directory, int64_t resumed_step = -1,
+                      std::string_view redone = {});
 
   /// Appends one line. A value that is not finite is null in JSON and nan in CSV. Names must differ from each
   /// other and from step, epoch, wall_time. A disk that refuses is warned of once and stops nothing: that
@@ -42,7 +45,7 @@ class MetricsLog {
  private:
   std::filesystem::path json_path() const { return directory_ / "metrics.jsonl"; }
   std::filesystem::path csv_path() const { return directory_ / "metrics.csv"; }
-  void drop_lines_after(int64_t step);
+  void drop_lines_after(int64_t step, std::string_view redone);
   void write_csv(const nlohmann::ordered_json& line);
   void rebuild_csv();
   template <typename Action>

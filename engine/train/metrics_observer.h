@@ -1,7 +1,7 @@
 // What a run reports, as the lines of metrics.jsonl, metrics.csv and TensorBoard's events:
 //   at logged steps   train/{loss, top1, lr, gradient_norm, images_per_second, data_share}, means over the
-//                     steps since the line before (since the resume, for its first line); with several ranks
-//                     communication_seconds, those of a step that no computation hid
+//                     steps since the line before; with several ranks communication_seconds, those of a step
+//                     that no computation hid
 //   at evaluations    test/{loss, top1, top5}, or test_ema/... for averaged weights
 // Accuracies and shares are in [0, 1].
 #pragma once
@@ -9,7 +9,6 @@
 #include <optional>
 
 #include "engine/train/metrics_log.h"
-#include "engine/train/step_average.h"
 #include "engine/train/trainer.h"
 
 namespace residuum {
@@ -25,7 +24,6 @@ class MetricsObserver final : public TrainObserver {
  private:
   std::optional<MetricsLog> log_;
   bool communicates_ = false;
-  StepAverage average_;
 };
 
 }  // namespace residuum

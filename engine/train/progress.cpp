@@ -69,12 +69,10 @@ class LineProgress final : public TrainObserver {
     pace_.start(info.resumed_step);
   }
   void on_step(const StepReport& report) override {
-    average_.add(report);
     if (!report.logged) return;
     write_text(stream_, fmt::format("step {}/{}  epoch {}/{}  {}  lr {:.4g}  eta {}\n", report.step,
                                     report.total_steps, report.epoch + 1, report.total_epochs,
-                                    numbers_text(average_), report.learning_rate, pace_.eta(report)));
-    average_ = {};
+                                    numbers_text(report.average), report.learning_rate, pace_.eta(report)));
   }
   void on_evaluation(const EvaluationReport& report) override {
     write_text(stream_, evaluation_text(report));
@@ -83,7 +81,6 @@ class LineProgress final : public TrainObserver {
  private:
   std::FILE* stream_;
   Pace pace_;
-  StepAverage average_;
 };
 
 class BarProgress final : public TrainObserver {

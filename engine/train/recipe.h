@@ -118,7 +118,7 @@ struct OptimizerRecipe {
   double weight_decay = 1e-4;
   bool decay_norm_and_bias = true;  ///< weight decay also on BN's gamma and beta and on biases
   double clip_norm = 0;             ///< of all gradients together; 0: off
-  double ema_decay = 0;             ///< of the averaged weights, per step; 0: off
+  double ema_decay = 0;             ///< of averaged weights and running statistics, per step; 0: off
   bool operator==(const OptimizerRecipe&) const = default;
 };
 

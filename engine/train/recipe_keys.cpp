@@ -132,7 +132,8 @@ const std::vector<RecipeKey>& table() {
       real(MEMBER(optimizer.weight_decay), {0, 10}, "added to gradients: weight_decay * weight"),
       flag(MEMBER(optimizer.decay_norm_and_bias), "decay BN parameters and biases too"),
       real(MEMBER(optimizer.clip_norm), {0, 1e6}, "largest norm of all gradients; 0: off"),
-      real(MEMBER(optimizer.ema_decay), {0, 0.999999}, "of averaged weights, per step; 0: off"),
+      real(MEMBER(optimizer.ema_decay), {0, 0.999999},
+           "of averaged weights and statistics, per step; 0: off"),
 
       choice(MEMBER(schedule.kind), {"constant", "step", "multistep", "cosine", "poly"},
              "learning rate over time"),

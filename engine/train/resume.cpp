@@ -1,9 +1,12 @@
 #include "engine/train/resume.h"
 
+#include <limits>
 #include <map>
+#include <span>
 #include <sstream>
 
 #include "engine/core/check.h"
+#include "engine/core/crc32c.h"
 #include "engine/train/switches.h"
 
 namespace residuum {
@@ -16,8 +19,9 @@ nlohmann::json to_json(const Evaluation& e) {
 }
 
 Evaluation evaluation_from_json(const nlohmann::json& json) {
+  const nlohmann::json& loss = json.at("loss");  // null: not finite
   return {json.at("samples").get<int64_t>(), json.at("top1").get<int64_t>(), json.at("top5").get<int64_t>(),
-          json.at("loss").is_null() ? 0.0 : json.at("loss").get<double>()};
+          loss.is_null() ? std::numeric_limits<double>::quiet_NaN() : loss.get<double>()};
 }
 
 /// "train.batch" -> "128" for every line of a recipe's TOML.
@@ -39,14 +43,30 @@ bool depends_on_length(const ScheduleRecipe& schedule) {
   return schedule.kind == ScheduleKind::kCosine || schedule.kind == ScheduleKind::kPoly;
 }
 
+std::string label_checksum(const Dataset& data) {
+  std::vector<int32_t> labels;
+  for (int64_t i = 0; i < data.size(); ++i) labels.push_back(data.label(i));
+  return fmt::format("{:08x}", crc32c(std::as_bytes(std::span(labels))));
+}
+
 }  // namespace
 
-nlohmann::json to_json(const Progress& progress, const Recipe& recipe) {
+std::string data_facts(const Dataset& train_data, const Dataset& test_data, int64_t classes) {
+  return fmt::format(
+      "training_samples = {}\ntest_samples = {}\nclasses = {}\ntraining_labels = {}\ntest_labels = {}\n",
+      train_data.size(), test_data.size(), classes, label_checksum(train_data), label_checksum(test_data));
+}
+
+nlohmann::json to_json(const Progress& progress, const Recipe& recipe, const std::string& facts) {
   return {{"format", kFormat},
           {"step", progress.step},
           {"best_step", progress.best_step},
           {"last", to_json(progress.last)},
           {"best", to_json(progress.best)},
+          {"evaluation_due", progress.evaluation_due},
+          {"average", progress.average.to_json()},
+          {"unreadable", progress.unreadable},
+          {"data", facts},
           {"recipe", to_toml(recipe)}};
 }
 
@@ -54,8 +74,13 @@ Progress progress_from_json(const nlohmann::json& meta) {
   try {
     check(meta.at("format").get<int>() == kFormat, ErrorKind::kCheckpoint,
           "training state has format {}, this program reads {}", meta.at("format").get<int>(), kFormat);
-    return {meta.at("step").get<int64_t>(), meta.at("best_step").get<int64_t>(),
-            evaluation_from_json(meta.at("last")), evaluation_from_json(meta.at("best"))};
+    return {meta.at("step").get<int64_t>(),
+            meta.at("best_step").get<int64_t>(),
+            evaluation_from_json(meta.at("last")),
+            evaluation_from_json(meta.at("best")),
+            meta.value("evaluation_due", false),
+            meta.contains("average") ? StepAverage::from_json(meta["average"]) : StepAverage(),
+            meta.value("unreadable", std::set<int64_t>())};
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::kCheckpoint, "training state: {}", error.what());
   }
@@ -89,16 +114,21 @@ std::string differing_keys(const std::string& toml, std::string_view name, const
   return differences;
 }
 
-void check_resumable(const nlohmann::json& meta, const Recipe& now) {
+void check_resumable(const nlohmann::json& meta, const Recipe& now, const std::string& facts) {
   Recipe before = deciding_part(parse_recipe(meta.value("recipe", std::string()), "saved recipe"));
   const Recipe after = deciding_part(now);
   if (!depends_on_length(before.schedule) && !depends_on_length(after.schedule)) {
     before.train.epochs = after.train.epochs;
     before.train.steps = after.train.steps;
   }
+  // They end a run or let it go on: no step that was done would have been another one.
+  before.train.nan_policy = after.train.nan_policy;
+  before.data.bad_sample_limit = after.data.bad_sample_limit;
   const std::string differences = differing_keys(to_toml(before), "saved", to_toml(after), "now");
   check(differences.empty(), ErrorKind::kConfig,
         "the run cannot be resumed with a recipe that would change its numbers:{}", differences);
+  const std::string other_data = differing_keys(meta.value("data", facts), "saved", facts, "now");
+  check(other_data.empty(), ErrorKind::kData, "the run cannot be resumed with other data:{}", other_data);
 }
 
 }  // namespace residuum

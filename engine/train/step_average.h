@@ -1,11 +1,13 @@
-// The mean of what several training steps report, between two lines of a log.
+// The mean of what several training steps report, between two lines of a log. It is part of a training state,
+// so that a line that a resumed run ends is the one that it would have been.
 #pragma once
 
 #include <cstdint>
-
-#include "engine/train/trainer.h"
+#include <nlohmann/json_fwd.hpp>
 
 namespace residuum {
+
+struct StepReport;
 
 class StepAverage {
  public:
@@ -22,6 +24,11 @@ class StepAverage {
   double data_share() const { return seconds_ > 0 ? data_seconds_ / seconds_ : 0; }
   /// Seconds a step that communication takes without being hidden by computation.
   double communication_seconds() const { return mean(communication_seconds_, steps_); }
+
+  /// The sums as they are, bit for bit.
+  nlohmann::json to_json() const;
+  /// The inverse; throws nlohmann::json::exception for anything else.
+  static StepAverage from_json(const nlohmann::json& json);
 
  private:
   /// NaN without steps: there is nothing to report.

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <chrono>
-#include <set>
 #include <utility>
 
 #include "engine/checkpoint/store.h"
@@ -43,6 +42,15 @@ void warn_of_other_normalisation(const SafetensorsFile& file, const DataRecipe& 
                fmt::join(now.mean, ", "), fmt::join(now.std, ", "));
 }
 
+/// A report that the disk refuses must neither end a run nor hide what it is about.
+void write_or_warn(const std::filesystem::path& file, const std::string& text) {
+  try {
+    write_file_atomically(file, text);
+  } catch (const Error& error) {
+    spdlog::warn("{}", error.what());
+  }
+}
+
 class Trainer {
  public:
   Trainer(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
@@ -73,6 +81,7 @@ class Trainer {
 
   TrainResult run() {
     const StopSignals signals;
+    if (progress_.evaluation_due) finish_epoch(signals, (progress_.step - 1) / steps_per_epoch_);
     while (progress_.step < total_steps_ && !result_.interrupted) run_epoch(signals);
     team_.wait("end");
     result_.steps = progress_.step;
@@ -82,6 +91,11 @@ class Trainer {
   }
 
  private:
+  struct Weights {
+    TensorFileContent content;
+    SafetensorsMetadata metadata;
+    WeightsFile file() const { return {content.tensors, metadata}; }
+  };
   /// The directory of the run.
   struct Files {
     Files(const Recipe& recipe, const TrainOptions& options)
@@ -107,9 +121,8 @@ class Trainer {
   }
 
   void start(const Dataset& train_data, const Dataset& test_data) {
-    team_.check_same(recipe_,
-                     fmt::format("training_samples = {}\ntest_samples = {}\nclasses = {}\ndevice = {}\n",
-                                 train_data.size(), test_data.size(), classes_, backend_.name()));
+    data_facts_ = data_facts(train_data, test_data, classes_);
+    team_.check_same(recipe_, fmt::format("{}device = {}\n", data_facts_, backend_.name()));
     const int64_t resumed = begin_or_resume();
     if (files_ == nullptr) return;
     write_file_atomically(options_.out / "recipe.toml", to_toml(recipe_));
@@ -124,6 +137,7 @@ class Trainer {
                        .steps_per_epoch = steps_per_epoch_,
                        .total_steps = total_steps_,
                        .resumed_step = resumed,
+                       .evaluation_due = progress_.evaluation_due,
                        .out = options_.out};
     for (TrainObserver* observer : observers_) observer->on_start(info);
   }
@@ -133,7 +147,7 @@ class Trainer {
     nlohmann::json meta;
     if (files_ != nullptr && options_.resume) {
       if (std::optional<LoadedState> saved = files_->store.load_newest()) {
-        check_resumable(saved->meta, recipe_);
+        check_resumable(saved->meta, recipe_, data_facts_);
         import_state(state_, saved->file);
         meta = saved->meta;
       }
@@ -190,7 +204,7 @@ class Trainer {
       result_.interrupted = team_.any(signals.requested(), "stop") && progress_.step < total_steps_;
       if (progress_.step == end || saving_step || result_.interrupted) finish_step();
       if (progress_.step == end) {
-        finish_epoch(epoch);
+        finish_epoch(signals, epoch);
       } else if (saving_step || result_.interrupted) {
         save(false);
       }
@@ -247,17 +261,21 @@ class Trainer {
     }
     result_.train_seconds += report.seconds;
     result_.train_images += report.images;
+    progress_.average.add(report);
+    report.average = progress_.average;
+    if (report.logged) progress_.average = {};
     for (TrainObserver* observer : observers_) observer->on_step(report);
   }
 
   /// A rank's loader counts its own samples: what all of them have masked decides at the same step
   /// everywhere.
   void count_unreadable(const std::vector<int64_t>& samples) {
-    unreadable_.insert(samples.begin(), samples.end());
-    check(static_cast<int64_t>(unreadable_.size()) <= recipe_.data.bad_sample_limit, ErrorKind::kData,
+    progress_.unreadable.insert(samples.begin(), samples.end());
+    check(static_cast<int64_t>(progress_.unreadable.size()) <= recipe_.data.bad_sample_limit,
+          ErrorKind::kData,
           "{} samples could not be read on all ranks together, data.bad_sample_limit is {}; the last ones "
           "are {}",
-          unreadable_.size(), recipe_.data.bad_sample_limit, fmt::join(samples, ", "));
+          progress_.unreadable.size(), recipe_.data.bad_sample_limit, fmt::join(samples, ", "));
   }
 
   /// The step changed nothing (the graph's update saw to that); say where it went wrong, and stop if the
@@ -275,11 +293,12 @@ class Trainer {
                            {"operation", found.operation}, {"phase", found.phase},
                            {"samples", step.batch.ids},    {"learning_rate", params.learning_rate}};
     dump = first_found(dump);
-    if (files_ != nullptr) write_file_atomically(options_.out / "non_finite.json", dump.dump(2) + "\n");
+    const std::filesystem::path file = options_.out / "non_finite.json";
+    if (files_ != nullptr) write_or_warn(file, dump.dump(2) + "\n");
     const std::string message =
         fmt::format("step {}: loss or gradients are not finite; first in '{}' ({}, {}); sample numbers in {}",
                     params.step, dump["value"].get<std::string>(), dump["operation"].get<std::string>(),
-                    dump["phase"].get<std::string>(), (options_.out / "non_finite.json").string());
+                    dump["phase"].get<std::string>(), file.string());
     check(recipe_.train.nan_policy == NanPolicy::kSkip, ErrorKind::kNumeric,
           "{}; weights, statistics and checkpoints are those before the step (train.nan_policy = \"skip\" "
           "goes on)",
@@ -299,22 +318,35 @@ class Trainer {
     return first;
   }
 
-  void finish_epoch(int64_t epoch) {
+  /// A request to stop breaks the evaluation off: the state says so, and the resumed run does it again.
+  void finish_epoch(const StopSignals& signals, int64_t epoch) {
     const bool last = progress_.step == total_steps_;
-    const bool due = last || (recipe_.train.eval_every > 0 && (epoch + 1) % recipe_.train.eval_every == 0);
+    progress_.evaluation_due = progress_.evaluation_due || last ||
+                               (recipe_.train.eval_every > 0 && (epoch + 1) % recipe_.train.eval_every == 0);
     bool best = false;
-    if (due) {
-      progress_.last = evaluator_.run();
-      best = progress_.best_step < 0 || progress_.last.top1 > progress_.best.top1;
-      if (best) {
-        progress_.best = progress_.last;
-        progress_.best_step = progress_.step;
+    if (progress_.evaluation_due) {
+      const auto stop = [&] { return team_.any(signals.requested(), "stop"); };
+      if (const std::optional<Evaluation> found = evaluator_.run_until(stop)) {
+        best = take_evaluation(*found, epoch);
+      } else {
+        result_.interrupted = true;
       }
-      const EvaluationReport report{progress_.step, epoch, progress_.last, recipe_.optimizer.ema_decay > 0,
-                                    best};
-      for (TrainObserver* observer : observers_) observer->on_evaluation(report);
     }
     save(best);
+  }
+
+  /// Reports it; whether it is the best so far.
+  bool take_evaluation(const Evaluation& found, int64_t epoch) {
+    const bool best = progress_.best_step < 0 || found.top1 > progress_.best.top1;
+    progress_.evaluation_due = false;
+    progress_.last = found;
+    if (best) {
+      progress_.best = found;
+      progress_.best_step = progress_.step;
+    }
+    const EvaluationReport report{progress_.step, epoch, found, recipe_.optimizer.ema_decay > 0, best};
+    for (TrainObserver* observer : observers_) observer->on_evaluation(report);
+    return best;
   }
 
   /// A disk that refuses costs this checkpoint, not the run.
@@ -323,18 +355,37 @@ class Trainer {
     if (files_ == nullptr) return;
     for (TrainObserver* observer : observers_) observer->on_save(progress_.step);
     const std::string prefix = recipe_.optimizer.ema_decay > 0 ? "ema." : "";
-    const TensorFileContent everything = export_state(state_);
-    const TensorFileContent weights = export_weights(state_, prefix, progress_.step * commits_per_step());
+    const auto weights = std::make_shared<const Weights>(
+        Weights{export_weights(state_, prefix, progress_.step * commits_per_step()),
+                {{"model", recipe_.model.name},
+                 {"step", std::to_string(progress_.step)},
+                 {"recipe", to_toml(deciding_part(recipe_))}}});
+    if (best) unsaved_best_ = weights;
     try {
-      files_->store.save({progress_.step, to_json(progress_, recipe_), everything.tensors}, weights.tensors,
-                         best,
-                         {{"model", recipe_.model.name},
-                          {"step", std::to_string(progress_.step)},
-                          {"recipe", to_toml(deciding_part(recipe_))}});
+      write(weights->file());
     } catch (const Error& error) {
       // On the way out there is no later save to hope for.
       if (error.kind() != ErrorKind::kIo || result_.interrupted || progress_.step == total_steps_) throw;
       spdlog::warn("the state of step {} was not saved: {}", progress_.step, error.what());
+    }
+  }
+
+  /// Where there is no room for all, a state counts more than the best weights, which may fit later.
+  void write(const WeightsFile& last) {
+    const TensorFileContent everything = export_state(state_);
+    const TrainingState state{progress_.step, to_json(progress_, recipe_, data_facts_), everything.tensors};
+    if (unsaved_best_ == nullptr) {
+      files_->store.save(state, last);
+      return;
+    }
+    const WeightsFile best = unsaved_best_->file();
+    try {
+      files_->store.save(state, last, &best);
+      unsaved_best_.reset();
+    } catch (const DiskFull& error) {
+      spdlog::warn("the best weights, of step {}, are not saved: {}", best.metadata.at("step"), error.what());
+      files_->store.save(state, last);
+      if (progress_.step == total_steps_ && !result_.interrupted) throw;
     }
   }
 
@@ -356,9 +407,10 @@ class Trainer {
   Evaluator evaluator_;
   int64_t steps_per_epoch_;
   int64_t total_steps_ = 0;
+  std::string data_facts_;
   Progress progress_;
+  std::shared_ptr<const Weights> unsaved_best_;  ///< the best so far, where the disk refused it
   std::array<StepInFlight, 2> steps_;
-  std::set<int64_t> unreadable_;       ///< samples, in the steps of this process
   StepInFlight* in_flight_ = nullptr;  ///< the one of steps_ that is launched and not reported yet
   Clock::time_point lap_begin_;        ///< end of the last report, or begin of the first step after a pause
   double communication_waited_ = 0;    ///< until the last report

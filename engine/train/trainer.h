@@ -16,6 +16,7 @@
 #include "engine/train/evaluator.h"
 #include "engine/train/model_builder.h"
 #include "engine/train/recipe.h"
+#include "engine/train/step_average.h"
 
 namespace residuum {
 
@@ -30,6 +31,7 @@ struct StepReport {
   int64_t images = 0;                    ///< of this step
   bool skipped = false;                  ///< not finite: the step changed nothing
   bool logged = false;                   ///< a multiple of train.log_every, or the last one
+  StepAverage average;                   ///< since the last logged step, also of a process before this one
 };
 
 struct EvaluationReport {
@@ -49,7 +51,8 @@ struct RunInfo {
   std::string communication;    ///< this and the other ranks; empty: alone
   int64_t train_samples = 0, test_samples = 0, classes = 0;
   int64_t steps_per_epoch = 0, total_steps = 0;
-  int64_t resumed_step = -1;  ///< -1: a new run
+  int64_t resumed_step = -1;    ///< -1: a new run
+  bool evaluation_due = false;  ///< first of all the evaluation after that step, which was broken off
   std::filesystem::path out;
 };
 
@@ -74,7 +77,7 @@ struct TrainOptions {
 };
 
 struct TrainResult {
-  bool interrupted = false;  ///< SIGTERM or SIGINT: state saved, run not finished
+  bool interrupted = false;  ///< a signal: state saved, run or its last evaluation not finished
   int64_t steps = 0;
   Evaluation last, best;     ///< on the test split; of the weights that decide
   double train_seconds = 0;  ///< in steps, without evaluation and saving

@@ -20,7 +20,7 @@ struct TensorFileContent {
 
 /// Parameters and running statistics with torch's names, shapes (O,I,H,W) and order, each batch norm's
 /// "num_batches_tracked" (0-d I64) set to `batches_tracked`. `prefix` names the copy to export: "" or "ema.";
-/// values without such a copy (running statistics) are always the plain ones.
+/// of values without such a copy the plain ones.
 TensorFileContent export_weights(const State& state, const std::string& prefix, int64_t batches_tracked);
 
 /// A tensor by its name, or by that with the prefix of PyTorch's DistributedDataParallel; null if absent.
