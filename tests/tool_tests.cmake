@@ -57,3 +57,12 @@ if(NOT RESIDUUM_SANITIZE)
   set_tests_properties(package.install_and_use PROPERTIES LABELS package TIMEOUT 600 COST 100)
 endif()
 set_tests_properties(headers.compile_alone PROPERTIES LABELS package TIMEOUT 900 COST 100)
+
+# No kernel may spill registers or have a stack: read from the machine code of all of them.
+find_program(RESIDUUM_CUOBJDUMP cuobjdump HINTS ${CUDA_HOME}/bin ${CMAKE_SOURCE_DIR}/build/cuda-disassembler/bin)
+if(RESIDUUM_CUDA_FOUND AND RESIDUUM_CUOBJDUMP)
+  add_test(NAME kernels.machine_code
+           COMMAND residuum bench kernels --static --check --cuobjdump ${RESIDUUM_CUOBJDUMP}
+                   --json ${CMAKE_BINARY_DIR}/kernels.json)
+  set_tests_properties(kernels.machine_code PROPERTIES LABELS program TIMEOUT 900 COST 100)
+endif()
