@@ -49,6 +49,7 @@ class Trainer {
           const Dataset& test_data, Backend& backend, const TrainOptions& options)
       : recipe_(recipe),
         options_(options),
+        train_data_(train_data),
         backend_(backend),
         team_(options.communicator),
         share_(share_of(recipe, team_.rank(), team_.ranks())),
@@ -330,6 +331,7 @@ class Trainer {
                          best,
                          {{"model", recipe_.model.name},
                           {"step", std::to_string(progress_.step)},
+                          {kClassesKey, class_names_text(train_data_.classes())},
                           {"recipe", to_toml(deciding_part(recipe_))}});
     } catch (const Error& error) {
       // On the way out there is no later save to hope for.
@@ -343,6 +345,7 @@ class Trainer {
 
   const Recipe& recipe_;
   const TrainOptions& options_;
+  const Dataset& train_data_;
   Backend& backend_;
   Team team_;
   Share share_;
