@@ -63,6 +63,16 @@ class Kernels(ProgramTest):
         bad.write_text("conv c n=1\n")
         self.assert_refused(run("bench", "kernels", "--shapes", bad), CONFIG, "bad.txt:1", "needs h")
 
+    def test_where_nothing_can_be_written_is_found_before_the_work(self):
+        absent = self.folder / "absent"
+        for verb in (("kernels", "--shapes", SHAPES), ("step",), ("data",), ("allreduce",)):
+            process = run("bench", *verb, "--json", absent / "r.json")
+            self.assert_refused(process, IO, "absent/r.json")
+            self.assertEqual(process.stdout, "")
+        process = run("bench", "kernels", "--shapes", SHAPES, *QUICK, "--html", absent / "k.html")
+        self.assertIn(process.returncode, (IO, CONFIG), "CONFIG: without a chart library")
+        self.assertEqual(process.stdout, "")
+
 
 class StepAndData(ProgramTest):
     STEP = ("bench", "step", "--device", "cpu", "--model", "cifar_resnet8", "--batch", 4, "--warmup", 1, "--steps", 2)
@@ -116,6 +126,8 @@ class Results(ProgramTest):
         self.assert_refused(run("bench", "compare", old, self.folder / "absent.json"), IO, "absent.json")
         (self.folder / "poem.json").write_text("roses are red")
         self.assert_refused(run("bench", "compare", old, self.folder / "poem.json"), DATA, "poem.json")
+        (self.folder / "peers.json").write_text(json.dumps({"kind": "peers", "rows": []}))
+        self.assert_refused(run("bench", "compare", old, self.folder / "peers.json"), DATA, "kind data", "kind peers")
 
     def test_report_rebuilds_and_checks(self):
         self.write("data.json", 100)
@@ -126,6 +138,7 @@ class Results(ProgramTest):
         self.assert_ok(run(*arguments))
         self.assertIn("| jpeg | crop | 1 | 100 (99 to 101) |", readme.read_text())
         self.assert_ok(run(*arguments, "--check"))
+        self.assert_refused(run("bench", "report", self.folder / "absent"), IO, "absent is no folder")
         process = run("bench", "report", self.folder, "--html", self.folder / "page.html")
         if "chart library" not in process.stderr:
             self.assert_ok(process)

@@ -2,15 +2,22 @@
 // tables.
 #include "tools/bench_verbs.h"
 
+#include <unistd.h>
+
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
+#include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "tools/bench_allreduce.h"
 #include "tools/environment.h"
 #include "tools/output.h"
+#include "tools/page/page.h"
 
 namespace residuum {
 namespace {
@@ -53,6 +60,18 @@ Json bench_environment(const Backend& backend) {
   Json environment = environment_of(backend.describe());
   environment["gpu"] = backend.name() == "cuda" ? gpu_state() : Json(nullptr);
   return environment;
+}
+
+void check_can_write(const std::string& file) {
+  if (file.empty() || file == "-") return;
+  const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
+  check(access(folder.c_str(), W_OK) == 0, ErrorKind::kIo, "cannot write {}: {}", file, std::strerror(errno));
+}
+
+void check_can_write_page(const std::string& file) {
+  if (file.empty()) return;
+  check_chart_library();
+  check_can_write(file);
 }
 
 void write_report(const std::string& file, const Json& report) {

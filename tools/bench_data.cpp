@@ -48,6 +48,7 @@ std::string transform_text(const Transform& transform) {
 }
 
 int bench_data(const DataArguments& arguments) {
+  check_can_write(arguments.json);
   std::unique_ptr<TemporaryFolder> folder;
   std::vector<bench::MadeUpData> sets;
   for (const std::string& path : arguments.data) sets.push_back({path, path});

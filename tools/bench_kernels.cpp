@@ -114,6 +114,8 @@ class KernelsRun {
       print_result(text);
       return kExitOk;
     }
+    check_can_write(arguments_.json);
+    check_can_write_page(arguments_.html);
     const std::vector<Implementation> list = open();
     for (size_t i = 0; i < problems.size() && !is_over(); ++i) {
       for (const std::string& operation : operations_of(problems[i])) {
@@ -228,6 +230,9 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
   add_static_options(*command, arguments->machine_code);
   command->footer(
       "A result is checked before its speed is measured; a wrong one has none, and the exit code is 10.\n"
+      "Columns: medians in replay and with cold caches; shares of the product, copy and roofline ceilings "
+      "measured\n"
+      "first. More than 100 % of copy: buffers so small that they stay in a cache.\n"
       "--static wants cuobjdump and nvdisasm: part of the CUDA toolkit, or of PyPI's\n"
       "nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.\n\n"
       "Examples:\n"
