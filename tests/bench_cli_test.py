@@ -1,4 +1,5 @@
 """residuum bench, bench/compare and tools/gpu-report as users run them, on small problems; no test looks at a speed."""
+import csv
 import json
 import os
 import pathlib
@@ -39,6 +40,25 @@ class Kernels(ProgramTest):
         rows = json.loads((self.folder / "k.json").read_text())["rows"]
         self.assertEqual([(row["operation"], row["implementation"], row["status"]) for row in rows],
                          [("linear", "onednn", "measured"), ("linear", "cudnn", "unavailable")])
+
+    def test_csv_has_the_rows_of_the_json(self):
+        files = {kind: self.folder / f"k.{kind}" for kind in ("json", "csv")}
+        self.assert_ok(run("bench", "kernels", "--shapes", SHAPES, *QUICK, "--op", "conv", "--impl", "onednn,cudnn", "--json",
+                           files["json"], "--csv", files["csv"]))
+        with open(files["csv"], newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file))
+        rows = json.loads(files["json"].read_text())["rows"]
+        self.assertEqual(len(table), len(rows))
+        self.assertEqual(len(rows), 4)
+        for line, row in zip(table, rows):
+            self.assertEqual((line["layer"], line["implementation"], line["status"]),
+                             (row["layer"], row["implementation"], row["status"]))
+            if row["status"] == "measured":
+                self.assertEqual(float(line["replay_us_median"]), row["replay_us"]["median"])
+                self.assertEqual(int(line["flops"]), row["flops"])
+                self.assertEqual(line["peer"], "", "null")
+            else:
+                self.assertEqual(line["replay_us_median"], "")
 
     def test_layers_of_a_model_are_listed(self):
         process = run("bench", "kernels", "--model", "cifar_resnet8", "--batch", 3, "--list")

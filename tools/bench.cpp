@@ -4,15 +4,18 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "engine/core/check.h"
+#include "engine/core/csv.h"
 #include "engine/core/file.h"
 #include "tools/bench_allreduce.h"
 #include "tools/environment.h"
@@ -77,6 +80,38 @@ void check_can_write_page(const std::string& file) {
 void write_report(const std::string& file, const Json& report) {
   if (file == "-") print_result(environment_text(report));
   if (!file.empty() && file != "-") write_file_atomically(file, environment_text(report));
+}
+
+void add_csv_option(CLI::App& command, std::string& file) {
+  command.add_option("--csv", file, "Also write the rows here, for spreadsheets")->type_name("FILE");
+}
+
+void write_rows(const std::string& file, const Json& rows) {
+  if (file.empty()) return;
+  std::vector<std::string> columns;
+  std::vector<std::map<std::string, std::string>> lines;
+  const auto add = [&](const std::string& column, const Json& value) {
+    if (std::ranges::find(columns, column) == columns.end()) columns.push_back(column);
+    if (!value.is_null()) lines.back()[column] = value.is_string() ? value.get<std::string>() : value.dump();
+  };
+  for (const Json& row : rows) {
+    lines.emplace_back();
+    for (const auto& [key, value] : row.items()) {
+      if (!value.is_object()) {
+        add(key, value);
+        continue;
+      }
+      for (const auto& [inner, part] : value.items()) add(key + "_" + inner, part);
+    }
+  }
+  std::string text;
+  const auto add_line = [&](const auto& field) {
+    for (size_t c = 0; c < columns.size(); ++c) text += (c > 0 ? "," : "") + csv_field(field(columns[c]));
+    text += '\n';
+  };
+  add_line([](const std::string& column) { return column; });
+  for (auto& line : lines) add_line([&](const std::string& column) { return line[column]; });
+  write_file_atomically(file, text);
 }
 
 Verb bench_verb(CLI::App& program) {

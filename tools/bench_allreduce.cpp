@@ -29,7 +29,7 @@ struct AllReduceArguments {
   RankOptions ranks;
   int64_t min_bytes = 1 << 10, max_bytes = 64 << 20;
   int factor = 4, repeats = 20, warm_up = 5;
-  std::string json;
+  std::string json, csv;
 };
 
 /// One size. nccl-tests (doc/PERFORMANCE.md): algorithm bandwidth is bytes / time; bus bandwidth is that
@@ -149,7 +149,9 @@ int run_allreduce(const AllReduceArguments& arguments) {
   check(arguments.min_bytes <= arguments.max_bytes, ErrorKind::kUsage,
         "--min-bytes is {}, above --max-bytes {}", arguments.min_bytes, arguments.max_bytes);
   const RankPlace place = find_place(arguments.ranks.flags);
-  if (place.rank == 0) check_can_write(arguments.json);
+  for (const std::string& file : {arguments.json, arguments.csv}) {
+    if (place.rank == 0) check_can_write(file);
+  }
   if (place.ranks == 1) {
     spdlog::warn("one rank has nothing to add to: start several, for example by residuum launch -n 2 -- ...");
   }
@@ -164,7 +166,9 @@ int run_allreduce(const AllReduceArguments& arguments) {
     rows.push_back(bench.run(bytes / 4 * 4));
   }
   if (place.rank == 0) {
-    write_report(arguments.json, to_json(rows, place.ranks, exchange->describe(), *backend));
+    const nlohmann::ordered_json report = to_json(rows, place.ranks, exchange->describe(), *backend);
+    write_report(arguments.json, report);
+    write_rows(arguments.csv, report.at("sizes"));
     if (arguments.json != "-") {
       print_result(backend->describe() + "\n" + exchange->describe() + "\n" + to_text(rows, place.ranks));
     }
@@ -214,6 +218,7 @@ Verb allreduce_verb(CLI::App& bench) {
   add_rank_options(*command, arguments->ranks);
   command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
       ->type_name("FILE");
+  add_csv_option(*command, arguments->csv);
   command->footer(
       "Times are medians over the rounds. Algorithm bandwidth is bytes over time, bus bandwidth that times\n"
       "2 (n - 1) / n for n ranks, as in nccl-tests. Wrong: elements of a checked sum; any gives exit code "

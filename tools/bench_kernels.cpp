@@ -29,7 +29,7 @@ using bench::RowStatus;
 struct KernelsArguments {
   StaticArguments machine_code;
   std::vector<std::string> shapes, operations, implementations;
-  std::string model, layer, device = "auto", precision, json, html;
+  std::string model, layer, device = "auto", precision, json, csv, html;
   int64_t batch = 256;
   int threads = 0;
   double time_limit = 0;
@@ -115,6 +115,7 @@ class KernelsRun {
       return kExitOk;
     }
     check_can_write(arguments_.json);
+    check_can_write(arguments_.csv);
     check_can_write_page(arguments_.html);
     const std::vector<Implementation> list = open();
     for (size_t i = 0; i < problems.size() && !is_over(); ++i) {
@@ -128,6 +129,7 @@ class KernelsRun {
       spdlog::warn("--time-limit {}: {} of {} layers were not measured", arguments_.time_limit,
                    problems.size() - done_, problems.size());
     }
+    write_rows(arguments_.csv, report(problems.size()).at("rows"));
     if (!arguments_.html.empty()) write_kernels_page(report(problems.size()), arguments_.html);
     if (arguments_.json == "-") {
       write_report("-", report(problems.size()));
@@ -225,6 +227,7 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
       ->type_name("FILE");
+  add_csv_option(*command, arguments->csv);
   command->add_option("--html", arguments->html, "Also write a page with roofline plot and bars here")
       ->type_name("FILE");
   add_static_options(*command, arguments->machine_code);

@@ -40,4 +40,10 @@ void check_can_write_page(const std::string& file);
 /// Writes a report: to a file, or for "-" to the standard output; nothing for an empty name.
 void write_report(const std::string& file, const nlohmann::ordered_json& report);
 
+/// --csv FILE, for the rows of a report.
+void add_csv_option(CLI::App& command, std::string& file);
+/// The objects of a list as lines of a CSV file below their keys; what is an object in them has a column for
+/// each of its keys, "replay_us_median". Nothing for an empty name.
+void write_rows(const std::string& file, const nlohmann::ordered_json& rows);
+
 }  // namespace residuum
