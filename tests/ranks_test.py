@@ -225,6 +225,7 @@ class AllReduceBench(RanksTest):
         alone = run("bench", "allreduce", "--device", "cpu", "--max-bytes", "1K", "--repeats", 1)
         self.assert_ok(alone)
         self.assertIn("one rank has nothing to add to", alone.stderr)
+        self.assert_refused(run("bench", "allreduce", "--cublas"), USAGE, "--cublas")  # it multiplies nothing
 
 
 class Start(RanksTest):

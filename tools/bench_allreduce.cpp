@@ -214,7 +214,7 @@ Verb allreduce_verb(CLI::App& bench) {
   command->add_option("--repeats", arguments->repeats, "Sums that are timed, of each size, in five rounds")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
-  add_device_options(*command, arguments->device);
+  add_device_option(*command, arguments->device.device);
   add_rank_options(*command, arguments->ranks);
   command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
       ->type_name("FILE");

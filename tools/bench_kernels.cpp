@@ -216,9 +216,7 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
       ->add_option("--precision", arguments->precision,
                    "fp32, tf32, bf16, fp16; default: bf16 on CUDA, else fp32")
       ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())));
-  command->add_option("--device", arguments->device, "auto, cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
+  add_device_option(*command, arguments->device);
   add_threads_option(*command, arguments->threads);
   add_sampling_options(*command, arguments->options.sampling);
   command
