@@ -271,6 +271,8 @@ class EvalAndPredict(SmallRun):
         rows = [values[i * 10:(i + 1) * 10] for i in range(40)]
         self.assertEqual(sum(max(range(10), key=row.__getitem__) == label for row, label in zip(rows, labels)),
                          found["top1"])
+        process = run("eval", "--run", self.out, "--data", "absent", "--logits", self.folder / "none" / "logits.safetensors")
+        self.assert_refused(process, IO, "none/logits.safetensors")  # before the data are looked for
 
     def test_train_split(self):
         found = self.json_of(run("eval", "--run", self.out, "--split", "train", "--json"))

@@ -2,19 +2,13 @@
 // tables.
 #include "tools/bench_verbs.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <vector>
 
-#include "engine/core/check.h"
 #include "engine/core/csv.h"
 #include "engine/core/file.h"
 #include "tools/bench_allreduce.h"
@@ -63,12 +57,6 @@ Json bench_environment(const Backend& backend) {
   Json environment = environment_of(backend.describe());
   environment["gpu"] = backend.name() == "cuda" ? gpu_state() : Json(nullptr);
   return environment;
-}
-
-void check_can_write(const std::string& file) {
-  if (file.empty() || file == "-") return;
-  const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
-  check(access(folder.c_str(), W_OK) == 0, ErrorKind::kIo, "cannot write {}: {}", file, std::strerror(errno));
 }
 
 void check_can_write_page(const std::string& file) {

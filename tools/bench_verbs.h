@@ -31,10 +31,7 @@ void add_sampling_options(CLI::App& command, bench::Sampling& sampling);
 /// environment_of a device and, when that is a GPU, what nvidia-smi says of its clocks and limits.
 nlohmann::ordered_json bench_environment(const Backend& backend);
 
-/// Before hours of work: throws Error(kIo) when the folder of `file` is not there or cannot be written to; an
-/// empty name and "-" are no files.
-void check_can_write(const std::string& file);
-/// The same for a page, and Error(kConfig) when this build writes none.
+/// check_can_write (output.h) for a page; throws Error(kConfig) when this build writes none.
 void check_can_write_page(const std::string& file);
 
 /// Writes a report: to a file, or for "-" to the standard output; nothing for an empty name.

@@ -76,6 +76,7 @@ void warn_of_other_classes(const SafetensorsFile& weights, const Dataset& datase
 }
 
 EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
+  check_can_write(arguments.logits);
   Recipe& recipe = source.recipe;
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
   const auto dataset = open_split(recipe, arguments.split == "train" ? Split::kTrain : Split::kTest);
