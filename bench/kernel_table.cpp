@@ -69,7 +69,7 @@ std::string sums_text(const std::vector<KernelRow>& rows) {
   for (const std::string& operation : operations) {
     std::string line;
     for (const auto& [implementation, sum] : sums[operation]) {
-      if (sum.whole) line += fmt::format("  {} {:.3f} ms", implementation, sum.seconds * 1e3);
+      if (sum.whole) line += fmt::format("  {} {:.1f} us", implementation, sum.seconds * 1e6);
     }
     if (!line.empty()) text += fmt::format("{:<26}{}\n", operation, line);
   }

@@ -80,6 +80,19 @@ std::string data_table(const Json& report) {
   return table;
 }
 
+std::string sums_table(const Json& report) {
+  std::string table =
+      "| ranks | bytes | us (p20 to p80) | algorithm GB/s | bus GB/s |\n| --- | --- | --- | --- | --- |\n";
+  for (const Json& row : report.at("sizes")) {
+    const Json& time = row.at("time_us");
+    table += fmt::format(
+        "| {} | {} | {:.1f} ({:.1f} to {:.1f}) | {:.3f} | {:.3f} |\n", text_of(report, "ranks"),
+        text_of(row, "bytes"), number_of(time, "median"), number_of(time, "p20"), number_of(time, "p80"),
+        number_of(row, "algorithm_bytes_per_second") * 1e-9, number_of(row, "bus_bytes_per_second") * 1e-9);
+  }
+  return table;
+}
+
 std::string source_line(const Json& report) {
   const Json& environment = report.at("environment");
   std::string peer;
@@ -96,11 +109,12 @@ std::string source_line(const Json& report) {
 std::string markdown_of(const Json& report, const std::string& file) {
   try {
     const std::string kind = text_of(report, "kind");
-    const std::string table = kind == "peers"     ? peers_table(report)
-                              : kind == "kernels" ? kernels_table(report)
-                              : kind == "step"    ? step_table(report)
-                              : kind == "data"    ? data_table(report)
-                                                  : "";
+    const std::string table = kind == "peers"       ? peers_table(report)
+                              : kind == "kernels"   ? kernels_table(report)
+                              : kind == "step"      ? step_table(report)
+                              : kind == "data"      ? data_table(report)
+                              : kind == "allreduce" ? sums_table(report)
+                                                    : "";
     check(!table.empty(), ErrorKind::kData, "{}: there is no table of kind '{}'", file, kind);
     return table + source_line(report);
   } catch (const Json::exception& error) {

@@ -1,8 +1,10 @@
 #include "bench/results.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "engine/core/check.h"
@@ -85,6 +87,16 @@ std::vector<Measurement> peers(const Json& report) {
   return list;
 }
 
+std::vector<Measurement> sums(const Json& report) {
+  std::vector<Measurement> list;
+  for (const Json& row : report.at("sizes")) {
+    list.push_back(
+        with_spread(fmt::format("{} bytes over {} ranks", text_of(row, "bytes"), text_of(report, "ranks")),
+                    row.at("time_us"), false));
+  }
+  return list;
+}
+
 Change change_of(const Measurement& before, const Measurement& after, double tolerance) {
   Change change{after.key, 0, 0, false, after.failure};
   if (!after.failure.empty()) {
@@ -112,14 +124,29 @@ std::string text_of(const Json& json, const char* key) {
   return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
 }
 
+std::span<const std::string_view> report_kinds() {
+  static constexpr std::array<std::string_view, 5> kKinds = {"kernels", "step", "data", "peers", "allreduce"};
+  return kKinds;
+}
+
+bool is_report_kind(std::string_view kind) {
+  return std::ranges::find(report_kinds(), kind) != report_kinds().end();
+}
+
+std::string kind_of(const Json& report) {
+  return report.is_object() && report.contains("kind") ? text_of(report, "kind") : "none";
+}
+
 std::vector<Measurement> measurements_of(const Json& report, const std::string& file) {
   try {
-    const std::string kind = report.contains("kind") ? text_of(report, "kind") : "none";
+    const std::string kind = kind_of(report);
     if (kind == "kernels") return kernels(report);
     if (kind == "step") return step(report);
     if (kind == "data") return data(report);
     if (kind == "peers") return peers(report);
-    fail(ErrorKind::kData, "{}: its kind is '{}', allowed are kernels, step, data and peers", file, kind);
+    if (kind == "allreduce") return sums(report);
+    fail(ErrorKind::kData, "{}: its kind is '{}', allowed are {}", file, kind,
+         fmt::join(report_kinds(), ", "));
   } catch (const Json::exception& error) {
     fail(ErrorKind::kData, "{}: not what a benchmark writes: {}", file, error.what());
   }
@@ -165,7 +192,7 @@ ResultComparison compare_results(const std::vector<Measurement>& before,
 }
 
 std::string to_text(const ResultComparison& comparison) {
-  std::string text = fmt::format("{:>8} {:>7}  \n", "new/old", "noise");
+  std::string text = fmt::format("{:>8} {:>7}  what\n", "speed", "noise");
   for (const Change& change : comparison.changes) {
     const char* const mark = change.regression ? "  REGRESSION" : "";
     text +=
@@ -177,7 +204,10 @@ std::string to_text(const ResultComparison& comparison) {
   for (const std::string& key : comparison.only_new) text += fmt::format("only in the new file: {}\n", key);
   const auto slower = std::count_if(comparison.changes.begin(), comparison.changes.end(),
                                     [](const Change& change) { return change.regression; });
-  return text + fmt::format("{} compared, {} regressions\n", comparison.changes.size(), slower);
+  return text + fmt::format(
+                    "{} compared, {} regressions; speed: new over old, above 1 is faster; noise: half the "
+                    "spread of both\n",
+                    comparison.changes.size(), slower);
 }
 
 }  // namespace residuum::bench

@@ -5,7 +5,9 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace residuum::bench {
@@ -22,7 +24,13 @@ struct Measurement {
   std::string failure;          ///< not empty: no figure, and why
 };
 
-/// Reads "kind" kernels, step, data or peers. Throws Error(kData) naming the file for anything else.
+/// The kinds of reports: kernels, step, data, peers, allreduce.
+std::span<const std::string_view> report_kinds();
+bool is_report_kind(std::string_view kind);
+/// What a JSON value says of its kind; "none" where that is nothing.
+std::string kind_of(const nlohmann::ordered_json& report);
+
+/// Reads a report of any of these kinds. Throws Error(kData) naming the file for anything else.
 std::vector<Measurement> measurements_of(const nlohmann::ordered_json& report, const std::string& file);
 
 /// Which of ours a row of kind peers measured: "plain", or what bench/compare --ours had of options. Files

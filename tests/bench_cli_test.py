@@ -1,4 +1,5 @@
 """residuum bench, bench/compare and tools/gpu-report as users run them, on small problems; no test looks at a speed."""
+import csv
 import json
 import os
 import pathlib
@@ -40,6 +41,25 @@ class Kernels(ProgramTest):
         self.assertEqual([(row["operation"], row["implementation"], row["status"]) for row in rows],
                          [("linear", "onednn", "measured"), ("linear", "cudnn", "unavailable")])
 
+    def test_csv_has_the_rows_of_the_json(self):
+        files = {kind: self.folder / f"k.{kind}" for kind in ("json", "csv")}
+        self.assert_ok(run("bench", "kernels", "--shapes", SHAPES, *QUICK, "--op", "conv", "--impl", "onednn,cudnn", "--json",
+                           files["json"], "--csv", files["csv"]))
+        with open(files["csv"], newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file))
+        rows = json.loads(files["json"].read_text())["rows"]
+        self.assertEqual(len(table), len(rows))
+        self.assertEqual(len(rows), 4)
+        for line, row in zip(table, rows):
+            self.assertEqual((line["layer"], line["implementation"], line["status"]),
+                             (row["layer"], row["implementation"], row["status"]))
+            if row["status"] == "measured":
+                self.assertEqual(float(line["replay_us_median"]), row["replay_us"]["median"])
+                self.assertEqual(int(line["flops"]), row["flops"])
+                self.assertEqual(line["peer"], "", "null")
+            else:
+                self.assertEqual(line["replay_us_median"], "")
+
     def test_layers_of_a_model_are_listed(self):
         process = run("bench", "kernels", "--model", "cifar_resnet8", "--batch", 3, "--list")
         self.assert_ok(process)
@@ -62,6 +82,16 @@ class Kernels(ProgramTest):
         bad = self.folder / "bad.txt"
         bad.write_text("conv c n=1\n")
         self.assert_refused(run("bench", "kernels", "--shapes", bad), CONFIG, "bad.txt:1", "needs h")
+
+    def test_where_nothing_can_be_written_is_found_before_the_work(self):
+        absent = self.folder / "absent"
+        for verb in (("kernels", "--shapes", SHAPES), ("step",), ("data",), ("allreduce",)):
+            process = run("bench", *verb, "--json", absent / "r.json")
+            self.assert_refused(process, IO, "absent/r.json")
+            self.assertEqual(process.stdout, "")
+        process = run("bench", "kernels", "--shapes", SHAPES, *QUICK, "--html", absent / "k.html")
+        self.assertIn(process.returncode, (IO, CONFIG), "CONFIG: without a chart library")
+        self.assertEqual(process.stdout, "")
 
 
 class StepAndData(ProgramTest):
@@ -116,6 +146,8 @@ class Results(ProgramTest):
         self.assert_refused(run("bench", "compare", old, self.folder / "absent.json"), IO, "absent.json")
         (self.folder / "poem.json").write_text("roses are red")
         self.assert_refused(run("bench", "compare", old, self.folder / "poem.json"), DATA, "poem.json")
+        (self.folder / "peers.json").write_text(json.dumps({"kind": "peers", "rows": []}))
+        self.assert_refused(run("bench", "compare", old, self.folder / "peers.json"), DATA, "kind data", "kind peers")
 
     def test_report_rebuilds_and_checks(self):
         self.write("data.json", 100)
@@ -126,6 +158,7 @@ class Results(ProgramTest):
         self.assert_ok(run(*arguments))
         self.assertIn("| jpeg | crop | 1 | 100 (99 to 101) |", readme.read_text())
         self.assert_ok(run(*arguments, "--check"))
+        self.assert_refused(run("bench", "report", self.folder / "absent"), IO, "absent is no folder")
         process = run("bench", "report", self.folder, "--html", self.folder / "page.html")
         if "chart library" not in process.stderr:
             self.assert_ok(process)

@@ -113,6 +113,27 @@ TEST(Results, VariantsOfOursAreApart) {
                         "| resnet50 | 16 | bf16 | gram+autotune | 150.0 | eager | 50.0 |"));
 }
 
+TEST(Results, SumsOverRanksCompareAndHaveATable) {
+  const auto report = [](double us) {
+    const Json time = {{"median", us}, {"p20", us * 0.95}, {"p80", us * 1.05}, {"samples", 5}};
+    return Json{
+        {"kind", "allreduce"},
+        {"environment", {{"device", "a device"}, {"commit", "0123456789abcdef"}, {"date", "2026-01-02"}}},
+        {"ranks", 4},
+        {"sizes",
+         {{{"bytes", 4096},
+           {"time_us", time},
+           {"algorithm_bytes_per_second", 4.096e9},
+           {"bus_bytes_per_second", 6.144e9}}}}};
+  };
+  const ResultComparison slower = compared(report(10), report(20));
+  EXPECT_TRUE(slower.has_regression());
+  EXPECT_EQ(slower.changes.at(0).key, "4096 bytes over 4 ranks");
+  EXPECT_FALSE(compared(report(20), report(10)).has_regression());
+  EXPECT_THAT(markdown_of(report(10), "r.json"),
+              HasSubstr("| 4 | 4096 | 10.0 (9.5 to 10.5) | 4.096 | 6.144 |\n"));
+}
+
 TEST(Results, OtherFilesAreRefused) {
   for (const Json& other : {Json{{"kind", "poem"}}, Json::object(), Json{{"kind", "kernels"}}}) {
     EXPECT_THROW(measurements_of(other, "other.json"), Error) << other;

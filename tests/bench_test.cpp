@@ -491,7 +491,7 @@ TEST(Kernels, RanksAndSpeedUpsAreThoseOfMeasuredRows) {
   EXPECT_EQ(json["bound"], "memory");
   EXPECT_DOUBLE_EQ(json["replay_us"]["p80"], 8e6);
   const std::string text = to_text({rows[0], rows[1]}, {250, 1000, "cublas", "bf16", 0, 0});
-  EXPECT_THAT(text, HasSubstr("ours 12000.000 ms"));  // three such layers
+  EXPECT_THAT(text, HasSubstr("ours 12000000.0 us"));  // three such layers
 }
 
 TEST(Step, PhasesAndLaunchesAddUp) {

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pty
+import shutil
 import signal
 import struct
 import subprocess
@@ -270,6 +271,8 @@ class EvalAndPredict(SmallRun):
         rows = [values[i * 10:(i + 1) * 10] for i in range(40)]
         self.assertEqual(sum(max(range(10), key=row.__getitem__) == label for row, label in zip(rows, labels)),
                          found["top1"])
+        process = run("eval", "--run", self.out, "--data", "absent", "--logits", self.folder / "none" / "logits.safetensors")
+        self.assert_refused(process, IO, "none/logits.safetensors")  # before the data are looked for
 
     def test_train_split(self):
         found = self.json_of(run("eval", "--run", self.out, "--split", "train", "--json"))
@@ -278,7 +281,8 @@ class EvalAndPredict(SmallRun):
     def test_wrong_model_names_the_tensors(self):
         weights = self.out / "checkpoints" / "last.safetensors"
         process = run("eval", "--model", "cifar_resnet14", "--weights", weights, "--data", self.data)
-        self.assert_refused(process, CHECKPOINT, "layer1.1")
+        self.assert_refused(process, CHECKPOINT, "30 missing (first layer1.1.")
+        self.assertEqual(len(process.stderr.splitlines()), 2, "the device, and one line of error")
 
     def test_predict_agrees_with_the_logits(self):
         logits_file = self.folder / "logits.safetensors"
@@ -298,6 +302,25 @@ class EvalAndPredict(SmallRun):
             for predicted in entry["classes"]:
                 expected = math.exp(row[predicted["index"]] - max(row)) / total
                 self.assertAlmostEqual(predicted["probability"], expected, places=4)
+
+    def test_weights_know_the_names_of_their_classes(self):
+        names = [f"thing {i}" for i in range(10)]
+        (self.data / "classes.txt").write_text("\n".join(names))
+        self.assert_ok(self.train("named", "--epochs", 1))
+        weights = self.folder / "alone.safetensors"
+        shutil.move(self.folder / "named" / "checkpoints" / "last.safetensors", weights)
+        write_png(self.folder / "a.png", made_up_images(1, 8, 10, 2)[0][0], 8)
+        predict = ("predict", "--model", "cifar_resnet8", "--weights", weights, self.folder / "a.png", "--json")
+        (classes,) = [image["classes"] for image in self.json_of(run(*predict))["images"]]
+        self.assertEqual([c["name"] for c in classes], [names[c["index"]] for c in classes])
+        self.assert_refused(run(*predict, "--data", self.folder / "gone"), DATA, "gone")
+        evaluate = ("eval", "--model", "cifar_resnet8", "--weights", weights, "--data", self.data)
+        self.assertNotIn("warning", run(*evaluate).stderr)
+        names[3] = "another thing"
+        (self.data / "classes.txt").write_text("\n".join(names))
+        self.assertRegex(run(*evaluate).stderr, "class 3 of .* is 'another thing', .* was trained on is 'thing 3'")
+        (classes,) = [image["classes"] for image in self.json_of(run(*predict, "--data", self.data))["images"]]
+        self.assertEqual([c["name"] for c in classes], [names[c["index"]] for c in classes], "--data says how")
 
     def test_predict_refuses_what_is_no_image(self):
         path = self.folder / "text.png"

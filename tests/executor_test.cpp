@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <thread>
 
 #include "engine/core/random.h"
 #include "engine/exec/executor.h"
@@ -83,6 +84,18 @@ void expect_same_bits(const RunResult& a, const RunResult& b) {
 void run_step(Executor& executor, uint64_t step, float learning_rate) {
   executor.run_micro_step({1, step, 0, learning_rate});
   executor.run_update({1, step, 0, learning_rate});
+}
+
+TEST(Executor, BackendsOfTwoThreadsWorkSideBySide) {
+  RunOptions o;
+  o.model = "cifar_resnet8";
+  RunResult here, there;
+  std::thread other([&] { there = run(o); });
+  here = run(o);
+  other.join();
+  const RunResult alone = run(o);
+  expect_same_bits(here, alone);
+  expect_same_bits(there, alone);
 }
 
 TEST(Executor, LossFallsOnOneBatch) {

@@ -16,7 +16,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "0"
 
 def bench(ranks, max_bytes):
     return run("launch", "-n", ranks, "--", "bench", "allreduce", "--device", "cuda", "--max-bytes", max_bytes,
-               "--repeats", 3, "--json")
+               "--repeats", 3, "--json", "-")
 
 
 class GpuRanksTest(SmallRunTest):

@@ -25,6 +25,23 @@ TEST(Csv, NotesHaveAColumnOfTheirOwn) {
   EXPECT_EQ(to_csv(table), "x,y,y note\n1,2,published 3\n4,5,\n");
 }
 
+TEST(Csv, NumbersStandBareBelowTheirUnit) {
+  const Table table{"t",
+                    {"layer", "error", "loss", "images", "printed %", "paths"},
+                    {{"1 to 7", "8.10 %", "2.3 ± 0.1", "60,000", "12.5 %", "97.85 %"},
+                     {"fc", "-", "1.5e+03", "1,234,567.5", "-", "54"},
+                     {"3", "100.00 %", "", "-2", "", "1,2"}}};
+  EXPECT_EQ(to_csv(table),
+            "layer,error (%),loss,loss deviation,images,printed %,paths\n"
+            "1 to 7,8.10,2.3,0.1,60000,12.5,97.85 %\n"
+            "fc,,1.5e+03,,1234567.5,,54\n"
+            "3,100.00,,,-2,,\"1,2\"\n");
+}
+
+TEST(Csv, AColumnWithoutANameIsRefused) {
+  EXPECT_THROW(to_csv({"t", {"", "x"}, {{"1", "2"}}}), Error);
+}
+
 TEST(Csv, RowOfAnotherLengthIsRefused) {
   const Table table{"Layers", {"x", "y"}, {{"1"}}};
   try {
@@ -78,7 +95,7 @@ TEST(FigureData, NumberedPointsBeginAtOneAndKeepTheirLabels) {
 TEST(FigureData, HeatMapRowAfterRow) {
   const HeatMap map{"layer", "step", {"r0", "r1"}, {"c0", "c1", "c2"}, {1, 2, 3, 4, 5, 6}, "norm"};
   const Table table = data_of(Figure{"Norms", map});
-  EXPECT_EQ(table.columns, (std::vector<std::string>{"layer / step", "c0", "c1", "c2"}));
+  EXPECT_EQ(table.columns, (std::vector<std::string>{"layer / step: norm", "c0", "c1", "c2"}));
   EXPECT_EQ(texts_of(table), (Rows{{"r0", "1", "2", "3"}, {"r1", "4", "5", "6"}}));
 }
 

@@ -224,7 +224,7 @@ class AllReduceBench(RanksTest):
     def test_bandwidths_are_those_of_nccl_tests(self):
         for count in (1, 2, 3):
             found = self.json_of(run("launch", "-n", count, "--", "bench", "allreduce", "--device", "cpu", "--min-bytes",
-                                     1000, "--max-bytes", 100000, "--factor", 10, "--repeats", 3, "--json"))
+                                     1000, "--max-bytes", 100000, "--factor", 10, "--repeats", 3, "--json", "-"))
             self.assertEqual(found["ranks"], count)
             self.assertEqual([row["bytes"] for row in found["sizes"]], [1000, 10000, 100000])
             for row in found["sizes"]:
@@ -233,6 +233,29 @@ class AllReduceBench(RanksTest):
                 self.assertAlmostEqual(row["algorithm_bytes_per_second"], row["bytes"] / row["seconds"], delta=1)
                 bus = row["algorithm_bytes_per_second"] * 2 * (count - 1) / count
                 self.assertAlmostEqual(row["bus_bytes_per_second"], bus, delta=1)
+                time = row["time_us"]
+                self.assertLessEqual(time["p20"], time["median"])
+                self.assertLessEqual(time["median"], time["p80"])
+                self.assertEqual(time["samples"], 3)
+                self.assertAlmostEqual(time["median"], row["seconds"] * 1e6)
+
+    def test_results_are_files_that_compare(self):
+        file = self.folder / "sums.json"
+        process = run("launch", "-n", 2, "--", "bench", "allreduce", "--device", "cpu", "--min-bytes", "1K", "--max-bytes",
+                      "5KB", "--repeats", 2, "--json", file)
+        self.assert_ok(process)
+        self.assertIn("bus GB/s", process.stdout)
+        report = json.loads(file.read_text())
+        self.assertEqual(report["kind"], "allreduce")
+        self.assertTrue(report["environment"]["device"])
+        process = run("bench", "compare", file, file)
+        self.assert_ok(process)
+        self.assertIn("1024 bytes over 2 ranks", process.stdout)
+        self.assertIn("2 compared, 0 regressions", process.stdout)
+        alone = run("bench", "allreduce", "--device", "cpu", "--max-bytes", "1K", "--repeats", 1)
+        self.assert_ok(alone)
+        self.assertIn("one rank has nothing to add to", alone.stderr)
+        self.assert_refused(run("bench", "allreduce", "--cublas"), USAGE, "--cublas")  # it multiplies nothing
 
 
 class Start(RanksTest):
@@ -303,7 +326,7 @@ class Mpi(RanksTest):
             self.assertEqual(self.hash(f"on {count}"), self.hash("one"))
 
     def test_sums_by_mpi_are_right_and_timed(self):
-        process = self.mpirun(2, "bench", "allreduce", "--device", "cpu", "--max-bytes", 65536, "--repeats", 3, "--json")
+        process = self.mpirun(2, "bench", "allreduce", "--device", "cpu", "--max-bytes", "64K", "--repeats", 3, "--json", "-")
         found = self.json_of(process)
         self.assertRegex(found["network"], r"rank 0 of 2 \(MPI\), (?!TCP)")
         self.assertEqual([(row["bytes"], row["wrong"]) for row in found["sizes"]],

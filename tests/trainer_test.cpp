@@ -11,6 +11,7 @@
 #include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/train/memory_fit.h"
+#include "engine/train/weights.h"
 #include "models/recipe_model.h"
 #include "tests/backend_wrapper.h"
 #include "tests/small_run.h"
@@ -35,6 +36,7 @@ TEST_F(TrainerTest, LearnsAndCountsEverySample) {
   const SafetensorsFile weights = SafetensorsFile::read(out_ / "checkpoints" / "last.safetensors");
   EXPECT_EQ(weights.metadata().at("model"), "cifar_resnet8");
   EXPECT_EQ(parse_recipe(weights.metadata().at("recipe"), "metadata").train.batch, 16);
+  EXPECT_EQ(class_names(weights), brightness_data()->classes());
   ASSERT_NE(weights.find("bn1.num_batches_tracked"), nullptr);
 }
 

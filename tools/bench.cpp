@@ -2,15 +2,19 @@
 // tables.
 #include "tools/bench_verbs.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <vector>
 
+#include "engine/core/csv.h"
 #include "engine/core/file.h"
 #include "tools/bench_allreduce.h"
 #include "tools/environment.h"
 #include "tools/output.h"
+#include "tools/page/page.h"
 
 namespace residuum {
 namespace {
@@ -55,9 +59,47 @@ Json bench_environment(const Backend& backend) {
   return environment;
 }
 
+void check_can_write_page(const std::string& file) {
+  if (file.empty()) return;
+  check_chart_library();
+  check_can_write(file);
+}
+
 void write_report(const std::string& file, const Json& report) {
   if (file == "-") print_result(environment_text(report));
   if (!file.empty() && file != "-") write_file_atomically(file, environment_text(report));
+}
+
+void add_csv_option(CLI::App& command, std::string& file) {
+  command.add_option("--csv", file, "Also write the rows here, for spreadsheets")->type_name("FILE");
+}
+
+void write_rows(const std::string& file, const Json& rows) {
+  if (file.empty()) return;
+  std::vector<std::string> columns;
+  std::vector<std::map<std::string, std::string>> lines;
+  const auto add = [&](const std::string& column, const Json& value) {
+    if (std::ranges::find(columns, column) == columns.end()) columns.push_back(column);
+    if (!value.is_null()) lines.back()[column] = value.is_string() ? value.get<std::string>() : value.dump();
+  };
+  for (const Json& row : rows) {
+    lines.emplace_back();
+    for (const auto& [key, value] : row.items()) {
+      if (!value.is_object()) {
+        add(key, value);
+        continue;
+      }
+      for (const auto& [inner, part] : value.items()) add(key + "_" + inner, part);
+    }
+  }
+  std::string text;
+  const auto add_line = [&](const auto& field) {
+    for (size_t c = 0; c < columns.size(); ++c) text += (c > 0 ? "," : "") + csv_field(field(columns[c]));
+    text += '\n';
+  };
+  add_line([](const std::string& column) { return column; });
+  for (auto& line : lines) add_line([&](const std::string& column) { return line[column]; });
+  write_file_atomically(file, text);
 }
 
 Verb bench_verb(CLI::App& program) {

@@ -1,16 +1,19 @@
 #include "tools/bench_allreduce.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "bench/statistics.h"
 #include "engine/backend/backend.h"
 #include "engine/comm/exchange.h"
 #include "engine/core/check.h"
+#include "tools/bench_verbs.h"
 #include "tools/device.h"
 #include "tools/exit_codes.h"
 #include "tools/output.h"
@@ -19,12 +22,14 @@
 namespace residuum {
 namespace {
 
+constexpr double kMicro = 1e6;
+
 struct AllReduceArguments {
   DeviceOptions device;
   RankOptions ranks;
   int64_t min_bytes = 1 << 10, max_bytes = 64 << 20;
   int factor = 4, repeats = 20, warm_up = 5;
-  bool json = false;
+  std::string json, csv;
 };
 
 /// One size. nccl-tests (doc/PERFORMANCE.md): algorithm bandwidth is bytes / time; bus bandwidth is that
@@ -32,10 +37,10 @@ struct AllReduceArguments {
 /// hardware's.
 struct Row {
   int64_t bytes = 0;
-  double seconds = 0;  ///< of one sum, the slowest rank's mean
-  int64_t wrong = 0;   ///< elements, on all ranks
+  int64_t wrong = 0;          ///< elements, on all ranks
+  bench::Statistics seconds;  ///< of one sum: over the rounds, each the slowest rank's mean
 
-  double algorithm_bandwidth() const { return static_cast<double>(bytes) / seconds; }
+  double algorithm_bandwidth() const { return static_cast<double>(bytes) / seconds.median; }
   double bus_bandwidth(int ranks) const { return algorithm_bandwidth() * 2 * (ranks - 1) / ranks; }
 };
 
@@ -48,19 +53,31 @@ class Bench {
     const size_t count = static_cast<size_t>(bytes) / sizeof(float);
     const std::unique_ptr<Memory> memory = backend_.allocate(static_cast<size_t>(bytes));
     const std::vector<SummedMemory> pieces{{memory->data(), count}};
-    Row row{bytes, 0, wrong_in(pieces)};
+    Row row{bytes, wrong_in(pieces), {}};
     repeat(pieces, arguments_.warm_up);
-    communicator_.gather("", "begin");
-    using Clock = std::chrono::steady_clock;
-    const Clock::time_point begin = Clock::now();
-    repeat(pieces, arguments_.repeats);
-    row.seconds = std::chrono::duration<double>(Clock::now() - begin).count() / arguments_.repeats;
-    for (const double theirs : gather_numbers(communicator_, row.seconds, "seconds"))
-      row.seconds = std::max(row.seconds, theirs);
+    const int rounds = std::min(kRounds, arguments_.repeats);
+    std::vector<double> seconds;
+    for (int round = 0; round < rounds; ++round) {
+      const int first = arguments_.repeats * round / rounds, end = arguments_.repeats * (round + 1) / rounds;
+      seconds.push_back(mean_seconds(pieces, end - first));
+    }
+    row.seconds = bench::statistics_of(seconds);
     return row;
   }
 
  private:
+  static constexpr int kRounds = 5;
+
+  /// Of one of `times` sums, one after the other, on the slowest rank.
+  double mean_seconds(const std::vector<SummedMemory>& pieces, int times) const {
+    using Clock = std::chrono::steady_clock;
+    communicator_.gather("", "begin");
+    const Clock::time_point begin = Clock::now();
+    repeat(pieces, times);
+    const double mine = std::chrono::duration<double>(Clock::now() - begin).count() / times;
+    return std::ranges::max(gather_numbers(communicator_, mine, "seconds"));
+  }
+
   void repeat(const std::vector<SummedMemory>& pieces, int times) const {
     for (int i = 0; i < times; ++i) {
       exchange_.start(pieces, 1, "bench");
@@ -98,22 +115,29 @@ class Bench {
 };
 
 std::string to_text(const std::vector<Row>& rows, int ranks) {
-  constexpr double kGiga = 1e9, kMicro = 1e6;
-  std::string text = fmt::format("{:>12} {:>12} {:>12} {:>10} {:>10} {:>8}\n", "bytes", "floats", "time us",
-                                 "alg GB/s", "bus GB/s", "wrong");
+  constexpr double kGiga = 1e9;
+  std::string text = fmt::format("{:>12} {:>12} {:>26} {:>10} {:>10} {:>8}\n", "bytes", "floats",
+                                 "time us (p20-p80)", "alg GB/s", "bus GB/s", "wrong");
   for (const Row& row : rows) {
-    text += fmt::format("{:>12} {:>12} {:>12.1f} {:>10.3f} {:>10.3f} {:>8}\n", row.bytes, row.bytes / 4,
-                        row.seconds * kMicro, row.algorithm_bandwidth() / kGiga,
-                        row.bus_bandwidth(ranks) / kGiga, row.wrong);
+    const std::string time = fmt::format("{:.1f} ({:.1f}-{:.1f})", row.seconds.median * kMicro,
+                                         row.seconds.p20 * kMicro, row.seconds.p80 * kMicro);
+    text += fmt::format("{:>12} {:>12} {:>26} {:>10.3f} {:>10.3f} {:>8}\n", row.bytes, row.bytes / 4, time,
+                        row.algorithm_bandwidth() / kGiga, row.bus_bandwidth(ranks) / kGiga, row.wrong);
   }
   return text;
 }
 
-nlohmann::ordered_json to_json(const std::vector<Row>& rows, int ranks, const std::string& network) {
-  nlohmann::ordered_json json = {{"ranks", ranks}, {"network", network}, {"sizes", nlohmann::json::array()}};
+nlohmann::ordered_json to_json(const std::vector<Row>& rows, int ranks, const std::string& network,
+                               const Backend& backend) {
+  nlohmann::ordered_json json = {{"kind", "allreduce"},
+                                 {"environment", bench_environment(backend)},
+                                 {"ranks", ranks},
+                                 {"network", network},
+                                 {"sizes", nlohmann::json::array()}};
   for (const Row& row : rows) {
     json["sizes"].push_back({{"bytes", row.bytes},
-                             {"seconds", row.seconds},
+                             {"seconds", row.seconds.median},
+                             {"time_us", bench::to_json(row.seconds, kMicro)},
                              {"algorithm_bytes_per_second", row.algorithm_bandwidth()},
                              {"bus_bytes_per_second", row.bus_bandwidth(ranks)},
                              {"wrong", row.wrong}});
@@ -125,6 +149,12 @@ int run_allreduce(const AllReduceArguments& arguments) {
   check(arguments.min_bytes <= arguments.max_bytes, ErrorKind::kUsage,
         "--min-bytes is {}, above --max-bytes {}", arguments.min_bytes, arguments.max_bytes);
   const RankPlace place = find_place(arguments.ranks.flags);
+  for (const std::string& file : {arguments.json, arguments.csv}) {
+    if (place.rank == 0) check_can_write(file);
+  }
+  if (place.ranks == 1) {
+    spdlog::warn("one rank has nothing to add to: start several, for example by residuum launch -n 2 -- ...");
+  }
   const auto communicator = join_even_alone(place, arguments.ranks);
   TrainRecipe one_thread;
   one_thread.threads = 1;
@@ -135,16 +165,33 @@ int run_allreduce(const AllReduceArguments& arguments) {
   for (int64_t bytes = arguments.min_bytes; bytes <= arguments.max_bytes; bytes *= arguments.factor) {
     rows.push_back(bench.run(bytes / 4 * 4));
   }
-  const int64_t wrong = std::max_element(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-                          return a.wrong < b.wrong;
-                        })->wrong;
-  if (place.rank == 0 && arguments.json) {
-    print_json(to_json(rows, place.ranks, exchange->describe()));
-  } else if (place.rank == 0) {
-    print_result(backend->describe() + "\n" + exchange->describe() + "\n" + to_text(rows, place.ranks));
+  if (place.rank == 0) {
+    const nlohmann::ordered_json report = to_json(rows, place.ranks, exchange->describe(), *backend);
+    write_report(arguments.json, report);
+    write_rows(arguments.csv, report.at("sizes"));
+    if (arguments.json != "-") {
+      print_result(backend->describe() + "\n" + exchange->describe() + "\n" + to_text(rows, place.ranks));
+    }
   }
-  check(wrong == 0, ErrorKind::kInternal, "up to {} sums of a size are wrong", wrong);
-  return kExitOk;
+  const bool right = std::ranges::all_of(rows, [](const Row& row) { return row.wrong == 0; });
+  return right ? kExitOk : kExitBenchmark;
+}
+
+/// "64M" is that of nccl-tests, 64 * 2^20; "64MB" is 64 * 10^6, as in residuum plan.
+CLI::Validator bytes_with_unit() {
+  const std::map<std::string, int64_t> units = {{"b", 1},
+                                                {"k", int64_t{1} << 10},
+                                                {"m", int64_t{1} << 20},
+                                                {"g", int64_t{1} << 30},
+                                                {"kib", int64_t{1} << 10},
+                                                {"mib", int64_t{1} << 20},
+                                                {"gib", int64_t{1} << 30},
+                                                {"kb", 1'000},
+                                                {"mb", 1'000'000},
+                                                {"gb", 1'000'000'000}};
+  CLI::AsNumberWithUnit validator(units);
+  validator.description("");
+  return validator;
 }
 
 }  // namespace
@@ -153,8 +200,10 @@ Verb allreduce_verb(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand("allreduce", "Sums over ranks: time, algorithm and bus bandwidth");
   const auto arguments = std::make_shared<AllReduceArguments>();
   const auto size = [&](const char* name, int64_t& bytes, const char* help) {
-    command->add_option(name, bytes, help)
+    command->add_option(name, bytes, help + std::string(", for example 64K, 64M or 64MB"))
+        ->transform(bytes_with_unit())
         ->check(CLI::Range(int64_t{4}, int64_t{1} << 34))
+        ->type_name("BYTES")
         ->capture_default_str();
   };
   size("--min-bytes", arguments->min_bytes, "Smallest sum");
@@ -162,17 +211,21 @@ Verb allreduce_verb(CLI::App& bench) {
   command->add_option("--factor", arguments->factor, "From one size to the next")
       ->check(CLI::Range(2, 1024))
       ->capture_default_str();
-  command->add_option("--repeats", arguments->repeats, "Sums that are timed, of each size")
+  command->add_option("--repeats", arguments->repeats, "Sums that are timed, of each size, in five rounds")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
-  add_device_options(*command, arguments->device);
+  add_device_option(*command, arguments->device.device);
   add_rank_options(*command, arguments->ranks);
-  command->add_flag("--json", arguments->json, "For programs");
+  command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
+      ->type_name("FILE");
+  add_csv_option(*command, arguments->csv);
   command->footer(
-      "Bus bandwidth is algorithm bandwidth times 2 (n - 1) / n for n ranks, as in nccl-tests.\n\n"
+      "Times are medians over the rounds. Algorithm bandwidth is bytes over time, bus bandwidth that times\n"
+      "2 (n - 1) / n for n ranks, as in nccl-tests. Wrong: elements of a checked sum; any gives exit code "
+      "10.\n\n"
       "Examples:\n"
       "  residuum launch -n 2 -- bench allreduce --device cpu\n"
-      "  mpirun -n 8 residuum bench allreduce --device cuda --max-bytes 268435456");
+      "  mpirun -n 8 residuum bench allreduce --device cuda --max-bytes 256M --json sums.json");
   return {command, [arguments] { return run_allreduce(*arguments); }};
 }
 

@@ -27,7 +27,7 @@ struct DataArguments {
   std::vector<int> threads;
   int64_t batch = 64;
   int batches = 40;
-  std::string json;
+  std::string json, csv;
 };
 
 double clock_seconds() {
@@ -48,6 +48,8 @@ std::string transform_text(const Transform& transform) {
 }
 
 int bench_data(const DataArguments& arguments) {
+  check_can_write(arguments.json);
+  check_can_write(arguments.csv);
   std::unique_ptr<TemporaryFolder> folder;
   std::vector<bench::MadeUpData> sets;
   for (const std::string& path : arguments.data) sets.push_back({path, path});
@@ -80,6 +82,7 @@ int bench_data(const DataArguments& arguments) {
     }
   }
   write_report(arguments.json, report);
+  write_rows(arguments.csv, report["rows"]);
   if (arguments.json != "-") print_result(text);
   return kExitOk;
 }
@@ -105,6 +108,7 @@ Verb bench_data_verb(CLI::App& bench_command) {
       ->capture_default_str();
   command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
       ->type_name("FILE");
+  add_csv_option(*command, arguments->csv);
   command->footer(
       "Examples:\n"
       "  residuum bench data\n"

@@ -29,7 +29,7 @@ using bench::RowStatus;
 struct KernelsArguments {
   StaticArguments machine_code;
   std::vector<std::string> shapes, operations, implementations;
-  std::string model, layer, device = "auto", precision, json, html;
+  std::string model, layer, device = "auto", precision, json, csv, html;
   int64_t batch = 256;
   int threads = 0;
   double time_limit = 0;
@@ -114,6 +114,9 @@ class KernelsRun {
       print_result(text);
       return kExitOk;
     }
+    check_can_write(arguments_.json);
+    check_can_write(arguments_.csv);
+    check_can_write_page(arguments_.html);
     const std::vector<Implementation> list = open();
     for (size_t i = 0; i < problems.size() && !is_over(); ++i) {
       for (const std::string& operation : operations_of(problems[i])) {
@@ -126,6 +129,7 @@ class KernelsRun {
       spdlog::warn("--time-limit {}: {} of {} layers were not measured", arguments_.time_limit,
                    problems.size() - done_, problems.size());
     }
+    write_rows(arguments_.csv, report(problems.size()).at("rows"));
     if (!arguments_.html.empty()) write_kernels_page(report(problems.size()), arguments_.html);
     if (arguments_.json == "-") {
       write_report("-", report(problems.size()));
@@ -212,9 +216,7 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
       ->add_option("--precision", arguments->precision,
                    "fp32, tf32, bf16, fp16; default: bf16 on CUDA, else fp32")
       ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())));
-  command->add_option("--device", arguments->device, "auto, cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
+  add_device_option(*command, arguments->device);
   add_threads_option(*command, arguments->threads);
   add_sampling_options(*command, arguments->options.sampling);
   command
@@ -223,11 +225,15 @@ Verb bench_kernels_verb(CLI::App& bench_command) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
       ->type_name("FILE");
+  add_csv_option(*command, arguments->csv);
   command->add_option("--html", arguments->html, "Also write a page with roofline plot and bars here")
       ->type_name("FILE");
   add_static_options(*command, arguments->machine_code);
   command->footer(
       "A result is checked before its speed is measured; a wrong one has none, and the exit code is 10.\n"
+      "Columns: medians in replay and with cold caches; shares of the product, copy and roofline ceilings "
+      "measured\n"
+      "first. More than 100 % of copy: buffers so small that they stay in a cache.\n"
       "--static wants cuobjdump and nvdisasm: part of the CUDA toolkit, or of PyPI's\n"
       "nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.\n\n"
       "Examples:\n"

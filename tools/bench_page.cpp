@@ -47,8 +47,10 @@ Figure roofline_figure(const Json& report) {
     points.labels.push_back(text_of(row, "layer") + " " + text_of(row, "operation"));
   }
   for (auto& [name, points] : series) roofline.points.push_back(std::move(points));
-  return {"Roofline", roofline_chart(roofline),
-          "Each layer and direction, in replay; ceilings measured in the same run."};
+  return {
+      "Roofline", roofline_chart(roofline),
+      "Each layer and direction, in replay; ceilings measured in the same run. A point above the slope has "
+      "buffers so small that they came from a cache."};
 }
 
 /// Bars of one operation: the median of each layer by each implementation, with p20 and p80.
@@ -211,13 +213,11 @@ std::vector<std::pair<std::string, std::string>> environment_facts(const Json& e
 }
 
 std::vector<std::pair<std::string, std::string>> ceiling_facts(const Json& ceilings) {
-  std::vector<std::pair<std::string, std::string>> facts;
-  for (const auto& [key, value] : ceilings.items()) {
-    facts.emplace_back("ceiling: " + words_of(key), value.is_number()
-                                                        ? fmt::format("{:.4g}", value.get<double>())
-                                                        : text_of(ceilings, key.c_str()));
-  }
-  return facts;
+  return {{"copy", fmt::format("{:.4g} GB/s", number_of(ceilings, "copy_gbytes_per_second"))},
+          {"product", fmt::format("{:.4g} TFLOP/s in {}, by {}", number_of(ceilings, "product_tflops"),
+                                  text_of(ceilings, "product_type"), text_of(ceilings, "product_by"))},
+          {"a launch", fmt::format("{:.3g} us in a program, {:.3g} us alone",
+                                   number_of(ceilings, "launch_us"), number_of(ceilings, "run_us"))}};
 }
 
 }  // namespace
@@ -232,8 +232,8 @@ void write_results_page(const std::filesystem::path& directory, const std::files
   size_t reports = 0;
   for (const std::filesystem::path& path : paths) {
     const Json report = bench::read_report(path);
-    const std::string kind = report.is_object() && report.contains("kind") ? text_of(report, "kind") : "";
-    if (kind != "kernels" && kind != "step" && kind != "data" && kind != "peers") continue;
+    const std::string kind = bench::kind_of(report);
+    if (!bench::is_report_kind(kind)) continue;
     ++reports;
     page.section(path.filename().string());
     if (kind == "kernels") page.figure(roofline_figure(report));
@@ -248,8 +248,8 @@ void write_kernels_page(const Json& report, const std::filesystem::path& file) {
   const Json &environment = report.at("environment"), &ceilings = report.at("ceilings");
   Page page("Kernel throughput", text_of(environment, "device") + ", " + text_of(environment, "date"));
   page.facts(environment_facts(environment));
+  page.section("Ceilings");
   page.facts(ceiling_facts(ceilings));
-  page.section("Roofline");
   page.figure(roofline_figure(report));
   page.section("Layers");
   std::vector<std::string> operations;

@@ -10,7 +10,7 @@ namespace residuum {
 /// build has no chart library, and Error(kIo).
 void write_kernels_page(const nlohmann::ordered_json& report, const std::filesystem::path& file);
 
-/// All reports in a folder (*.json of kinds kernels, step, data and peers) with their tables, rooflines of
+/// All reports in a folder (*.json of the kinds of bench/results.h) with their tables, rooflines of
 /// kernels and bars of peers. Throws as above, and Error(kData) when there is none.
 void write_results_page(const std::filesystem::path& directory, const std::filesystem::path& file);
 

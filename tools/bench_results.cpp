@@ -25,11 +25,13 @@ struct ReportArguments {
 };
 
 int compare(const CompareArguments& arguments) {
-  const auto read = [](const std::string& file) {
-    return bench::measurements_of(bench::read_report(file), file);
-  };
+  const auto before = bench::read_report(arguments.before), after = bench::read_report(arguments.after);
   const bench::ResultComparison comparison =
-      bench::compare_results(read(arguments.before), read(arguments.after), arguments.tolerance);
+      bench::compare_results(bench::measurements_of(before, arguments.before),
+                             bench::measurements_of(after, arguments.after), arguments.tolerance);
+  const std::string kind = bench::kind_of(before), other = bench::kind_of(after);
+  check(kind == other, ErrorKind::kData, "{} is a report of kind {} and {} of kind {}", arguments.before,
+        kind, arguments.after, other);
   check(!comparison.changes.empty(), ErrorKind::kData, "{} and {} measure nothing in common",
         arguments.before, arguments.after);
   print_result(to_text(comparison));
@@ -37,7 +39,10 @@ int compare(const CompareArguments& arguments) {
 }
 
 int report(const ReportArguments& arguments) {
+  check(std::filesystem::is_directory(arguments.directory), ErrorKind::kIo, "{} is no folder",
+        arguments.directory);
   if (!arguments.html.empty()) {
+    check_can_write_page(arguments.html);
     write_results_page(arguments.directory, arguments.html);
     return kExitOk;
   }

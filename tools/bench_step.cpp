@@ -98,6 +98,7 @@ void serve_rounds(const StepArguments& arguments, StepBench& step) {
 }
 
 int bench_step(StepArguments arguments) {
+  check_can_write(arguments.json);
   Recipe& recipe = arguments.recipe;
   recipe.train.precision = precision_named(arguments.precision);
   recipe.train.threads = arguments.threads;

@@ -31,7 +31,16 @@ void add_sampling_options(CLI::App& command, bench::Sampling& sampling);
 /// environment_of a device and, when that is a GPU, what nvidia-smi says of its clocks and limits.
 nlohmann::ordered_json bench_environment(const Backend& backend);
 
+/// check_can_write (output.h) for a page; throws Error(kConfig) when this build writes none.
+void check_can_write_page(const std::string& file);
+
 /// Writes a report: to a file, or for "-" to the standard output; nothing for an empty name.
 void write_report(const std::string& file, const nlohmann::ordered_json& report);
+
+/// --csv FILE, for the rows of a report.
+void add_csv_option(CLI::App& command, std::string& file);
+/// The objects of a list as lines of a CSV file below their keys; what is an object in them has a column for
+/// each of its keys, "replay_us_median". Nothing for an empty name.
+void write_rows(const std::string& file, const nlohmann::ordered_json& rows);
 
 }  // namespace residuum

@@ -12,6 +12,7 @@
 #include "engine/backend/backend.h"
 #include "engine/comm/mpi_network.h"
 #include "engine/core/check.h"
+#include "engine/core/version.h"
 #include "tools/page/page.h"
 
 namespace residuum {
@@ -19,7 +20,8 @@ namespace residuum {
 #define RESIDUUM_TEXT_OF_TOKENS(tokens) #tokens
 #define RESIDUUM_TEXT_OF(macro) RESIDUUM_TEXT_OF_TOKENS(macro)
 
-const char* const kVersion = RESIDUUM_VERSION;
+const char* const kVersion = RESIDUUM_TEXT_OF(RESIDUUM_VERSION_MAJOR) "." RESIDUUM_TEXT_OF(
+    RESIDUUM_VERSION_MINOR) "." RESIDUUM_TEXT_OF(RESIDUUM_VERSION_PATCH);
 
 std::string compiler_text() {
 #ifdef __clang__

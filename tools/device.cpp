@@ -21,10 +21,14 @@ std::string usual_cache_file() {
 
 }  // namespace
 
-void add_device_options(CLI::App& command, DeviceOptions& options) {
-  command.add_option("--device", options.device, "auto (the best one present), cpu or cuda")
+void add_device_option(CLI::App& command, std::string& device) {
+  command.add_option("--device", device, "auto (the best one present), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
+}
+
+void add_device_options(CLI::App& command, DeviceOptions& options) {
+  add_device_option(command, options.device);
   command.add_flag("--cublas", options.cublas, "On a GPU, linear layers by cuBLAS instead of own kernels");
   command.add_flag("--cudnn", options.cudnn,
                    "On a GPU, convolutions by cuDNN where it can, instead of own kernels");

@@ -20,6 +20,8 @@ struct DeviceOptions {
   std::string cache_file;  ///< of the autotuner; empty: the usual one
 };
 
+/// --device.
+void add_device_option(CLI::App& command, std::string& device);
 /// --device, --cublas, --cudnn, --autotune and --autotune-cache.
 void add_device_options(CLI::App& command, DeviceOptions& options);
 void add_threads_option(CLI::App& command, int& threads);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -65,7 +66,17 @@ struct EvalResult {
   std::string device;
 };
 
+/// Labels that mean something else than they did in training give a wrong accuracy and no error.
+void warn_of_other_classes(const SafetensorsFile& weights, const Dataset& dataset, const std::string& path) {
+  const std::vector<std::string> trained = class_names(weights), &found = dataset.classes();
+  const auto [own, other] = std::mismatch(trained.begin(), trained.end(), found.begin(), found.end());
+  if (own == trained.end() || other == found.end()) return;
+  spdlog::warn("class {} of {} is '{}', that of the data {} was trained on is '{}'", other - found.begin(),
+               path, *other, weights.name(), *own);
+}
+
 EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
+  check_can_write(arguments.logits);
   Recipe& recipe = source.recipe;
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
   const auto dataset = open_split(recipe, arguments.split == "train" ? Split::kTrain : Split::kTest);
@@ -75,6 +86,7 @@ EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
     spdlog::warn("{} has {} classes and the model {}: the data set's are taken for the model's first ones",
                  recipe.data.path, named, recipe.model.classes);
   }
+  warn_of_other_classes(weights, *dataset, recipe.data.path);
   const auto backend = open_device(arguments.device, recipe.train);
   State state(*backend);
   Evaluator evaluator(model_builder(recipe), *dataset, recipe, *backend, state);

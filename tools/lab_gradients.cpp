@@ -41,9 +41,11 @@ nlohmann::ordered_json to_json(const NetStats& look) {
 }
 
 Table layer_table(const NetStats& look) {
-  Table table{fmt::format("Layers at step {}", look.step),
-              {"layer", "weight", "weight gradient", "output", "output gradient", "output std"},
-              {}};
+  Table table{
+      fmt::format("Layers at step {}", look.step),
+      {"layer", "|weight|", "|weight gradient|", "|output|", "|output gradient|", "std of output"},
+      {},
+      "|.|: Euclidean norm of the whole tensor, all images of a batch together; std: over its elements."};
   for (const LayerStats& layer : look.layers) {
     const auto text = [](double value) { return Cell(fmt::format("{:.3e}", value)); };
     table.rows.push_back({layer.name, text(layer.weight), text(layer.weight_gradient), text(layer.output),
@@ -54,8 +56,9 @@ Table layer_table(const NetStats& look) {
 
 Table block_table(const NetStats& look) {
   Table table{fmt::format("Blocks at step {}", look.step),
-              {"block", "|F| / |x|", "stream std", "stream gradient"},
-              {}};
+              {"block", "|F| / |x|", "std of stream", "|stream gradient|"},
+              {},
+              "F: the branch, x: the shortcut, where they meet; the stream is the block's output."};
   for (const BlockStats& block : look.blocks) {
     table.rows.push_back({block.name, fixed_text(block.branch_over_skip, 4), fixed_text(block.stream_std, 4),
                           fmt::format("{:.3e}", block.gradient)});

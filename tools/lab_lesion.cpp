@@ -26,10 +26,6 @@ struct LesionArguments {
   LesionOptions options;
 };
 
-double error_of(const Evaluation& found) {
-  return 1 - found.top1_accuracy();
-}
-
 nlohmann::ordered_json to_json(nlohmann::ordered_json json, const LesionReport& report) {
   json["kind"] = to_string(report.kind);
   json["whole"] = to_json(report.whole);
@@ -48,24 +44,28 @@ nlohmann::ordered_json to_json(nlohmann::ordered_json json, const LesionReport& 
   return json;
 }
 
-/// Mean, lowest and highest error of the draws.
+/// Mean, lowest and highest error of the draws, in percent.
 std::array<double, 3> spread_of(const std::vector<Evaluation>& draws) {
-  double low = 1, high = 0, sum = 0;
+  double low = 100, high = 0, sum = 0;
   for (const Evaluation& draw : draws) {
-    low = std::min(low, error_of(draw));
-    high = std::max(high, error_of(draw));
-    sum += error_of(draw);
+    low = std::min(low, error_percent(draw));
+    high = std::max(high, error_percent(draw));
+    sum += error_percent(draw);
   }
   return {sum / static_cast<double>(draws.size()), low, high};
 }
 
+std::string percent(double value) {
+  return percent_text(value / 100);
+}
+
 Table single_table(const LesionReport& report) {
   Table table{"Without one part", {"without", "error", "more than whole"}, {}};
-  table.rows.push_back({"nothing", percent_text(error_of(report.whole)), ""});
+  table.rows.push_back({"nothing", percent(error_percent(report.whole)), ""});
   for (const LesionReport::Single& single : report.singles) {
     table.rows.push_back({Cell(single.name, single.down_sampling ? "down-sampling" : ""),
-                          percent_text(error_of(single.without)),
-                          percent_text(error_of(single.without) - error_of(report.whole))});
+                          percent(error_percent(single.without)),
+                          percent(error_percent(single.without) - error_percent(report.whole))});
   }
   return table;
 }
@@ -74,8 +74,7 @@ Table several_table(const LesionReport& report) {
   Table table{"Without several parts", {"deleted", "mean error", "lowest", "highest"}, {}};
   for (const LesionReport::Several& several : report.several) {
     const auto [mean, low, high] = spread_of(several.draws);
-    table.rows.push_back(
-        {std::to_string(several.count), percent_text(mean), percent_text(low), percent_text(high)});
+    table.rows.push_back({std::to_string(several.count), percent(mean), percent(low), percent(high)});
   }
   return table;
 }
@@ -84,12 +83,12 @@ Table several_table(const LesionReport& report) {
 Figure single_figure(const LesionReport& report) {
   constexpr double kGap = std::numeric_limits<double>::quiet_NaN();
   BarChart chart{"without", {}, {"error (%)", false, 0.0, {}, {}}, {}, false, true};
-  chart.value.marks.push_back({100 * error_of(report.whole), "whole net"});
+  chart.value.marks.push_back({error_percent(report.whole), "whole net"});
   Bars equal{"keeps its shape", {}}, down{"samples down", {}};
   for (const LesionReport::Single& single : report.singles) {
     chart.categories.push_back(single.name);
-    equal.values.push_back(single.down_sampling ? kGap : 100 * error_of(single.without));
-    down.values.push_back(single.down_sampling ? 100 * error_of(single.without) : kGap);
+    equal.values.push_back(single.down_sampling ? kGap : error_percent(single.without));
+    down.values.push_back(single.down_sampling ? error_percent(single.without) : kGap);
   }
   const bool any_down = std::ranges::any_of(report.singles, &LesionReport::Single::down_sampling);
   if (!any_down) equal.name = chart.value.name;
@@ -105,12 +104,12 @@ Figure several_figure(const LesionReport& report) {
   for (const LesionReport::Several& several : report.several) {
     const auto [mean, low, high] = spread_of(several.draws);
     line.x.push_back(several.count);
-    line.y.push_back(100 * mean);
-    line.low.push_back(100 * low);
-    line.high.push_back(100 * high);
+    line.y.push_back(mean);
+    line.low.push_back(low);
+    line.high.push_back(high);
   }
   LineChart chart{{"parts deleted"}, {"error (%)"}, {line}};
-  chart.y.marks.push_back({100 * error_of(report.whole), "whole net"});
+  chart.y.marks.push_back({error_percent(report.whole), "whole net"});
   return {"Error without several parts", chart,
           "Mean, lowest and highest draw. Veit 2016: the error rises smoothly; ResNet-110 without 10 of 54 "
           "blocks about 20 %."};

@@ -101,7 +101,7 @@ Facts gradient_facts(const PathReport& report) {
 /// Veit 2016, figure 6, of a trained ResNet-110, beside what was found.
 Table published_table(const PathReport& report) {
   return {"Beside the published net",
-          {"", "this net", "ResNet-110, trained (Veit 2016)"},
+          {"quantity", "this net", "ResNet-110, trained (Veit 2016)"},
           {{"modules", std::to_string(report.count.modules), "54"},
            {"effective paths", fmt::format("{} to {} modules", report.effective_low, report.effective_high),
             "5 to 17 modules"},

@@ -40,11 +40,11 @@ Table table_of(const ShuffleReport& report) {
 }
 
 Figure figure_of(const ShuffleReport& report) {
-  Points points{"one random order", {1}, {100 * (1 - report.whole.top1_accuracy())}, {"as trained"}};
+  Points points{"one random order", {1}, {error_percent(report.whole)}, {"as trained"}};
   for (const ShuffleReport::Point& point : report.points) {
     points.x.push_back(point.kendall_tau);
-    points.y.push_back(100 * (1 - point.shuffled.top1_accuracy()));
-    points.labels.push_back(fmt::format("{} swaps", point.swaps));
+    points.y.push_back(error_percent(point.shuffled));
+    points.labels.push_back(fmt::format("{} swap{}", point.swaps, point.swaps == 1 ? "" : "s"));
   }
   return {"Error against order", ScatterChart{{"Kendall's tau"}, {"error (%)"}, {points}},
           "1 is the order of training. Veit 2016: the error of ResNet-110 grows smoothly as tau falls."};

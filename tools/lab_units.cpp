@@ -26,15 +26,16 @@ Graph graph_of(const LabSession& session) {
 
 Table unit_table(const std::vector<UnitStats>& layers) {
   Table table{"Units",
-              {"layer", "units", "smallest norm", "mean norm", "largest overlap", "effective rank"},
+              {"layer", "units", "inputs", "smallest norm", "mean norm", "overlap", "random overlap",
+               "effective rank", "random rank"},
               {},
-              "In small letters what normal random weights of the shape give."};
+              "Norms of the incoming weights; overlap: the largest cosine of two units. Random: what normal "
+              "random weights of the same shape give."};
   for (const UnitStats& layer : layers) {
-    table.rows.push_back(
-        {layer.layer, fmt::format("{} of {}", layer.units, layer.inputs), fixed_text(layer.smallest_norm, 4),
-         fixed_text(layer.mean_norm, 4),
-         Cell(fixed_text(layer.largest_overlap, 3), "random " + fixed_text(layer.random_overlap, 3)),
-         Cell(fixed_text(layer.effective_rank, 1), "random " + fixed_text(layer.random_rank, 1))});
+    table.rows.push_back({layer.layer, std::to_string(layer.units), std::to_string(layer.inputs),
+                          fixed_text(layer.smallest_norm, 4), fixed_text(layer.mean_norm, 4),
+                          fixed_text(layer.largest_overlap, 3), fixed_text(layer.random_overlap, 3),
+                          fixed_text(layer.effective_rank, 1), fixed_text(layer.random_rank, 1)});
   }
   return table;
 }

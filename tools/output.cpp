@@ -1,8 +1,11 @@
 #include "tools/output.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "engine/core/check.h"
 
@@ -17,6 +20,12 @@ void print_result(std::string_view text) {
 void print_json(const nlohmann::ordered_json& json) {
   // Paths and class names need not be UTF-8.
   print_result(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+void check_can_write(const std::string& file) {
+  if (file.empty() || file == "-") return;
+  const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
+  check(access(folder.c_str(), W_OK) == 0, ErrorKind::kIo, "cannot write {}: {}", file, std::strerror(errno));
 }
 
 }  // namespace residuum

@@ -110,7 +110,7 @@ struct SourcedNetwork {
   Assumptions assumptions;
 };
 
-/// From what `bench allreduce --json` printed.
+/// From what `bench allreduce --json` wrote.
 SourcedNetwork measured_network(const std::string& file) {
   const Json json = Json::parse(read_text_file(file), nullptr, false);
   const bool fits = json.is_object() && json.contains("ranks") && json["ranks"].is_number_integer() &&

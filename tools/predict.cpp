@@ -45,9 +45,9 @@ struct Prediction {
   double probability = 0;
 };
 
-/// The data set of the recipe, if it is there.
-std::unique_ptr<Dataset> find_dataset(const Recipe& recipe) {
-  const bool there = !recipe.data.path.empty() && std::filesystem::exists(recipe.data.path);
+/// The data set of the recipe, if it is there; one that the command line names must be.
+std::unique_ptr<Dataset> find_dataset(const Recipe& recipe, bool asked_for) {
+  const bool there = asked_for || (!recipe.data.path.empty() && std::filesystem::exists(recipe.data.path));
   return there ? open_dataset(recipe.data.path, Split::kTest, open_options(recipe.data)) : nullptr;
 }
 
@@ -57,13 +57,24 @@ std::vector<std::string> numbered(int64_t count) {
   return names;
 }
 
-Task find_task(const Recipe& recipe, const SafetensorsFile& weights) {
+/// Names for that many classes: of the data set that the command line names, those in the weights file, of
+/// the recipe's data set, or numbers.
+std::vector<std::string> find_names(int64_t count, const SafetensorsFile& weights, const Dataset* dataset,
+                                    bool data_asked_for) {
+  const std::vector<std::string> inside = class_names(weights);
+  const std::vector<std::string> outside = dataset ? dataset->classes() : std::vector<std::string>();
+  for (const auto* names : {data_asked_for ? &outside : &inside, data_asked_for ? &inside : &outside}) {
+    if (static_cast<int64_t>(names->size()) == count) return *names;
+  }
+  return numbered(count);
+}
+
+Task find_task(const Recipe& recipe, const SafetensorsFile& weights, bool data_asked_for) {
   const WeightsShape shape = weights_shape(recipe, weights);
-  const std::unique_ptr<Dataset> dataset = find_dataset(recipe);
+  const std::unique_ptr<Dataset> dataset = find_dataset(recipe, data_asked_for);
   Task task;
   task.channels = static_cast<int>(shape.channels);
-  const bool named = dataset && static_cast<int64_t>(dataset->classes().size()) == shape.classes;
-  task.classes = named ? dataset->classes() : numbered(shape.classes);
+  task.classes = find_names(shape.classes, weights, dataset.get(), data_asked_for);
   task.transform = eval_transform(recipe.data);
   if (std::holds_alternative<KeepImage>(task.transform)) {
     // Images of any size come in; the model saw those of its data set as they were.
@@ -136,7 +147,8 @@ int run_predict(const PredictArguments& arguments) {
   const Recipe& recipe = source.recipe;
   const SafetensorsFile weights = SafetensorsFile::read(source.weights);
   const auto backend = open_device(arguments.device, recipe.train);
-  Predictor predictor(recipe, weights, find_task(recipe, weights), *backend);
+  const bool data_asked_for = arguments.source.keys.value("--data").has_value();
+  Predictor predictor(recipe, weights, find_task(recipe, weights, data_asked_for), *backend);
 
   nlohmann::ordered_json json = {{"model", recipe.model.name}, {"weights", source.weights.string()}};
   json["images"] = nlohmann::ordered_json::array();
@@ -171,9 +183,9 @@ Verb predict_verb(CLI::App& program) {
   add_device_options(*command, arguments->device);
   command->add_flag("--json", arguments->json, "For programs");
   command->footer(
-      "Classes have the names of --data or of the run's data set, else numbers. An image is resized to what "
-      "the\n"
-      "model was trained on.\n\n"
+      "Classes have the names of --data, else those that train wrote into the weights file, else numbers. "
+      "An\n"
+      "image is resized to what the model was trained on.\n\n"
       "Examples:\n"
       "  residuum predict --run runs/a boot.png\n"
       "  residuum predict --model resnet50 --weights resnet50.safetensors --data imagenet cat.jpg dog.jpg");

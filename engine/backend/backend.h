@@ -1,5 +1,7 @@
 // What an engine needs of a device: memory, copies, and groups of nodes turned into launches. The backend
-// knows nothing of training; the executor knows nothing of devices.
+// knows nothing of training; the executor knows nothing of devices. A backend, with all that was made on it,
+// is used by one thread at a time, on CUDA by the thread that made it; on the CPU, backends of their own may
+// work side by side.
 #pragma once
 
 #include <cstddef>
@@ -180,8 +182,8 @@ class Backend {
   virtual size_t cache_bytes() const = 0;
 };
 
-/// The backend called "cpu", "cuda" or, with "auto", the best one present.
-/// Throws Error(kDevice) saying what this build and machine offer.
+/// The backend called "cpu", "cuda" or, with "auto", the best one present; it must outlive all that is made
+/// on it. Throws Error(kDevice) saying what this build and machine offer.
 std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOptions& options);
 
 /// The same for plans only: "cuda" needs no GPU then, and what it prepares cannot be bound or run.

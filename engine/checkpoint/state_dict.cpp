@@ -1,6 +1,7 @@
 #include "engine/checkpoint/state_dict.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 
@@ -32,19 +33,39 @@ std::string describe(std::string_view dtype, const std::vector<int64_t>& shape) 
   return fmt::format("{}[{}]", dtype, fmt::join(shape, ", "));
 }
 
-// What is wrong with a tensor the file has, or an empty text.
-std::string misfit(const ExpectedTensor& expected, const StoredTensor& found) {
+struct Problem {
+  std::string_view kind;  ///< "missing", "mis-shaped", ...
+  std::string tensor;     ///< its name, what was found and what is expected
+};
+
+/// What is wrong with a tensor the file has, if anything is.
+std::optional<Problem> misfit(const ExpectedTensor& expected, const StoredTensor& found) {
   const bool counter = is_batch_counter(expected.name);
   if (!(counter ? is_integer(found.dtype) : is_floating(found.dtype))) {
-    return fmt::format("mis-typed {}: found {}, expected {}", expected.name,
-                       describe(found.dtype, found.shape),
-                       describe(counter ? "integer" : "floating", expected.shape));
+    return Problem{"mis-typed",
+                   fmt::format("{}: found {}, expected {}", expected.name, describe(found.dtype, found.shape),
+                               describe(counter ? "integer" : "floating", expected.shape))};
   }
   if (found.shape != expected.shape) {
-    return fmt::format("mis-shaped {}: found {}, expected {}", expected.name,
-                       describe(found.dtype, found.shape), describe(found.dtype, expected.shape));
+    return Problem{"mis-shaped",
+                   fmt::format("{}: found {}, expected {}", expected.name, describe(found.dtype, found.shape),
+                               describe(found.dtype, expected.shape))};
   }
-  return {};
+  return std::nullopt;
+}
+
+/// One line, however many there are: "2 missing (first conv1.weight: expected [2]), 1 extra (fc: found
+/// F32[4])".
+std::string summary(const std::vector<Problem>& problems) {
+  std::vector<std::string> parts;
+  for (const std::string_view kind : {"missing", "extra", "mis-shaped", "mis-typed"}) {
+    const auto is_kind = [&](const Problem& problem) { return problem.kind == kind; };
+    const auto count = std::ranges::count_if(problems, is_kind);
+    if (count == 0) continue;
+    parts.push_back(fmt::format("{} {} ({}{})", count, kind, count == 1 ? "" : "first ",
+                                std::ranges::find_if(problems, is_kind)->tensor));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 }  // namespace
@@ -56,20 +77,20 @@ std::vector<const StoredTensor*> match_state_dict(const std::vector<ExpectedTens
     return options.optional_num_batches_tracked && is_batch_counter(name);
   };
   std::vector<const StoredTensor*> matched;
-  std::vector<std::string> problems;
+  std::vector<Problem> problems;
   for (const ExpectedTensor& tensor : expected) {
     const auto found = index.find(tensor.name);
     if (found == index.end()) {
       matched.push_back(nullptr);
       if (!is_optional(tensor.name)) {
         problems.push_back(
-            fmt::format("missing {}: expected [{}]", tensor.name, fmt::join(tensor.shape, ", ")));
+            {"missing", fmt::format("{}: expected [{}]", tensor.name, fmt::join(tensor.shape, ", "))});
       }
       continue;
     }
     matched.push_back(found->second);
-    std::string problem = misfit(tensor, *found->second);
-    if (!problem.empty()) problems.push_back(std::move(problem));
+    if (std::optional<Problem> problem = misfit(tensor, *found->second))
+      problems.push_back(std::move(*problem));
     index.erase(found);
   }
   for (const StoredTensor& tensor : file.tensors()) {  // in the file's order, not the index's
@@ -77,12 +98,11 @@ std::vector<const StoredTensor*> match_state_dict(const std::vector<ExpectedTens
         std::any_of(index.begin(), index.end(), [&](const auto& i) { return i.second == &tensor; });
     if (left && !is_optional(tensor.name)) {
       problems.push_back(
-          fmt::format("extra {}: found {}", tensor.name, describe(tensor.dtype, tensor.shape)));
+          {"extra", fmt::format("{}: found {}", tensor.name, describe(tensor.dtype, tensor.shape))});
     }
   }
-  check(problems.empty(), ErrorKind::kCheckpoint, "{} does not fit the model, {} problem{}:\n  {}",
-        file.name(), problems.size(), problems.size() == 1 ? "" : "s", fmt::join(problems, "\n  "));
-  return matched;
+  if (problems.empty()) return matched;
+  fail(ErrorKind::kCheckpoint, "{} does not fit the model: {}", file.name(), summary(problems));
 }
 
 }  // namespace residuum

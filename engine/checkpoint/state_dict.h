@@ -1,5 +1,5 @@
-// Fitting the tensors of a weights file to the parameters of a model: all of them, or one error that lists
-// every misfit.
+// Fitting the tensors of a weights file to the parameters of a model: all of them, or one error that counts
+// the misfits and names the first of each kind.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +25,9 @@ struct MatchOptions {
 };
 
 /// Returns for each expected tensor the file's, in the order of `expected`; null for an absent optional one.
-/// "*.num_batches_tracked" must have an integer dtype, any other tensor a floating one. Throws one
-/// Error(kCheckpoint) that lists every missing, extra, mis-shaped and mis-typed tensor with found and
-/// expected. Pointers are into `file`.
+/// "*.num_batches_tracked" must have an integer dtype, any other tensor a floating one. Throws
+/// Error(kCheckpoint), one line: how many tensors are missing, extra, mis-shaped and mis-typed, and the first
+/// of each with found and expected. Pointers are into `file`.
 std::vector<const StoredTensor*> match_state_dict(const std::vector<ExpectedTensor>& expected,
                                                   const SafetensorsFile& file,
                                                   const MatchOptions& options = {});

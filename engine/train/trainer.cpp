@@ -57,6 +57,7 @@ class Trainer {
           const Dataset& test_data, Backend& backend, const TrainOptions& options)
       : recipe_(recipe),
         options_(options),
+        train_data_(train_data),
         backend_(backend),
         team_(options.communicator),
         share_(share_of(recipe, team_.rank(), team_.ranks())),
@@ -359,6 +360,7 @@ class Trainer {
         Weights{export_weights(state_, prefix, progress_.step * commits_per_step()),
                 {{"model", recipe_.model.name},
                  {"step", std::to_string(progress_.step)},
+                 {kClassesKey, class_names_text(train_data_.classes())},
                  {"recipe", to_toml(deciding_part(recipe_))}}});
     if (best) unsaved_best_ = weights;
     try {
@@ -394,6 +396,7 @@ class Trainer {
 
   const Recipe& recipe_;
   const TrainOptions& options_;
+  const Dataset& train_data_;
   Backend& backend_;
   Team team_;
   Share share_;

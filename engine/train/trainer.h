@@ -84,11 +84,12 @@ struct TrainResult {
   int64_t train_images = 0;  ///< processed, on all ranks
 };
 
-/// Trains until the recipe's end or a signal. `out` gets checkpoints/ (store.h), recipe.toml (resolved) and
-/// lock. Throws Error(kConfig) when a resumed run's recipe differs in a key that decides the numbers,
-/// Error(kNumeric) when a loss or gradient is not finite and the policy is stop (step, samples and the first
-/// layer concerned are written to OUT/non_finite.json), Error(kCommunication) when another rank ends, and
-/// whatever data, checkpoint and backend throw.
+/// Trains until the recipe's end or a signal: SIGTERM and SIGINT are caught while it runs, so a process
+/// trains one net at a time. `out` gets checkpoints/ (store.h), recipe.toml (resolved) and lock. Throws
+/// Error(kConfig) when a resumed run's recipe differs in a key that decides the numbers, Error(kNumeric) when
+/// a loss or gradient is not finite and the policy is stop (step, samples and the first layer concerned are
+/// written to OUT/non_finite.json), Error(kCommunication) when another rank ends, and whatever data,
+/// checkpoint and backend throw.
 TrainResult train(const Recipe& recipe, const ModelBuilder& build, const Dataset& train_data,
                   const Dataset& test_data, Backend& backend, const TrainOptions& options);
 

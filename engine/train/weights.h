@@ -23,12 +23,18 @@ struct TensorFileContent {
 /// of values without such a copy the plain ones.
 TensorFileContent export_weights(const State& state, const std::string& prefix, int64_t batches_tracked);
 
+/// Names of classes, in label order, as metadata of a weights file: kClassesKey -> a list in JSON.
+inline constexpr const char* kClassesKey = "classes";
+std::string class_names_text(const std::vector<std::string>& names);
+/// Those of a file; none when it has none, or what it has is no such list.
+std::vector<std::string> class_names(const SafetensorsFile& file);
+
 /// A tensor by its name, or by that with the prefix of PyTorch's DistributedDataParallel; null if absent.
 const StoredTensor* find_weight(const SafetensorsFile& file, const std::string& name);
 
 /// The inverse for `prefix` "": every parameter and buffer of `state` from a torch-style file (an optional
-/// "module." prefix is accepted). Throws Error(kCheckpoint) listing every missing, extra, mis-shaped and
-/// mis-typed tensor; loads nothing then.
+/// "module." prefix is accepted). Throws Error(kCheckpoint) as match_state_dict for tensors that are
+/// missing, extra or do not fit; loads nothing then.
 void import_weights(State& state, const SafetensorsFile& file);
 
 /// The same for a start of training. The tensors named in `head`, a last layer, may have another first extent

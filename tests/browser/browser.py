@@ -79,7 +79,7 @@ const element = document.getElementById('pages'), pages = Object.entries(JSON.pa
 element.remove();
 for (const [name, html] of pages) {
   const frame = document.createElement('iframe');
-  frame.width = 1200;
+  frame.width = WIDTH;
   frame.height = 900;
   frame.addEventListener('load', () => {
     answers[name] = JSON.parse(frame.contentDocument.getElementById('probe').textContent);
@@ -96,7 +96,7 @@ for (const [name, html] of pages) {
 </script>"""
 
 
-def probe_all(folder, pages, pressed, *arguments):
+def probe_all(folder, pages, pressed, *arguments, width=1200):
     """The same of several pages (name -> file) in one browser, each in a frame: name -> what was found, and the console.
 
     Buttons are pressed on the pages `pressed` alone.
@@ -104,7 +104,7 @@ def probe_all(folder, pages, pressed, *arguments):
     texts = json.dumps({name: with_probe(page, name in pressed) for name, page in pages.items()}).replace("<", "\\u003c")
     outer = folder / "all.html"
     outer.write_text('<!DOCTYPE html><html><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-                     f'</head><body><script type="application/json" id="pages">{texts}</script>{OPEN_ALL}</body></html>')
+                     f'</head><body><script type="application/json" id="pages">{texts}</script>{OPEN_ALL.replace("WIDTH", str(width))}</body></html>')
     return found_by_probe(folder, outer, *arguments)
 
 

@@ -48,6 +48,15 @@
     return new Set(pixels).size;
   }
 
+  /** Whether an element stands on the words of another. */
+  function covers(element, words) {
+    const range = document.createRange();
+    range.selectNodeContents(words);
+    const a = element.getBoundingClientRect();
+    return [...range.getClientRects()].some(b => a.left < b.right && b.left < a.right && a.top < b.bottom &&
+                                                 b.top < a.bottom);
+  }
+
   function describe(figure) {
     const plot = figure.querySelector('.plot'), svg = plot.querySelector('svg'), canvas = plot.querySelector('canvas');
     const place = plot.getBoundingClientRect(), data = JSON.parse(figure.querySelector('script').textContent);
@@ -55,6 +64,7 @@
       title: figure.querySelector('h3').textContent,
       file: data.file,
       csv: data.csv,
+      covered: covers(figure.querySelector('.buttons'), figure.querySelector('h3')),
       logarithmic: Boolean(data.y?.logarithmic),
       bare: data.kind === 'scatter' ? data.lines.map(line => line.name) : [],  // lines without symbols
       width: plot.clientWidth,

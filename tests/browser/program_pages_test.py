@@ -48,6 +48,7 @@ FIGURES = {
     "kernels": ["Roofline", "conv", "conv_backward_filter"],
     "results": ["Images per second"],
 }
+NARROW = ("lesion", "singularities", "table1", "kernels", "report")  # also opened as wide as a telephone
 SAVED = ("report", "pairing", "table2")  # pages whose buttons are pressed
 # What stands in a page's tables, from the papers.
 PUBLISHED = {
@@ -98,6 +99,9 @@ class ProgramPages(BrowserCase):
         for look, arguments in (("light", LIGHT), ("dark", DARK)):
             cls.found[look], console = probe_all(cls.folder, cls.pages, SAVED if look == "light" else (), *arguments)
             assert not console, console
+        narrow = {name: cls.pages[name] for name in NARROW}
+        cls.narrow, console = probe_all(cls.folder, narrow, (), *LIGHT, width=390)
+        assert not console, console
 
     @classmethod
     def program(cls, *arguments):
@@ -185,10 +189,18 @@ class ProgramPages(BrowserCase):
             self.assertEqual(crowded(figure), [])
             head = next(csv.reader(io.StringIO(figure["csv"])))
             texts = [text["text"] for text in figure["texts"]]
-            for axis in head[1:3] if head[0] == "series" else head[0].split(" / "):
+            for axis in head[1:3] if head[0] == "series" else re.split(" / |: ", head[0]):
                 if axis != "distribution":
                     self.assertIn(axis, texts)
         self.each_figure(examine)
+
+    def test_narrow_pages_keep_texts_apart(self):
+        for name, page in self.narrow.items():
+            for figure in page["figures"]:
+                with self.subTest(page=name, figure=figure["title"]):
+                    self.assertLess(figure["width"], 390)
+                    self.assertFalse(figure["covered"], "the buttons stand on the title")
+                    self.assertEqual(crowded(figure), [])
 
     def test_both_looks_can_be_read(self):
         def examine(_, page, figure):

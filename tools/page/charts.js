@@ -123,14 +123,15 @@ const charts = (() => {
   const above = {nameLocation: 'end', nameGap: 14};
   const alignedLeft = look => ({nameTextStyle: {color: look.soft, fontSize: 12, align: 'left', padding: [0, 0, 0, -28]}});
 
-  const LEGEND_ROW = 24, LEGEND_SYMBOL = 26, LEGEND_GAP = 10, LEFT_FOR_BUTTONS = 100;
+  const LEGEND_ROW = 24, LEGEND_SYMBOL = 26, LEGEND_GAP = 10, LEGEND_PADDING = 5, LEFT_FOR_BUTTONS = 100;
 
   /** How many rows a legend takes in a chart of that width. */
   function legendRows(names, width) {
+    const room = width - LEFT_FOR_BUTTONS - 2 * LEGEND_PADDING;
     let rows = names.length > 0 ? 1 : 0, used = 0;
     for (const name of names) {
       const needed = LEGEND_SYMBOL + 5 + widthOf([name]) + LEGEND_GAP;
-      if (used > 0 && used + needed - LEGEND_GAP > width - LEFT_FOR_BUTTONS) [rows, used] = [rows + 1, 0];
+      if (used > 0 && used + needed - LEGEND_GAP > room) [rows, used] = [rows + 1, 0];
       used += needed;
     }
     return rows;
@@ -157,7 +158,7 @@ const charts = (() => {
       },
       legend: {
         show: names.length > 0, top: 4, left: 0, width: width - LEFT_FOR_BUTTONS, data: names, itemWidth: LEGEND_SYMBOL,
-        itemGap: LEGEND_GAP, textStyle: {color: look.ink, fontSize: 12},
+        itemGap: LEGEND_GAP, padding: LEGEND_PADDING, textStyle: {color: look.ink, fontSize: 12},
       },
       tooltip: {
         confine: true, backgroundColor: look.paper, borderColor: look.rule, textStyle: {color: look.ink, fontSize: 12},

@@ -117,9 +117,10 @@ Table data_of(const BarChart& chart, const Lengths& lengths) {
   for (const Bars& bars : chart.bars) {
     lengths.require(bars.name, bars.values.size(), chart.categories.size());
     lengths.range(bars.name, bars.low.size(), bars.high.size(), bars.values.size());
-    table.columns.push_back(bars.name);
-    if (!bars.low.empty())
-      table.columns.insert(table.columns.end(), {bars.name + " low", bars.name + " high"});
+    const std::string& unit = chart.value.name;
+    const std::string name = unit.empty() || unit == bars.name ? bars.name : bars.name + ", " + unit;
+    table.columns.push_back(name);
+    if (!bars.low.empty()) table.columns.insert(table.columns.end(), {name + " low", name + " high"});
   }
   for (size_t i = 0; i < chart.categories.size(); ++i) {
     std::vector<Cell> row = {chart.categories[i]};
@@ -136,7 +137,8 @@ Table data_of(const HeatMap& map, const Lengths& lengths) {
   lengths.require(or_default(map.value_name, "the map"), map.values.size(),
                   map.rows.size() * map.columns.size());
   Table table;
-  table.columns = {map.row_name + " / " + map.column_name};
+  const std::string value = map.value_name.empty() ? "" : ": " + map.value_name;
+  table.columns = {map.row_name + " / " + map.column_name + value};
   table.columns.insert(table.columns.end(), map.columns.begin(), map.columns.end());
   for (size_t r = 0; r < map.rows.size(); ++r) {
     std::vector<Cell> row = {map.rows[r]};

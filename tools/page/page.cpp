@@ -86,7 +86,7 @@ std::string paragraphs_html(const std::string& text) {
 
 bool is_number(const std::string& text) {
   return !text.empty() && text.find_first_of("0123456789") != std::string::npos &&
-         text.find_first_not_of("0123456789.,+-e%x× ") == std::string::npos;
+         text.find_first_not_of("0123456789.,+-e%x×± ") == std::string::npos;
 }
 
 /// A column whose cells are numbers (or empty) is set to the right.
@@ -174,12 +174,22 @@ std::string figure_html(const Figure& figure, size_t number) {
       number, escaped(figure.title), caption_html(figure), data_html(data), embedded_json(json));
 }
 
+/// Escaped, with places to break a path.
+std::string breakable_html(const std::string& text) {
+  std::string html = escaped(text);
+  for (size_t at = html.find('/'); at != std::string::npos; at = html.find('/', at + 1)) {
+    html.insert(at + 1, "<wbr>");
+    at += 5;
+  }
+  return html;
+}
+
 std::string facts_html(const std::vector<std::pair<std::string, std::string>>& facts) {
   constexpr size_t kLong = 70;  // letters that would take more than three lines of a column
   std::string html = "<dl>\n";
   for (const auto& [name, value] : facts) {
     html += fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>\n",
-                        value.size() > kLong ? " class=\"long\"" : "", escaped(name), escaped(value));
+                        value.size() > kLong ? " class=\"long\"" : "", escaped(name), breakable_html(value));
   }
   return html + "</dl>\n";
 }
@@ -191,16 +201,16 @@ std::string element(const char* name, std::string_view content) {
   return fmt::format("<{0}>{1}</{0}>\n", name, content);
 }
 
-void check_chart_library() {
-  check(can_write_pages(), ErrorKind::kConfig,
-        "this build has no chart library, so it writes no HTML pages: configure it with "
-        "-DRESIDUUM_ECHARTS=FILE of Apache ECharts 5, which tools/setup fetches");
-}
-
 }  // namespace
 
 bool can_write_pages() {
   return !chart_library().empty();
+}
+
+void check_chart_library() {
+  check(can_write_pages(), ErrorKind::kConfig,
+        "this build has no chart library, so it writes no HTML pages: configure it with "
+        "-DRESIDUUM_ECHARTS=FILE of Apache ECharts 5, which tools/setup fetches");
 }
 
 void check_can_draw() {

@@ -23,6 +23,8 @@ namespace residuum {
 
 /// Whether this build has the chart library, so that pages can be written (CMake's RESIDUUM_ECHARTS).
 bool can_write_pages();
+/// Throws Error(kConfig) when it has not.
+void check_chart_library();
 /// Throws what Page::write_png() throws for want of the chart library or of a browser, before work is done
 /// that ends in pictures.
 void check_can_draw();

@@ -34,11 +34,14 @@ struct Table {
   std::string caption = {};
 };
 
-/// Throws Error(kInternal), naming the table, for a row that has not one cell for each column.
+/// Throws Error(kInternal), naming the table, for a column without a name, or a row that has not one cell for
+/// each column.
 void check_table(const Table& table);
 
-/// RFC 4180 with "\n": a line of column names, then the rows. A column with notes is followed by one called
-/// "NAME note". Throws as check_table().
+/// RFC 4180 with "\n": a line of column names, then the rows. In a column of numbers alone they stand bare:
+/// "8.10 %" is 8.10 below "NAME (%)", "60,000" is 60000, "-" is empty, and what follows "±" has a column of
+/// its own, "NAME deviation". A column with notes is followed by one called "NAME note". Throws as
+/// check_table().
 std::string to_csv(const Table& table);
 
 }  // namespace residuum
