@@ -127,6 +127,17 @@ TEST_F(FileTest, ShortWritesAndInterruptionsAreContinued) {
   EXPECT_EQ(names(), Strings{"a.txt"});
 }
 
+TEST_F(FileTest, CallsThatWereDoneAlthoughTheirAnswerWasLostAreDone) {
+  const fs::path path = directory_ / "a.txt";
+  write_file_atomically(path, "old");
+  inject_file_faults("rename:1:LOST|remove:1:LOST");
+  write_file_atomically(path, "new");
+  EXPECT_EQ(read_text_file(path), "new");
+  EXPECT_EQ(names(), Strings{"a.txt"});
+  remove_file(path);
+  EXPECT_EQ(names(), Strings{});
+}
+
 TEST_F(FileTest, KillAtEveryCallLeavesOneWholeFile) {
   const fs::path path = directory_ / "a.txt";
   const std::array parts = {bytes_of("first "), bytes_of("second")};
@@ -172,7 +183,7 @@ TEST(FileChild, DISABLED_WritesAFile) {
 
 TEST_F(FileTest, BadFaultSpecsAreRefused) {
   for (const char* spec : {"write", "write:1", "write:0:EIO", "write:x:EIO", "write:1:EWHAT", "read:1:EIO",
-                           "write:1x:EIO", "fsync:1:SHORT", "write:1:EIO||fsync:1:EIO"}) {
+                           "write:1x:EIO", "fsync:1:SHORT", "write:1:LOST", "write:1:EIO||fsync:1:EIO"}) {
     EXPECT_NE(error_of(ErrorKind::kUsage, [&] { inject_file_faults(spec); }).find("OPERATION:CALL:EFFECT"),
               std::string::npos)
         << spec;

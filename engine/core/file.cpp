@@ -3,6 +3,7 @@
 #include "engine/core/file.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -31,30 +32,32 @@ constexpr std::array<std::string_view, 5> kOperationNames = {"open", "write", "f
 // Effects that are no errno.
 constexpr int kKill = -1;
 constexpr int kShort = -2;
-constexpr std::array<std::pair<std::string_view, int>, 9> kEffects = {{{"KILL", kKill},
-                                                                       {"SHORT", kShort},
-                                                                       {"ENOSPC", ENOSPC},
-                                                                       {"EIO", EIO},
-                                                                       {"EDQUOT", EDQUOT},
-                                                                       {"EROFS", EROFS},
-                                                                       {"EACCES", EACCES},
-                                                                       {"EINTR", EINTR},
-                                                                       {"EMFILE", EMFILE}}};
+constexpr int kLost = -3;
+constexpr std::array<std::pair<std::string_view, int>, 10> kEffects = {{{"KILL", kKill},
+                                                                        {"SHORT", kShort},
+                                                                        {"LOST", kLost},
+                                                                        {"ENOSPC", ENOSPC},
+                                                                        {"EIO", EIO},
+                                                                        {"EDQUOT", EDQUOT},
+                                                                        {"EROFS", EROFS},
+                                                                        {"EACCES", EACCES},
+                                                                        {"EINTR", EINTR},
+                                                                        {"EMFILE", EMFILE}}};
 
 struct Fault {
   Operation operation;
   uint64_t call;  // counted from one
-  int effect;     // an errno, kKill or kShort
+  int effect;     // an errno, kKill, kShort or kLost
 };
 
 Fault parse_fault(std::string_view entry) {
   const size_t first = entry.find(':'), second = entry.find(':', first + 1);
   const auto reject = [&] {
     fail(ErrorKind::kUsage,
-         "RESIDUUM_FAULT entry '{}' is not OPERATION:CALL:EFFECT with an operation of open, write, fsync, "
-         "rename, "
-         "remove, a call from 1 and an effect of KILL, SHORT or an errno such as ENOSPC",
-         entry);
+         "RESIDUUM_FAULT entry '{}' is not OPERATION:CALL:EFFECT with an operation of {}, a call from 1 and "
+         "an "
+         "effect of KILL, SHORT (of write), LOST (of rename and remove) or an errno such as ENOSPC",
+         entry, fmt::join(kOperationNames, ", "));
   };
   if (first == std::string_view::npos || second == std::string_view::npos) reject();
   const auto name = std::find(kOperationNames.begin(), kOperationNames.end(), entry.substr(0, first));
@@ -65,7 +68,8 @@ Fault parse_fault(std::string_view entry) {
   uint64_t call = 0;
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), call);
   if (name == kOperationNames.end() || effect == kEffects.end() || error != std::errc() ||
-      end != number.data() + number.size() || call == 0 || (word == "SHORT" && *name != "write")) {
+      end != number.data() + number.size() || call == 0 || (word == "SHORT" && *name != "write") ||
+      (word == "LOST" && *name != "rename" && *name != "remove")) {
     reject();
   }
   return {static_cast<Operation>(name - kOperationNames.begin()), call, effect->second};
@@ -123,7 +127,11 @@ auto call_system(Operation operation, Call call) -> decltype(call()) {
   while (true) {
     const int effect = FaultSwitch::instance().count(operation);
     if (effect > 0) errno = effect;
-    const auto result = effect > 0 ? decltype(call()){-1} : call();
+    auto result = effect > 0 ? decltype(call()){-1} : call();
+    if (effect == kLost) {
+      result = -1;
+      errno = ENOENT;
+    }
     if (result != -1 || errno != EINTR) return result;
   }
 }
@@ -170,6 +178,19 @@ fs::path directory_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+// Renames an open file. A network file system may do it, lose its answer and find nothing to rename when it
+// tries again: the file is where it belongs then.
+bool rename_open_file(const FileDescriptor& file, const fs::path& from, const fs::path& to) {
+  if (call_system(Operation::kRename, [&] { return ::rename(from.c_str(), to.c_str()); }) == 0) return true;
+  const int error = errno;
+  struct stat open {
+  }, there{};
+  const bool moved = error == ENOENT && ::fstat(file.get(), &open) == 0 && ::stat(to.c_str(), &there) == 0 &&
+                     open.st_dev == there.st_dev && open.st_ino == there.st_ino;
+  errno = error;
+  return moved;
+}
+
 // ".NAME.tmp.PID": the form sweep_temporaries() recognises.
 constexpr std::string_view kTemporaryInfix = ".tmp.";
 
@@ -203,7 +224,7 @@ void write_file_atomically(const fs::path& path, std::span<const std::span<const
     const FileDescriptor file = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
     for (const std::span<const std::byte> part : parts) write_all(file, part, path);
     sync_file(file, path);
-    if (call_system(Operation::kRename, [&] { return ::rename(temporary.c_str(), path.c_str()); }) != 0) {
+    if (!rename_open_file(file, temporary, path)) {
       fail_io(fmt::format("rename {} to", temporary.filename().string()), path);
     }
   } catch (const Error&) {

@@ -3,7 +3,8 @@
 // or not at all.
 //
 // The environment variable RESIDUUM_FAULT="write:7:ENOSPC|fsync:2:EIO|rename:1:KILL" makes the n-th open,
-// write, fsync, rename or remove of the process fail with that errno, write one byte only (SHORT), or end the
+// write, fsync, rename or remove of the process fail with that errno, write one byte only (SHORT), be done
+// and then fail with ENOENT, as when a network file system loses an answer and tries again (LOST), or end the
 // process (KILL).
 #pragma once
 
