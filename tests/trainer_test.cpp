@@ -282,7 +282,7 @@ TEST_F(TrainerTest, StartsFromWeightsBitForBit) {
     FAIL() << "a ResNet-8 lacks the second blocks of a ResNet-14";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kCheckpoint);
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("missing layer1.1.conv1.weight"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("30 missing (first layer1.1.conv1.weight"));
   }
   std::filesystem::remove(start);
 }
