@@ -110,6 +110,8 @@ class Refusals(ProgramTest):
 
     def test_plans_of_what_cannot_be(self):
         self.assert_refused(run("plan", "cifar_resnet8", "--disable-pass", "autodiff"), USAGE, "cannot do without")
+        self.assert_refused(run("plan", "resnet50", "--gram-batch-norm", "--disable-pass", "weight_copies"), USAGE,
+                            "'weight_copies'", "cannot do without")
         for flag in ("--recompute", "--gram-batch-norm"):
             self.assert_refused(run("plan", "cifar_resnet8", "--inference", flag), USAGE, "--inference")
 

@@ -116,6 +116,9 @@ class Training(RanksTest):
         self.assertEqual(len(losses[0]), 3)
         for one, two in zip(*losses):
             self.assertAlmostEqual(one, two, delta=1e-4 * abs(one))
+        without = self.launch(2, "without", *options, "--disable-pass", "sync_batch_norm")
+        self.assertEqual(without.returncode, CONFIG, without.stderr)
+        self.assertIn("has 'sync_batch_norm', which this training cannot do without", without.stderr)
 
 
 class UnreadableSamples(RanksTest):

@@ -54,6 +54,7 @@ Plan plan_of(const PlanArguments& arguments, Backend& backend) {
     training.bucket_bytes = arguments.scaling.bucket_bytes;
   }
   const auto passes = arguments.inference ? std::vector<Pass>{} : training_passes(training);
+  check_needed_passes(passes, arguments.passes_off, "--disable-pass", ErrorKind::kUsage);
   return make_plan(
       run_passes_without(arguments.passes_off, build_model(arguments.model.name, options), passes), backend,
       plan_options(arguments.passes_off));
@@ -178,7 +179,6 @@ int show_plan(PlanArguments arguments) {
         "--gpus is about training steps, not about --inference");
   check(!arguments.inference || (!arguments.recompute && !arguments.gram_batch_norm), ErrorKind::kUsage,
         "--recompute and --gram-batch-norm are about training steps, not about --inference");
-  check_needed_passes(arguments.passes_off, "--disable-pass", ErrorKind::kUsage);
   const Plan plan = plan_of(arguments, *backend);
   if (arguments.scaling.wanted()) {
     const ScalingSubject subject{arguments.model.name, backend->name(), arguments.model.batch,

@@ -47,11 +47,13 @@ Graph run_passes(Graph graph, const std::vector<Pass>& passes, const std::set<st
 
 std::vector<Pass> training_passes(const TrainingPassOptions& options) {
   std::vector<Pass> passes;
-  passes.push_back({"autodiff", "append the backward nodes", [scale = options.update.loss_scale](Graph g) {
-                      return differentiate(std::move(g), {}, scale);
-                    }});
+  passes.push_back(
+      {"autodiff", "append the backward nodes",
+       [scale = options.update.loss_scale](Graph g) { return differentiate(std::move(g), {}, scale); },
+       true});
   passes.push_back({"update", "append optimizer and running statistics",
-                    [update = options.update](Graph g) { return append_update(std::move(g), update); }});
+                    [update = options.update](Graph g) { return append_update(std::move(g), update); },
+                    true});
   if (options.gram_batch_norm) {
     passes.push_back({"gram_batch_norm",
                       "batch norms of wide 1x1 convolutions from the Gram matrix of their input",
@@ -68,12 +70,12 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
   }
   if (options.weight_copies || options.gram_batch_norm) {
     passes.push_back({"weight_copies", "read weights in the activations' 16-bit type, kept by the optimizer",
-                      weight_copies});
+                      weight_copies, options.gram_batch_norm});
   }
   if (options.sync_batch_norm && options.update.ranks > 1) {
     passes.push_back(
         {"sync_batch_norm", "batch norms over the batches of all ranks",
-         [ranks = options.update.ranks](Graph g) { return sync_batch_norm(std::move(g), ranks); }});
+         [ranks = options.update.ranks](Graph g) { return sync_batch_norm(std::move(g), ranks); }, true});
   }
   if (options.absorbs) {
     passes.push_back({"reader_copies", "let each launch form the tensors it reads from stored ones",
@@ -89,7 +91,8 @@ std::vector<Pass> training_passes(const TrainingPassOptions& options) {
     passes.push_back({"communicate", "add the gradients of all ranks, in buckets beside the backward pass",
                       [bytes = options.bucket_bytes, groups = options.groups](Graph g) {
                         return communicate(std::move(g), bytes, groups);
-                      }});
+                      },
+                      true});
   }
   return passes;
 }

@@ -109,6 +109,7 @@ Graph prune(Graph graph);
 struct Pass {
   std::string name, help;
   std::function<Graph(Graph)> run;
+  bool needed = false;  ///< without it the step would compute something else
 };
 
 /// Runs the passes in order, skipping those named in `off`, and validates the graph after each.

@@ -97,10 +97,11 @@ BackendOptions backend_options(const std::vector<std::string>& off, BackendOptio
   return backend;
 }
 
-void check_needed_passes(const std::vector<std::string>& off, std::string_view option, ErrorKind kind) {
-  for (const std::string& name : off) {
-    check(name != "autodiff" && name != "update" && name != "communicate", kind,
-          "{} has '{}', which training cannot do without", option, name);
+void check_needed_passes(const std::vector<Pass>& passes, const std::vector<std::string>& off,
+                         std::string_view option, ErrorKind kind) {
+  for (const Pass& pass : passes) {
+    check(!pass.needed || !contains(off, pass.name), kind,
+          "{} has '{}', which this training cannot do without", option, pass.name);
   }
 }
 

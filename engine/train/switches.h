@@ -1,6 +1,6 @@
 // What a step can do without, by names that plan and recipes share: passes over the graph, kinds of fusions
-// of a backend, and choices of plan and backend. Nothing of it is needed for right results; fusions and most
-// passes decide how they are rounded.
+// of a backend, and choices of plan and backend. Those that right results need are refused (Pass::needed);
+// fusions and most other passes decide how results are rounded.
 #pragma once
 
 #include <set>
@@ -24,8 +24,10 @@ BackendOptions backend_options(const std::vector<std::string>& off, BackendOptio
 /// Throws Error(kind) naming all there are for a name that is no pass, kind of fusions or choice.
 void check_switches(const std::vector<std::string>& off, ErrorKind kind);
 
-/// Throws Error(kind) when `off`, the value of `option`, has a pass that a training step cannot do without.
-void check_needed_passes(const std::vector<std::string>& off, std::string_view option, ErrorKind kind);
+/// Throws Error(kind) when `off`, the value of `option`, has one of the passes that this training step cannot
+/// do without.
+void check_needed_passes(const std::vector<Pass>& passes, const std::vector<std::string>& off,
+                         std::string_view option, ErrorKind kind);
 
 /// run_passes without the passes among `off`.
 Graph run_passes_without(const std::vector<std::string>& off, Graph graph, const std::vector<Pass>& passes);

@@ -111,8 +111,9 @@ std::vector<Pass> passes_of(const Recipe& recipe, const Backend& backend, const 
 Graph training_step(const Recipe& recipe, Graph forward, const Backend& backend, const Share& share) {
   const std::vector<std::string>& off = recipe.train.disable_passes;
   check_switches(off, ErrorKind::kConfig);
-  check_needed_passes(off, "train.disable_passes", ErrorKind::kConfig);
-  return run_passes_without(off, std::move(forward), passes_of(recipe, backend, share));
+  const std::vector<Pass> passes = passes_of(recipe, backend, share);
+  check_needed_passes(passes, off, "train.disable_passes", ErrorKind::kConfig);
+  return run_passes_without(off, std::move(forward), passes);
 }
 
 }  // namespace residuum
