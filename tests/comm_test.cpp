@@ -17,6 +17,7 @@
 #include "engine/comm/communicator.h"
 #include "engine/comm/meeting.h"
 #include "engine/comm/patience.h"
+#include "engine/comm/tcp_network.h"
 #include "engine/core/check.h"
 
 namespace residuum {
@@ -346,6 +347,25 @@ TEST(Meeting, StrangersDoNotDisturb) {
   });
   EXPECT_EQ(errors[0], "");
   EXPECT_EQ(errors[1], "");
+}
+
+TEST(TcpNetwork, StrangersDoNotDisturb) {
+  const int port = free_port();
+  const auto errors = on_ranks(2, [&](int rank) {
+    Meeting meeting = meet(place(rank, 2, port), {20, "1"});
+    if (rank == 1) {  // rank 0 is the one that listens
+      const RankInfo& info = meeting.ranks[0];
+      Socket::connected(info.address, info.port, deadline_watch(20, "late"));
+      Socket::connected(info.address, info.port, deadline_watch(20, "late"))
+          .send_text("GET /", deadline_watch(20, "late"));
+    }
+    const std::unique_ptr<Network> network = make_tcp_network(rank, meeting, 20);
+    const auto mine = static_cast<std::byte>(rank + 1);
+    std::byte theirs{};
+    network->exchange(1 - rank, std::span(&mine, 1), std::span(&theirs, 1), deadline_watch(20, "late"));
+    EXPECT_EQ(theirs, static_cast<std::byte>(2 - rank));
+  });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
 }
 
 TEST(Meeting, WhoIsMissingIsToldToThoseWhoCame) {

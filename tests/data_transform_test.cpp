@@ -166,6 +166,18 @@ TEST(Transform, ResizeCenterCropOfAStripIsCheap) {
   EXPECT_EQ(apply(ResizeCenterCrop{256, 224}, strip, random).shape(), (ImageShape{224, 224, 3}));
 }
 
+TEST(Transform, ResizeCenterCropOfALongerStripIsRefused) {
+  const Image strip = noise(1, 300'000, 3, 10);
+  RandomStream random = stream(0);
+  try {
+    apply(ResizeCenterCrop{1 << 13, 224}, strip, random);
+    FAIL() << "2,457,600,000 columns";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kData);
+    EXPECT_NE(std::string(error.what()).find("1x300000"), std::string::npos) << error.what();
+  }
+}
+
 TEST(Transform, OutputShape) {
   const ImageShape input{30, 40, 1};
   EXPECT_EQ(output_shape(KeepImage{}, input), input);

@@ -22,7 +22,7 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
       ->type_name("NAME");
   add_positive(command, "--batch", arguments.batch, "Images in a batch")->capture_default_str();
   add_positive(command, "--image-size", arguments.image_size, "Height and width; default: the model's");
-  add_positive(command, "--channels", arguments.channels, "Of the images; default: 3");
+  add_positive(command, "--channels", arguments.channels, "Of the images; default: the model's");
   add_positive(command, "--classes", arguments.classes, "Default: the model's");
   command.add_flag("--v1", arguments.v1, "A bottleneck's stride on its first 1x1 (paper), not on its 3x3");
   command.add_option("--block", arguments.block, "Block of CIFAR nets: auto, basic or bottleneck")

@@ -8,6 +8,20 @@
 namespace residuum {
 namespace {
 
+/// Seconds in which who connects must have said which rank it is.
+constexpr double kIntroduction = 20;
+
+/// The rank that a visitor says it is; -1 for a stranger, which leaves or says nothing.
+int rank_of(Socket& visitor) {
+  int32_t rank = -1;
+  try {
+    visitor.receive(std::as_writable_bytes(std::span(&rank, 1)), deadline_watch(kIntroduction, "silent"));
+  } catch (const Error&) {
+    return -1;
+  }
+  return rank;
+}
+
 class TcpNetwork : public Network {
  public:
   TcpNetwork(int rank, Meeting& meeting, double timeout) : rank_(rank), ranks_(meeting.ranks) {
@@ -30,10 +44,8 @@ class TcpNetwork : public Network {
       const Watch late = deadline_watch(
           timeout, fmt::format("rank {} has waited {} s for {}", rank, timeout, name(*missing)));
       Socket visitor = meeting.listener.accepted(late);
-      int32_t theirs = 0;
-      visitor.receive(std::as_writable_bytes(std::span(&theirs, 1)), late);
-      if (std::find(partners.begin(), partners.end(), theirs) == partners.end()) continue;  // a stranger
-      partners_[theirs] = std::move(visitor);
+      const int theirs = rank_of(visitor);
+      if (std::ranges::find(partners, theirs) != partners.end()) partners_[theirs] = std::move(visitor);
     }
   }
 

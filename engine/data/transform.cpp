@@ -126,11 +126,16 @@ struct Apply {
     if (t.flip && draw_flip(random)) flip_rows(output, resized.shape());
   }
 
+  static constexpr int kLongestSide = 1 << 30;  ///< of a strip that is resized
   void operator()(const ResizeCenterCrop& t) const {
     const int64_t size = t.resize_short, height = image.height, width = image.width;
     // int(size * long / short): the division is done in double, as in Python.
-    const auto long_side = [size](int64_t l, int64_t s) {
-      return static_cast<int>(double(size * l) / double(s));
+    const auto long_side = [&](int64_t l, int64_t s) {
+      const double side = double(size * l) / double(s);
+      check(side <= kLongestSide, ErrorKind::kData,
+            "an image of {}x{} with its short side resized to {} has a long one of {:.0f}, allowed are {}",
+            height, width, size, side, kLongestSide);
+      return static_cast<int>(side);
     };
     const int new_height = height < width ? t.resize_short : long_side(height, width);
     const int new_width = height < width ? long_side(width, height) : t.resize_short;
@@ -156,6 +161,7 @@ struct Validate {
           "random_resized_crop.ratio is {} to {}, allowed are 0 < min <= max <= 100", t.min_ratio,
           t.max_ratio);
   }
+  static constexpr int kLongestSide = 1 << 30;  ///< of a strip that is resized
   void operator()(const ResizeCenterCrop& t) const {
     size("resize_center_crop.crop", t.crop, 1);
     size("resize_center_crop.resize_short", t.resize_short, t.crop);

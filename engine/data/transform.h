@@ -58,6 +58,7 @@ void validate(const Transform& transform);
 ImageShape output_shape(const Transform& transform, const ImageShape& input);
 
 /// Writes the transformed image to `output`, which has output_shape(transform, image.shape()).bytes() bytes.
+/// Throws Error(kData) for a strip whose long side would be resized to more than 2^30 pixels.
 void apply(const Transform& transform, ImageView image, RandomStream& random, uint8_t* output);
 
 /// The transformed image.
