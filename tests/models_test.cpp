@@ -45,7 +45,6 @@ const Node* find_node(const Graph& graph, std::string_view name) {
 }
 
 // ---- sizes
-// -----------------------------------------------------------------------------------------------------
 
 struct Size {
   std::string name;
@@ -122,7 +121,6 @@ TEST(Zoo, EveryPublishedNameBuildsAndHasDefaults) {
 }
 
 // ---- names
-// -----------------------------------------------------------------------------------------------------
 
 /// The shape of a parameter in a file: convolution weights OIHW.
 std::string file_shape(const Shape& shape) {
@@ -178,7 +176,6 @@ TEST(Zoo, PreActivationNamesFollowTheSameStyle) {
 }
 
 // ---- structure
-// -------------------------------------------------------------------------------------------------
 
 TEST(Zoo, BlocksAreMarkedAndChained) {
   const Graph graph = build("cifar_resnet20");
@@ -281,7 +278,6 @@ TEST(Zoo, BlockKindFollowsDepthUnlessGiven) {
 }
 
 // ---- refusals
-// --------------------------------------------------------------------------------------------------
 
 TEST(Zoo, RefusesUnknownNamesWithTheNearest) {
   EXPECT_NE(refusal("resnet51").find("nearest are resnet50"), std::string::npos) << refusal("resnet51");
@@ -334,7 +330,6 @@ TEST(Zoo, RefusesOptionsThatAModelCannotHonour) {
 }
 
 // ---- summary and recipe
-// ----------------------------------------------------------------------------------------
 
 TEST(Summary, RowsAddUpAndNameTheirLayer) {
   ModelOptions options;

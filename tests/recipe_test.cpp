@@ -35,7 +35,6 @@ Recipe with(const std::vector<std::string>& overrides) {
 #define EXPECT_REFUSED(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
 
 // ---- reading
-// ---------------------------------------------------------------------------------------------------
 
 TEST(Recipe, ReadsSectionsAndKeepsDefaults) {
   const Recipe recipe = parse_recipe(R"(
@@ -109,7 +108,6 @@ TEST(Recipe, PrecisionDecidesActivationsAndLossScale) {
 }
 
 // ---- refusing
-// --------------------------------------------------------------------------------------------------
 
 TEST(Recipe, RefusesUnknownKeysWithTheNearest) {
   EXPECT_REFUSED(refusal("[train]\nbatchs = 1\n"),
@@ -227,7 +225,6 @@ TEST(Recipe, RefusesImpossibleCombinations) {
 }
 
 // ---- writing
-// ---------------------------------------------------------------------------------------------------
 
 TEST(Recipe, WritesWhatItReads) {
   Recipe recipe = with({});
@@ -293,7 +290,6 @@ TEST(Recipe, KeysDoNotShareMembers) {
 }
 
 // ---- schedule
-// --------------------------------------------------------------------------------------------------
 
 std::vector<float> rates(const Recipe& recipe, int64_t steps_per_epoch, const std::vector<int64_t>& steps) {
   std::vector<float> values;
@@ -358,7 +354,6 @@ TEST(Schedule, Warmup) {
 }
 
 // ---- transforms and files
-// --------------------------------------------------------------------------------------
 
 TEST(RecipeTransform, FollowsTheDataSection) {
   EXPECT_EQ(train_transform(with({}).data), Transform(KeepImage{}));

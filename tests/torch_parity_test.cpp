@@ -103,7 +103,6 @@ void expect_digests(const Net& net, const char* key, const std::map<std::string,
 }
 
 // ---- the references, in double
-// ----------------------------------------------------------------------------------------
 
 /// Golden values for every parameter and buffer, zeros for the optimizer.
 Tensors start_values(const Graph& graph) {
@@ -160,7 +159,6 @@ TEST(TorchParity, DoubleResNet50) {
 }
 
 // ---- the CPU backend, in f32
-// --------------------------------------------------------------------------------------------
 
 Numbers read_numbers(Executor& executor, const std::string& output) {
   const std::vector<float> values = executor.read<float>(output);

@@ -38,15 +38,14 @@ T shuffle_bits(ShuffleKind kind, uint32_t mask, T value, int argument, int width
   return value;
 }
 
-enum class Atomic : uint8_t { kAdd, kMax, kMin, kExchange, kCompareSwap, kIncrement, kAnd, kOr };
+enum class Atomic : uint8_t { kAdd, kExchange };
 /// The old value. T: int, unsigned, unsigned long long.
 template <typename T>
-T atomic(Atomic operation, T* address, T value, T expected = T{});
+T atomic(Atomic operation, T* address, T value);
 
 }  // namespace residuum::emulator
 
 // ---- barriers, fences
-// ----------------------------------------------------------------------------------------
 
 #define RESIDUUM_SITE ::residuum::emulator::CallSite site = ::residuum::emulator::CallSite::current()
 
@@ -68,17 +67,8 @@ inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, RESIDUUM_SITE) {
 inline void __threadfence() {
   residuum::emulator::thread_fence();
 }
-/// Orders nothing between blocks, and within one the barriers do.
-inline void __threadfence_block() {}
-inline void __nanosleep(unsigned) {
-  residuum::emulator::yield();
-}
-[[noreturn]] inline void __trap() {
-  residuum::emulator::fault("__trap");
-}
 
 // ---- warp functions
-// ------------------------------------------------------------------------------------------
 
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int lane, int width = 32, RESIDUUM_SITE) {
@@ -112,7 +102,6 @@ inline int __all_sync(unsigned mask, int predicate, RESIDUUM_SITE) {
 #undef RESIDUUM_SITE
 
 // ---- atomics
-// -------------------------------------------------------------------------------------------------
 
 template <typename T>
 T atomicAdd(T* address, std::type_identity_t<T> value) {
@@ -121,62 +110,11 @@ T atomicAdd(T* address, std::type_identity_t<T> value) {
 float atomicAdd(float* address, float value) = delete;
 double atomicAdd(double* address, double value) = delete;
 template <typename T>
-T atomicMax(T* address, std::type_identity_t<T> value) {
-  return residuum::emulator::atomic(residuum::emulator::Atomic::kMax, address, value);
-}
-template <typename T>
-T atomicMin(T* address, std::type_identity_t<T> value) {
-  return residuum::emulator::atomic(residuum::emulator::Atomic::kMin, address, value);
-}
-template <typename T>
-T atomicAnd(T* address, std::type_identity_t<T> value) {
-  return residuum::emulator::atomic(residuum::emulator::Atomic::kAnd, address, value);
-}
-template <typename T>
-T atomicOr(T* address, std::type_identity_t<T> value) {
-  return residuum::emulator::atomic(residuum::emulator::Atomic::kOr, address, value);
-}
-template <typename T>
 T atomicExch(T* address, std::type_identity_t<T> value) {
   return residuum::emulator::atomic(residuum::emulator::Atomic::kExchange, address, value);
 }
-template <typename T>
-T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
-  return residuum::emulator::atomic(residuum::emulator::Atomic::kCompareSwap, address, value, expected);
-}
-/// 0 after `last`, else one more.
-inline unsigned atomicInc(unsigned* address, unsigned last) {
-  return residuum::emulator::atomic(residuum::emulator::Atomic::kIncrement, address, last);
-}
-
-// ---- loads and stores with a hint for the caches
-// -------------------------------------------------------------
-
-#define RESIDUUM_LOAD(name)         \
-  template <typename T>             \
-  inline T name(const T* address) { \
-    return *address;                \
-  }
-RESIDUUM_LOAD(__ldg)
-RESIDUUM_LOAD(__ldca)
-RESIDUUM_LOAD(__ldcg)
-RESIDUUM_LOAD(__ldcs)
-RESIDUUM_LOAD(__ldlu)
-RESIDUUM_LOAD(__ldcv)
-#undef RESIDUUM_LOAD
-#define RESIDUUM_STORE(name)                                           \
-  template <typename T>                                                \
-  inline void name(T* address, const std::type_identity_t<T>& value) { \
-    *address = value;                                                  \
-  }
-RESIDUUM_STORE(__stwb)
-RESIDUUM_STORE(__stcg)
-RESIDUUM_STORE(__stcs)
-RESIDUUM_STORE(__stwt)
-#undef RESIDUUM_STORE
 
 // ---- arithmetic
-// ----------------------------------------------------------------------------------------------
 
 template <typename T>
 requires std::is_arithmetic_v<T>
@@ -217,62 +155,12 @@ inline double max(double a, double b) {
 inline int __popc(unsigned value) {
   return std::popcount(value);
 }
-inline int __popcll(unsigned long long value) {
-  return std::popcount(value);
-}
-inline int __clz(int value) {
-  return std::countl_zero(static_cast<unsigned>(value));
-}
-inline int __clzll(long long value) {
-  return std::countl_zero(static_cast<unsigned long long>(value));
-}
-inline int __ffs(int value) {
-  return value ? std::countr_zero(static_cast<unsigned>(value)) + 1 : 0;
-}
-inline int __ffsll(long long value) {
-  return value ? std::countr_zero(static_cast<unsigned long long>(value)) + 1 : 0;
-}
-inline unsigned __brev(unsigned value) {
-  unsigned reversed = 0;
-  for (int i = 0; i < 32; ++i) reversed |= (value >> i & 1) << (31 - i);
-  return reversed;
-}
-inline unsigned __umulhi(unsigned a, unsigned b) {
-  return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
-}
-inline int __mulhi(int a, int b) {
-  return static_cast<int>(static_cast<int64_t>(a) * b >> 32);
-}
-inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<unsigned long long>(static_cast<Wide>(a) * b >> 64);
-}
-inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
-  const uint64_t bytes = static_cast<uint64_t>(high) << 32 | low;
-  unsigned result = 0;
-  for (int i = 0; i < 4; ++i) {
-    result |= static_cast<unsigned>(bytes >> 8 * (selector >> 4 * i & 7) & 0xFF) << 8 * i;
-  }
-  return result;
-}
 
 inline unsigned __float_as_uint(float value) {
   return std::bit_cast<unsigned>(value);
 }
-inline int __float_as_int(float value) {
-  return std::bit_cast<int>(value);
-}
 inline float __uint_as_float(unsigned bits) {
   return std::bit_cast<float>(bits);
-}
-inline float __int_as_float(int bits) {
-  return std::bit_cast<float>(bits);
-}
-inline long long __double_as_longlong(double value) {
-  return std::bit_cast<long long>(value);
-}
-inline double __longlong_as_double(long long bits) {
-  return std::bit_cast<double>(bits);
 }
 
 inline float rsqrtf(float value) {
@@ -281,49 +169,3 @@ inline float rsqrtf(float value) {
 inline double rsqrt(double value) {
   return 1.0 / sqrt(value);
 }
-inline float __fdividef(float a, float b) {
-  return a / b;
-}
-inline float __frcp_rn(float value) {
-  return 1.0f / value;
-}
-inline float __fsqrt_rn(float value) {
-  return sqrtf(value);
-}
-inline float __fadd_rn(float a, float b) {
-  return a + b;
-}
-inline float __fsub_rn(float a, float b) {
-  return a - b;
-}
-inline float __fmul_rn(float a, float b) {
-  return a * b;
-}
-inline float __fdiv_rn(float a, float b) {
-  return a / b;
-}
-inline float __fmaf_rn(float a, float b, float c) {
-  return fmaf(a, b, c);
-}
-inline float __saturatef(float value) {
-  return fminf(fmaxf(value, 0.0f), 1.0f);
-}
-inline float __int2float_rn(int value) {
-  return static_cast<float>(value);
-}
-inline float __uint2float_rn(unsigned value) {
-  return static_cast<float>(value);
-}
-inline int __float2int_rn(float value) {
-  return static_cast<int>(rintf(value));
-}
-
-// The C library declares functions of its own by these names.
-#define __expf expf
-#define __logf logf
-#define __powf powf
-#define __sinf sinf
-#define __cosf cosf
-#ifndef __clang__
-#define __builtin_assume(condition) ((void)0)
-#endif
