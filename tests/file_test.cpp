@@ -13,6 +13,7 @@
 
 #include "engine/core/check.h"
 #include "engine/core/crc32c.h"
+#include "tests/error_of.h"
 
 namespace residuum {
 namespace {
@@ -35,17 +36,6 @@ class FileTest : public testing::Test {
       names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
-  }
-  // The message of the Error that `action` must throw.
-  static std::string error_of(ErrorKind kind, const std::function<void()>& action) {
-    try {
-      action();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), kind) << error.what();
-      return error.what();
-    }
-    ADD_FAILURE() << "no error";
-    return "";
   }
   // Runs `action` in a child process; returns the signal that ended it, or zero when it returned.
   static int signal_of_child(const std::function<void()>& action) {

@@ -13,6 +13,7 @@
 #include "engine/core/file.h"
 #include "engine/train/metrics_observer.h"
 #include "models/recipe_model.h"
+#include "tests/error_of.h"
 #include "tests/small_run.h"
 
 namespace residuum {
@@ -145,18 +146,6 @@ TEST_F(TrainerResumeTest, ALineOfTheLogIsTheMeanOfAllItsStepsThoughTheRunStopsAm
     expect_same(expected, run(averaged, true));
     std::filesystem::remove_all(out_);
   }
-}
-
-/// The message of the Error that `action` ends with.
-std::string error_of(ErrorKind kind, const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
 }
 
 TEST_F(TrainerResumeTest, UnreadableSamplesOfEarlierProcessesCount) {
