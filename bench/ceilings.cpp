@@ -1,12 +1,12 @@
 #include "bench/ceilings.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "bench/kernel_case.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 
 namespace residuum::bench {
 namespace {
@@ -58,7 +58,7 @@ std::unique_ptr<Backend> backend_with_cublas(const Backend& backend) {
     return make_backend("cuda", {.cublas = true});
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kDevice) throw;
-    spdlog::warn("the ceiling of matrix products is that of own kernels: {}", error.what());
+    log_warning("the ceiling of matrix products is that of own kernels: {}", error.what());
     return nullptr;
   }
 }

@@ -9,6 +9,7 @@
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 
 namespace residuum::bench {
 namespace {
@@ -121,7 +122,7 @@ double number_of(const Json& json, const char* key) {
 }
 
 std::string text_of(const Json& json, const char* key) {
-  return json.at(key).is_string() ? json.at(key).get<std::string>() : json.at(key).dump();
+  return json.at(key).is_string() ? json.at(key).get<std::string>() : json_text(json.at(key));
 }
 
 std::span<const std::string_view> report_kinds() {
@@ -159,7 +160,7 @@ std::string our_variant(const Json& row) {
 Json read_report(const std::filesystem::path& file) {
   constexpr uint64_t kLargest = uint64_t{256} << 20;
   try {
-    return Json::parse(read_text_file(file, kLargest));
+    return parse_json<Json>(read_text_file(file, kLargest));
   } catch (const Json::exception& error) {
     fail(ErrorKind::kData, "{}: {}", file.string(), error.what());
   }

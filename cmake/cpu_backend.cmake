@@ -4,8 +4,8 @@
 list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 find_package(oneDNN REQUIRED)
 
-file(GLOB cpu_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/backend/cpu/*.cpp)
-set(simd_dir ${CMAKE_SOURCE_DIR}/engine/backend/cpu)
+file(GLOB cpu_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/backend/cpu/*.cpp)
+set(simd_dir ${PROJECT_SOURCE_DIR}/engine/backend/cpu)
 set(simd_avx2 -mavx2 -mfma)
 set(simd_avx512 ${simd_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 set(simd_avx512_bf16 ${simd_avx512} -mavx512bf16)

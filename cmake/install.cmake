@@ -3,13 +3,6 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-get_property(layer_targets GLOBAL PROPERTY RESIDUUM_TARGETS)
-
-add_library(residuum_all INTERFACE)
-target_link_libraries(residuum_all INTERFACE ${layer_targets})
-set_target_properties(residuum_all PROPERTIES EXPORT_NAME residuum)
-add_library(residuum::residuum ALIAS residuum_all)
-
 # Below include/residuum, since "engine/..." and "models/..." are names that others may have: users of the package have
 # that folder on their include path.
 set(header_dir ${CMAKE_INSTALL_INCLUDEDIR}/residuum)
@@ -18,12 +11,13 @@ install(TARGETS ${layer_targets} residuum_all EXPORT residuum_targets
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/residuum)
 install(EXPORT residuum_targets NAMESPACE residuum:: FILE residuum-targets.cmake DESTINATION ${package_dir})
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/residuum-config.cmake.in
-  ${CMAKE_BINARY_DIR}/residuum-config.cmake INSTALL_DESTINATION ${package_dir})
-write_basic_package_version_file(${CMAKE_BINARY_DIR}/residuum-config-version.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/residuum-config.cmake ${CMAKE_BINARY_DIR}/residuum-config-version.cmake
+  ${PROJECT_BINARY_DIR}/residuum-config.cmake INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/residuum-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/residuum-config.cmake ${PROJECT_BINARY_DIR}/residuum-config-version.cmake
               ${CMAKE_CURRENT_LIST_DIR}/FindoneDNN.cmake
         DESTINATION ${package_dir})
-install(DIRECTORY ${CMAKE_SOURCE_DIR}/models/recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/residuum)
+install(TARGETS residuum)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/residuum)
 
 # The same for pkg-config, of builds on installed packages.
 if(NOT RESIDUUM_THIRD_PARTY)
@@ -44,6 +38,6 @@ if(NOT RESIDUUM_THIRD_PARTY)
     list(APPEND system_libraries ${CUDAToolkit_LIBRARY_DIR}/libcudart_static.a -lrt)
   endif()
   list(JOIN system_libraries " " residuum_system_libraries)
-  configure_file(${CMAKE_CURRENT_LIST_DIR}/residuum.pc.in ${CMAKE_BINARY_DIR}/residuum.pc @ONLY)
-  install(FILES ${CMAKE_BINARY_DIR}/residuum.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/residuum.pc.in ${PROJECT_BINARY_DIR}/residuum.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/residuum.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/core/json.h"
 #include "engine/graph/cost.h"
 
 namespace residuum {
@@ -82,7 +82,7 @@ std::string to_json(const Summary& summary) {
                               {"macs", layer.macs},
                               {"activation_bytes", layer.activation_bytes}});
   }
-  return json.dump(2);
+  return json_text(json, 2);
 }
 
 }  // namespace residuum

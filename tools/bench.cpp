@@ -11,6 +11,7 @@
 
 #include "engine/core/csv.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "tools/bench_allreduce.h"
 #include "tools/environment.h"
 #include "tools/output.h"
@@ -44,13 +45,13 @@ Json gpu_state() {
 
 }  // namespace
 
-void add_sampling_options(CLI::App& command, bench::Sampling& sampling) {
+void add_sampling_options(const Command& command, bench::Sampling& sampling) {
   command.add_option("--samples", sampling.samples, "Timings of each, of which the median counts")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
+      .range(1, 10000)
+      .show_default();
   command.add_option("--warm-up", sampling.warm_up_seconds, "Seconds of work before the first sample")
-      ->check(CLI::Range(0.0, 60.0))
-      ->capture_default_str();
+      .range(0.0, 60.0)
+      .show_default();
 }
 
 Json bench_environment(const Backend& backend) {
@@ -70,8 +71,8 @@ void write_report(const std::string& file, const Json& report) {
   if (!file.empty() && file != "-") write_file_atomically(file, environment_text(report));
 }
 
-void add_csv_option(CLI::App& command, std::string& file) {
-  command.add_option("--csv", file, "Also write the rows here, for spreadsheets")->type_name("FILE");
+void add_csv_option(const Command& command, std::string& file) {
+  command.add_option("--csv", file, "Also write the rows here, for spreadsheets").type_name("FILE");
 }
 
 void write_rows(const std::string& file, const Json& rows) {
@@ -80,7 +81,8 @@ void write_rows(const std::string& file, const Json& rows) {
   std::vector<std::map<std::string, std::string>> lines;
   const auto add = [&](const std::string& column, const Json& value) {
     if (std::ranges::find(columns, column) == columns.end()) columns.push_back(column);
-    if (!value.is_null()) lines.back()[column] = value.is_string() ? value.get<std::string>() : value.dump();
+    if (!value.is_null())
+      lines.back()[column] = value.is_string() ? value.get<std::string>() : json_text(value);
   };
   for (const Json& row : rows) {
     lines.emplace_back();
@@ -102,25 +104,20 @@ void write_rows(const std::string& file, const Json& rows) {
   write_file_atomically(file, text);
 }
 
-Verb bench_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
+Verb bench_verb(const Command& program) {
+  const Command command = program.add_command(
       "bench", "Measure kernels, steps, data loading and sums over ranks; compare results");
-  command->require_subcommand(1);
-  const auto verbs = std::make_shared<std::vector<Verb>>(
-      std::vector<Verb>{bench_kernels_verb(*command), bench_step_verb(*command), bench_data_verb(*command),
-                        bench_compare_verb(*command), bench_report_verb(*command), allreduce_verb(*command)});
-  command->footer(
+  command.require_command();
+  const std::vector<Verb> verbs = {bench_kernels_verb(command), bench_step_verb(command),
+                                   bench_data_verb(command),    bench_compare_verb(command),
+                                   bench_report_verb(command),  allreduce_verb(command)};
+  command.footer(
       "Examples:\n"
       "  residuum bench kernels --shapes bench/shapes/resnet50_b256.txt --json kernels.json\n"
       "  residuum bench step --model resnet50 --batch 256 --precision bf16\n"
       "  residuum launch -n 2 -- bench allreduce\n"
       "  residuum bench compare old.json new.json");
-  return {command, [verbs] {
-            for (const Verb& verb : *verbs) {
-              if (verb.command->parsed()) return verb.run();
-            }
-            return 0;  // not reached: one is required
-          }};
+  return {command, [verbs] { return run_given(verbs); }};
 }
 
 }  // namespace residuum

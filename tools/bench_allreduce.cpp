@@ -1,7 +1,6 @@
 #include "tools/bench_allreduce.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +12,7 @@
 #include "engine/backend/backend.h"
 #include "engine/comm/exchange.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 #include "tools/bench_verbs.h"
 #include "tools/device.h"
 #include "tools/exit_codes.h"
@@ -153,7 +153,7 @@ int run_allreduce(const AllReduceArguments& arguments) {
     if (place.rank == 0) check_can_write(file);
   }
   if (place.ranks == 1) {
-    spdlog::warn("one rank has nothing to add to: start several, for example by residuum launch -n 2 -- ...");
+    log_warning("one rank has nothing to add to: start several, for example by residuum launch -n 2 -- ...");
   }
   const auto communicator = join_even_alone(place, arguments.ranks);
   TrainRecipe one_thread;
@@ -177,49 +177,33 @@ int run_allreduce(const AllReduceArguments& arguments) {
   return right ? kExitOk : kExitBenchmark;
 }
 
-/// "64M" is that of nccl-tests, 64 * 2^20; "64MB" is 64 * 10^6, as in residuum plan.
-CLI::Validator bytes_with_unit() {
-  const std::map<std::string, int64_t> units = {{"b", 1},
-                                                {"k", int64_t{1} << 10},
-                                                {"m", int64_t{1} << 20},
-                                                {"g", int64_t{1} << 30},
-                                                {"kib", int64_t{1} << 10},
-                                                {"mib", int64_t{1} << 20},
-                                                {"gib", int64_t{1} << 30},
-                                                {"kb", 1'000},
-                                                {"mb", 1'000'000},
-                                                {"gb", 1'000'000'000}};
-  CLI::AsNumberWithUnit validator(units);
-  validator.description("");
-  return validator;
-}
-
 }  // namespace
 
-Verb allreduce_verb(CLI::App& bench) {
-  CLI::App* command = bench.add_subcommand("allreduce", "Sums over ranks: time, algorithm and bus bandwidth");
+Verb allreduce_verb(const Command& bench) {
+  const Command command =
+      bench.add_command("allreduce", "Sums over ranks: time, algorithm and bus bandwidth");
   const auto arguments = std::make_shared<AllReduceArguments>();
   const auto size = [&](const char* name, int64_t& bytes, const char* help) {
-    command->add_option(name, bytes, help + std::string(", for example 64K, 64M or 64MB"))
-        ->transform(bytes_with_unit())
-        ->check(CLI::Range(int64_t{4}, int64_t{1} << 34))
-        ->type_name("BYTES")
-        ->capture_default_str();
+    command.add_option(name, bytes, help + std::string(", for example 64K, 64M or 64MB"))
+        .bytes()
+        .range(int64_t{4}, int64_t{1} << 34)
+        .type_name("BYTES")
+        .show_default();
   };
   size("--min-bytes", arguments->min_bytes, "Smallest sum");
   size("--max-bytes", arguments->max_bytes, "Largest sum");
-  command->add_option("--factor", arguments->factor, "From one size to the next")
-      ->check(CLI::Range(2, 1024))
-      ->capture_default_str();
-  command->add_option("--repeats", arguments->repeats, "Sums that are timed, of each size, in five rounds")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
-  add_device_option(*command, arguments->device.device);
-  add_rank_options(*command, arguments->ranks);
-  command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
-      ->type_name("FILE");
-  add_csv_option(*command, arguments->csv);
-  command->footer(
+  command.add_option("--factor", arguments->factor, "From one size to the next")
+      .range(2, 1024)
+      .show_default();
+  command.add_option("--repeats", arguments->repeats, "Sums that are timed, of each size, in five rounds")
+      .range(1, 1000000)
+      .show_default();
+  add_device_option(command, arguments->device.device);
+  add_rank_options(command, arguments->ranks);
+  command.add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
+      .type_name("FILE");
+  add_csv_option(command, arguments->csv);
+  command.footer(
       "Times are medians over the rounds. Algorithm bandwidth is bytes over time, bus bandwidth that times\n"
       "2 (n - 1) / n for n ranks, as in nccl-tests. Wrong: elements of a checked sum; any gives exit code "
       "10.\n\n"

@@ -89,27 +89,27 @@ int bench_data(const DataArguments& arguments) {
 
 }  // namespace
 
-Verb bench_data_verb(CLI::App& bench_command) {
-  CLI::App* command = bench_command.add_subcommand("data", "Images/s that are read, decoded and augmented");
+Verb bench_data_verb(const Command& bench_command) {
+  const Command command = bench_command.add_command("data", "Images/s that are read, decoded and augmented");
   const auto arguments = std::make_shared<DataArguments>();
-  command->add_option("--data", arguments->data, "Data sets; default: small made-up ones of each format")
-      ->type_name("PATH");
+  command.add_option("--data", arguments->data, "Data sets; default: small made-up ones of each format")
+      .type_name("PATH");
   command
-      ->add_option("--threads", arguments->threads,
-                   "Loader threads, with commas between; default: 1, 2, 4, ... all")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N,...");
-  command->add_option("--batch", arguments->batch, "Images a batch")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
-  command->add_option("--batches", arguments->batches, "Measured for each row")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
-  command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
-      ->type_name("FILE");
-  add_csv_option(*command, arguments->csv);
-  command->footer(
+      .add_option("--threads", arguments->threads,
+                  "Loader threads, with commas between; default: 1, 2, 4, ... all")
+      .delimiter(',')
+      .range(0, 1024)
+      .type_name("N,...");
+  command.add_option("--batch", arguments->batch, "Images a batch")
+      .range(int64_t{1}, int64_t{1} << 20)
+      .show_default();
+  command.add_option("--batches", arguments->batches, "Measured for each row")
+      .range(1, 1000000)
+      .show_default();
+  command.add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
+      .type_name("FILE");
+  add_csv_option(command, arguments->csv);
+  command.footer(
       "Examples:\n"
       "  residuum bench data\n"
       "  residuum bench data --data imagenet --threads 1,4,16 --json data.json");

@@ -2,7 +2,6 @@
 // machine can do.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +9,7 @@
 
 #include "bench/kernels.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 #include "models/zoo.h"
 #include "tools/bench_page.h"
 #include "tools/bench_verbs.h"
@@ -52,7 +52,7 @@ std::vector<Implementation> implementations_of(const std::string& device, const 
       list.push_back({library, backends.back().get(), {}});
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kDevice) throw;
-      spdlog::warn("{} is not compared: {}", library, error.what());
+      log_warning("{} is not compared: {}", library, error.what());
       list.push_back({library, nullptr, error.what()});
     }
   }
@@ -126,8 +126,8 @@ class KernelsRun {
       if (arguments_.json != "-") write_report(arguments_.json, report(problems.size()));
     }
     if (done_ < problems.size()) {
-      spdlog::warn("--time-limit {}: {} of {} layers were not measured", arguments_.time_limit,
-                   problems.size() - done_, problems.size());
+      log_warning("--time-limit {}: {} of {} layers were not measured", arguments_.time_limit,
+                  problems.size() - done_, problems.size());
     }
     write_rows(arguments_.csv, report(problems.size()).at("rows"));
     if (!arguments_.html.empty()) write_kernels_page(report(problems.size()), arguments_.html);
@@ -184,52 +184,52 @@ class KernelsRun {
   size_t done_ = 0;  ///< problems
 };
 
-void add_problem_options(CLI::App& command, KernelsArguments& arguments) {
+void add_problem_options(const Command& command, KernelsArguments& arguments) {
   command.add_option("--shapes", arguments.shapes, "Files of layers; bench/shapes has some")
-      ->type_name("FILE");
-  command.add_option("--model", arguments.model, "Layers of this model of the zoo")->type_name("NAME");
+      .type_name("FILE");
+  command.add_option("--model", arguments.model, "Layers of this model of the zoo").type_name("NAME");
   command.add_option("--batch", arguments.batch, "Images, for --model")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
-  command.add_option("--layer", arguments.layer, "Only layers with this in their name")->type_name("TEXT");
+      .range(int64_t{1}, int64_t{1} << 20)
+      .show_default();
+  command.add_option("--layer", arguments.layer, "Only layers with this in their name").type_name("TEXT");
   command.add_option("--op", arguments.operations, "Only these operations, with commas between")
-      ->delimiter(',')
-      ->check(CLI::IsMember(bench::all_operations()))
-      ->type_name("NAME,...");
+      .delimiter(',')
+      .one_of(bench::all_operations())
+      .type_name("NAME,...");
   command.add_flag("--list", arguments.list, "Print the layers as such a file, measure nothing");
 }
 
 }  // namespace
 
-Verb bench_kernels_verb(CLI::App& bench_command) {
-  CLI::App* command = bench_command.add_subcommand(
-      "kernels", "Speed of each layer's operations, beside the machine's ceilings");
+Verb bench_kernels_verb(const Command& bench_command) {
+  const Command command =
+      bench_command.add_command("kernels", "Speed of each layer's operations, beside the machine's ceilings");
   const auto arguments = std::make_shared<KernelsArguments>();
-  add_problem_options(*command, *arguments);
+  add_problem_options(command, *arguments);
   command
-      ->add_option("--impl", arguments->implementations,
-                   "Only these, with commas between: ours, cudnn, cublas (CUDA), onednn (CPU)")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"ours", "cudnn", "cublas", "onednn"}))
-      ->type_name("NAME,...");
+      .add_option("--impl", arguments->implementations,
+                  "Only these, with commas between: ours, cudnn, cublas (CUDA), onednn (CPU)")
+      .delimiter(',')
+      .one_of({"ours", "cudnn", "cublas", "onednn"})
+      .type_name("NAME,...");
   command
-      ->add_option("--precision", arguments->precision,
-                   "fp32, tf32, bf16, fp16; default: bf16 on CUDA, else fp32")
-      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())));
-  add_device_option(*command, arguments->device);
-  add_threads_option(*command, arguments->threads);
-  add_sampling_options(*command, arguments->options.sampling);
+      .add_option("--precision", arguments->precision,
+                  "fp32, tf32, bf16, fp16; default: bf16 on CUDA, else fp32")
+      .one_of({kPrecisionNames.begin(), kPrecisionNames.end()});
+  add_device_option(command, arguments->device);
+  add_threads_option(command, arguments->threads);
+  add_sampling_options(command, arguments->options.sampling);
   command
-      ->add_option("--time-limit", arguments->time_limit,
-                   "Seconds after which no further layer is begun; 0: none")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
-      ->type_name("FILE");
-  add_csv_option(*command, arguments->csv);
-  command->add_option("--html", arguments->html, "Also write a page with roofline plot and bars here")
-      ->type_name("FILE");
-  add_static_options(*command, arguments->machine_code);
-  command->footer(
+      .add_option("--time-limit", arguments->time_limit,
+                  "Seconds after which no further layer is begun; 0: none")
+      .not_negative();
+  command.add_option("--json", arguments->json, "Also write the rows here; -: to standard output, no table")
+      .type_name("FILE");
+  add_csv_option(command, arguments->csv);
+  command.add_option("--html", arguments->html, "Also write a page with roofline plot and bars here")
+      .type_name("FILE");
+  add_static_options(command, arguments->machine_code);
+  command.footer(
       "A result is checked before its speed is measured; a wrong one has none, and the exit code is 10.\n"
       "Columns: medians in replay and with cold caches; shares of the product, copy and roofline ceilings "
       "measured\n"

@@ -62,39 +62,32 @@ int report(const ReportArguments& arguments) {
 
 }  // namespace
 
-Verb bench_compare_verb(CLI::App& bench_command) {
-  CLI::App* command =
-      bench_command.add_subcommand("compare", "What became slower from one result to another");
+Verb bench_compare_verb(const Command& bench_command) {
+  const Command command =
+      bench_command.add_command("compare", "What became slower from one result to another");
   const auto arguments = std::make_shared<CompareArguments>();
-  command->add_option("old", arguments->before, "JSON of a benchmark")->required()->type_name("OLD.json");
-  command->add_option("new", arguments->after, "JSON of the same benchmark")
-      ->required()
-      ->type_name("NEW.json");
+  command.add_option("old", arguments->before, "JSON of a benchmark").required().type_name("OLD.json");
+  command.add_option("new", arguments->after, "JSON of the same benchmark").required().type_name("NEW.json");
   command
-      ->add_option("--tolerance", arguments->tolerance,
-                   "Share that a median may be slower, whatever the spread")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->footer(
+      .add_option("--tolerance", arguments->tolerance,
+                  "Share that a median may be slower, whatever the spread")
+      .range(0.0, 1.0)
+      .show_default();
+  command.footer(
       "A regression lies beyond the spread of both files (p20 to p80; of peers, all rounds) and beyond the\n"
       "tolerance; then the exit code is 10.\n\n"
       "Example:\n  residuum bench compare old.json new.json");
   return {command, [arguments] { return compare(*arguments); }};
 }
 
-Verb bench_report_verb(CLI::App& bench_command) {
-  CLI::App* command = bench_command.add_subcommand("report", "README's tables from the results in a folder");
+Verb bench_report_verb(const Command& bench_command) {
+  const Command command = bench_command.add_command("report", "README's tables from the results in a folder");
   const auto arguments = std::make_shared<ReportArguments>();
-  command->add_option("directory", arguments->directory, "Folder of JSON files")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("--readme", arguments->readme, "File with the markers")
-      ->capture_default_str()
-      ->type_name("FILE");
-  command->add_flag("--check", arguments->check, "Change nothing; exit with 10 when a table differs");
-  command->add_option("--html", arguments->html, "Write a page of all results here instead")
-      ->type_name("FILE");
-  command->footer(
+  command.add_option("directory", arguments->directory, "Folder of JSON files").required().type_name("DIR");
+  command.add_option("--readme", arguments->readme, "File with the markers").show_default().type_name("FILE");
+  command.add_flag("--check", arguments->check, "Change nothing; exit with 10 when a table differs");
+  command.add_option("--html", arguments->html, "Write a page of all results here instead").type_name("FILE");
+  command.footer(
       "Rewrites what stands between <!-- bench report: FILE.json --> and <!-- end -->.\n\n"
       "Example:\n  residuum bench report bench/results");
   return {command, [arguments] { return report(*arguments); }};

@@ -7,6 +7,7 @@
 #include "engine/backend/cuda/report/kernel_report.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "tools/bench_verbs.h"
 #include "tools/build_info.h"
 #include "tools/environment.h"
@@ -103,26 +104,26 @@ void check_no_spills(const cuda::KernelReport& report) {
 
 }  // namespace
 
-void add_static_options(CLI::App& command, StaticArguments& arguments) {
+void add_static_options(const Command& command, StaticArguments& arguments) {
   command
       .add_flag(
           "--static", arguments.asked,
           "Registers, occupancy and main loop of every CUDA kernel, from the machine code, without a GPU")
-      ->group("Machine code");
+      .group("Machine code");
   command.add_option("--binary", arguments.binary, "Program, object or library (default: this program)")
-      ->type_name("FILE")
-      ->group("Machine code");
+      .type_name("FILE")
+      .group("Machine code");
   command.add_option("--cuobjdump", arguments.cuobjdump, "NVIDIA's tool (default: looked for)")
-      ->type_name("FILE")
-      ->group("Machine code");
+      .type_name("FILE")
+      .group("Machine code");
   command.add_flag("--check", arguments.check, "Exit with 7 when a kernel spills registers or has a stack")
-      ->group("Machine code");
+      .group("Machine code");
 }
 
 int report_machine_code(const StaticArguments& arguments, const std::string& json) {
   const cuda::KernelReport report = cuda::kernel_report(arguments.binary, arguments.cuobjdump);
   print_result(to_text(report));
-  if (!json.empty()) write_file_atomically(json, to_json(report, arguments).dump(2) + "\n");
+  if (!json.empty()) write_file_atomically(json, json_text(to_json(report, arguments), 2) + "\n");
   if (arguments.check) check_no_spills(report);
   return kExitOk;
 }

@@ -6,6 +6,7 @@
 
 #include "bench/step.h"
 #include "engine/core/check.h"
+#include "engine/core/json.h"
 #include "engine/train/units.h"
 #include "models/zoo.h"
 #include "tools/bench_verbs.h"
@@ -93,7 +94,7 @@ void serve_rounds(const StepArguments& arguments, StepBench& step) {
     step.warm_up(1);
     Json json = round_json(arguments, step.measure(arguments.steps));
     json["peak_bytes"] = step.plan().peak_bytes();
-    print_result(json.dump() + "\n");
+    print_result(json_text(json) + "\n");
   }
 }
 
@@ -138,46 +139,43 @@ int bench_step(StepArguments arguments) {
 
 }  // namespace
 
-Verb bench_step_verb(CLI::App& bench_command) {
-  CLI::App* command =
-      bench_command.add_subcommand("step", "Images/s of whole training steps, by phase and launch");
+Verb bench_step_verb(const Command& bench_command) {
+  const Command command =
+      bench_command.add_command("step", "Images/s of whole training steps, by phase and launch");
   const auto arguments = std::make_shared<StepArguments>();
   Recipe& recipe = arguments->recipe;
   recipe.model.name = "cifar_resnet20";
   arguments->precision = "fp32";
-  command->add_option("--model", recipe.model.name, "Model of the zoo")->capture_default_str();
-  command->add_option("--batch", recipe.train.batch, "Images a step")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
-  command->add_option("--precision", arguments->precision, "fp32, tf32, bf16 or fp16")
-      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())))
-      ->capture_default_str();
+  command.add_option("--model", recipe.model.name, "Model of the zoo").show_default();
+  command.add_option("--batch", recipe.train.batch, "Images a step")
+      .range(int64_t{1}, int64_t{1} << 20)
+      .show_default();
+  command.add_option("--precision", arguments->precision, "fp32, tf32, bf16 or fp16")
+      .one_of({kPrecisionNames.begin(), kPrecisionNames.end()})
+      .show_default();
   command
-      ->add_option("--data", recipe.data.path,
-                   "Load, augment and copy the images of this data set; default: made-up ones")
-      ->type_name("PATH");
-  command->add_option("--loader-threads", recipe.data.threads, "That load, for --data")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  add_device_options(*command, arguments->device);
-  add_threads_option(*command, arguments->threads);
-  command->add_option("--warmup", arguments->warm_up, "Steps before measuring")
-      ->check(CLI::Range(0, 1000000))
-      ->capture_default_str();
-  command->add_option("--steps", arguments->steps, "Steps measured")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
-  command->add_flag("--recompute", recipe.train.recompute, "Forget activations inside blocks");
-  command->add_flag("--gram-batch-norm", recipe.train.gram_batch_norm,
-                    "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
-  add_disable_pass_option(*command, recipe.train.disable_passes);
-  command->add_flag("--per-launch", arguments->per_launch, "Also time each launch");
-  command->add_flag("--on-request", arguments->on_request,
-                    "Measure a round for each line of the standard input, print one line of JSON each");
-  command
-      ->add_option("--json", arguments->json, "Also write the report here; -: to standard output, no table")
-      ->type_name("FILE");
-  command->footer(
+      .add_option("--data", recipe.data.path,
+                  "Load, augment and copy the images of this data set; default: made-up ones")
+      .type_name("PATH");
+  command.add_option("--loader-threads", recipe.data.threads, "That load, for --data")
+      .range(0, 1024)
+      .show_default();
+  add_device_options(command, arguments->device);
+  add_threads_option(command, arguments->threads);
+  command.add_option("--warmup", arguments->warm_up, "Steps before measuring")
+      .range(0, 1000000)
+      .show_default();
+  command.add_option("--steps", arguments->steps, "Steps measured").range(1, 1000000).show_default();
+  command.add_flag("--recompute", recipe.train.recompute, "Forget activations inside blocks");
+  command.add_flag("--gram-batch-norm", recipe.train.gram_batch_norm,
+                   "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
+  add_disable_pass_option(command, recipe.train.disable_passes);
+  command.add_flag("--per-launch", arguments->per_launch, "Also time each launch");
+  command.add_flag("--on-request", arguments->on_request,
+                   "Measure a round for each line of the standard input, print one line of JSON each");
+  command.add_option("--json", arguments->json, "Also write the report here; -: to standard output, no table")
+      .type_name("FILE");
+  command.footer(
       "Examples:\n"
       "  residuum bench step --model resnet50 --batch 256 --precision bf16 --per-launch\n"
       "  residuum bench step --model cifar_resnet20 --data cifar10 --loader-threads 4 --json step.json");

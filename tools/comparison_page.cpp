@@ -7,6 +7,7 @@
 #include <map>
 
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "engine/train/units.h"
 #include "tools/environment.h"
 #include "tools/page/page.h"
@@ -213,7 +214,7 @@ Json to_json(const ComparisonReport& report) {
 
 void write_report(const ComparisonReport& report, const std::filesystem::path& out, bool png) {
   make_directories(out);
-  write_file_atomically(out / (report.analysis + ".json"), to_json(report).dump(2) + "\n");
+  write_file_atomically(out / (report.analysis + ".json"), json_text(to_json(report), 2) + "\n");
   write_file_atomically(out / (report.analysis + ".csv"), to_csv(result_table(report)));
   write_file_atomically(out / "curves.csv", to_csv(curve_table(report)));
   const Page page = page_of(report);

@@ -90,27 +90,25 @@ int verify(const VerifyArguments& arguments) {
 
 }  // namespace
 
-Verb data_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("data", "Data sets: verify");
-  command->require_subcommand(1);
-  CLI::App* verify_command = command->add_subcommand("verify", "Read every sample, list the damaged ones");
+Verb data_verb(const Command& program) {
+  const Command command = program.add_command("data", "Data sets: verify");
+  command.require_command();
+  const Command verify_command = command.add_command("verify", "Read every sample, list the damaged ones");
   const auto arguments = std::make_shared<VerifyArguments>();
-  verify_command->add_option("path", arguments->path, "IDX, CIFAR or image folder")
-      ->required()
-      ->type_name("PATH");
-  verify_command->add_option("--split", arguments->split, "train, test or both")
-      ->check(CLI::IsMember({"train", "test", "both"}))
-      ->capture_default_str();
-  verify_command->add_option("--threads", arguments->threads, "That decode")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  verify_command->add_flag("--json", arguments->json, "For programs");
-  verify_command->footer(
+  verify_command.add_option("path", arguments->path, "IDX, CIFAR or image folder")
+      .required()
+      .type_name("PATH");
+  verify_command.add_option("--split", arguments->split, "train, test or both")
+      .one_of({"train", "test", "both"})
+      .show_default();
+  verify_command.add_option("--threads", arguments->threads, "That decode").range(1, 1024).show_default();
+  verify_command.add_flag("--json", arguments->json, "For programs");
+  verify_command.footer(
       "Exit code 4 when anything is bad.\n\n"
       "Examples:\n"
       "  residuum data verify /usr/share/datasets/fashion-mnist\n"
       "  residuum data verify imagenet --split train --threads 8 --json");
-  command->footer("Example:\n  residuum data verify /usr/share/datasets/fashion-mnist");
+  command.footer("Example:\n  residuum data verify /usr/share/datasets/fashion-mnist");
   return {command, [arguments] { return verify(*arguments); }};
 }
 

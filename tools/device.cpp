@@ -21,41 +21,40 @@ std::string usual_cache_file() {
 
 }  // namespace
 
-void add_device_option(CLI::App& command, std::string& device) {
+void add_device_option(const Command& command, std::string& device) {
   command.add_option("--device", device, "auto (the best one present), cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
+      .one_of({"auto", "cpu", "cuda"})
+      .show_default();
 }
 
-void add_device_options(CLI::App& command, DeviceOptions& options) {
+void add_device_options(const Command& command, DeviceOptions& options) {
   add_device_option(command, options.device);
   command.add_flag("--cublas", options.cublas, "On a GPU, linear layers by cuBLAS instead of own kernels");
   command.add_flag("--cudnn", options.cudnn,
                    "On a GPU, convolutions by cuDNN where it can, instead of own kernels");
-  CLI::Option* autotune = command.add_flag("--autotune", options.autotune,
-                                           "On a GPU, measure own kernels, cuDNN and cuBLAS (those there "
-                                           "are) once for each shape, use the fastest");
+  Option autotune = command.add_flag("--autotune", options.autotune,
+                                     "On a GPU, measure own kernels, cuDNN and cuBLAS (those there "
+                                     "are) once for each shape, use the fastest");
   command
       .add_option("--autotune-cache", options.cache_file,
                   "What was measured; default residuum/autotune.json in $XDG_CACHE_HOME or ~/.cache")
-      ->type_name("FILE")
-      ->needs(autotune);
+      .type_name("FILE")
+      .needs(autotune);
 }
 
-void add_threads_option(CLI::App& command, int& threads) {
+void add_threads_option(const Command& command, int& threads) {
   command.add_option("--threads", threads, "CPU threads; 0: all cores; results do not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+      .range(0, 1024)
+      .show_default();
 }
 
-void add_disable_pass_option(CLI::App& command, std::vector<std::string>& names) {
+void add_disable_pass_option(const Command& command, std::vector<std::string>& names) {
   command
       .add_option("--disable-pass", names,
                   "Leave out a pass, a kind of fusions or a choice of the plan (residuum plan --help lists "
                   "them); may be repeated")
-      ->type_name("NAME")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      .type_name("NAME")
+      .repeatable();
 }
 
 std::unique_ptr<Backend> open_device(const DeviceOptions& options, const TrainRecipe& recipe, int ordinal) {

@@ -2,13 +2,13 @@
 // name.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/backend/backend.h"
 #include "engine/train/recipe.h"
+#include "tools/command.h"
 
 namespace residuum {
 
@@ -21,12 +21,12 @@ struct DeviceOptions {
 };
 
 /// --device.
-void add_device_option(CLI::App& command, std::string& device);
+void add_device_option(const Command& command, std::string& device);
 /// --device, --cublas, --cudnn, --autotune and --autotune-cache.
-void add_device_options(CLI::App& command, DeviceOptions& options);
-void add_threads_option(CLI::App& command, int& threads);
+void add_device_options(const Command& command, DeviceOptions& options);
+void add_threads_option(const Command& command, int& threads);
 /// --disable-pass; engine/train/switches.h knows the names.
-void add_disable_pass_option(CLI::App& command, std::vector<std::string>& names);
+void add_disable_pass_option(const Command& command, std::vector<std::string>& names);
 
 /// The device for a recipe's threads (of the CPU, 0: every core this process may use), precision and
 /// disable_passes; `ordinal` is which of the GPUs that the process sees. Throws Error(kDevice), in one line,

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "tools/build_info.h"
 
 namespace residuum {
@@ -37,7 +38,7 @@ std::vector<std::pair<std::string, std::string>> program_facts() {
 }
 
 std::string environment_text(const nlohmann::ordered_json& json) {
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return lossy_json_text(json, 2) + "\n";
 }
 
 void EnvironmentObserver::on_start(const RunInfo& info) {

@@ -1,6 +1,5 @@
 // residuum eval: exact accuracy of weights on a data set, and the logits of every sample.
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -8,6 +7,7 @@
 
 #include "engine/checkpoint/safetensors.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 #include "engine/train/evaluator.h"
 #include "engine/train/units.h"
 #include "engine/train/weights.h"
@@ -71,8 +71,8 @@ void warn_of_other_classes(const SafetensorsFile& weights, const Dataset& datase
   const std::vector<std::string> trained = class_names(weights), &found = dataset.classes();
   const auto [own, other] = std::mismatch(trained.begin(), trained.end(), found.begin(), found.end());
   if (own == trained.end() || other == found.end()) return;
-  spdlog::warn("class {} of {} is '{}', that of the data {} was trained on is '{}'", other - found.begin(),
-               path, *other, weights.name(), *own);
+  log_warning("class {} of {} is '{}', that of the data {} was trained on is '{}'", other - found.begin(),
+              path, *other, weights.name(), *own);
 }
 
 EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
@@ -83,8 +83,8 @@ EvalResult evaluate(const EvalArguments& arguments, ModelSource& source) {
   check_combinations(recipe);
   const auto named = static_cast<int64_t>(dataset->classes().size());
   if (recipe.model.classes > named) {
-    spdlog::warn("{} has {} classes and the model {}: the data set's are taken for the model's first ones",
-                 recipe.data.path, named, recipe.model.classes);
+    log_warning("{} has {} classes and the model {}: the data set's are taken for the model's first ones",
+                recipe.data.path, named, recipe.model.classes);
   }
   warn_of_other_classes(weights, *dataset, recipe.data.path);
   const auto backend = open_device(arguments.device, recipe.train);
@@ -150,25 +150,23 @@ int run_eval(const EvalArguments& arguments) {
 
 }  // namespace
 
-Verb eval_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("eval", "Exact accuracy of weights on a data set");
+Verb eval_verb(const Command& program) {
+  const Command command = program.add_command("eval", "Exact accuracy of weights on a data set");
   const auto arguments = std::make_shared<EvalArguments>();
-  add_model_source(*command, arguments->source);
-  arguments->source.keys.add_to(*command, {kModelFlag,
-                                           kDataFlag,
-                                           {"--batch", "train.eval_batch", "train.eval_batch"},
-                                           kPrecisionFlag,
-                                           kThreadsFlag});
-  command->add_option("--split", arguments->split, "test or train")
-      ->check(CLI::IsMember({"test", "train"}))
-      ->capture_default_str();
+  add_model_source(command, arguments->source);
+  arguments->source.keys.add_to(command, {kModelFlag,
+                                          kDataFlag,
+                                          {"--batch", "train.eval_batch", "train.eval_batch"},
+                                          kPrecisionFlag,
+                                          kThreadsFlag});
+  command.add_option("--split", arguments->split, "test or train").one_of({"test", "train"}).show_default();
   command
-      ->add_option("--logits", arguments->logits,
-                   "Write logits [samples, classes] and labels, in the order of the data set")
-      ->type_name("FILE.safetensors");
-  add_device_options(*command, arguments->device);
-  command->add_flag("--json", arguments->json, "For programs");
-  command->footer(
+      .add_option("--logits", arguments->logits,
+                  "Write logits [samples, classes] and labels, in the order of the data set")
+      .type_name("FILE.safetensors");
+  add_device_options(command, arguments->device);
+  command.add_flag("--json", arguments->json, "For programs");
+  command.footer(
       "Weights written by train carry their recipe and are evaluated by its normalisation; others by the "
       "model's own,\nunless --recipe or --set data.mean=[...] says more.\n\n"
       "Examples:\n"

@@ -11,6 +11,8 @@
 #include "engine/checkpoint/safetensors.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
+#include "engine/data/memory_dataset.h"
 #include "engine/train/training_setup.h"
 #include "engine/train/units.h"
 #include "engine/train/weights.h"
@@ -19,58 +21,71 @@
 #include "tools/environment.h"
 #include "tools/exit_codes.h"
 #include "tools/output.h"
+#include "tools/weights_shape.h"
 
 namespace residuum {
 namespace {
 
-std::unique_ptr<Dataset> open_data(const LabArguments& arguments, Recipe& recipe) {
-  std::unique_ptr<Dataset> data =
-      open_split(recipe, arguments.split == "train" ? Split::kTrain : Split::kTest);
-  if (arguments.limit == 0 || arguments.limit >= data->size()) return data;
-  return subset(std::shared_ptr<const Dataset>(std::move(data)), 0, arguments.limit);
+/// The first `limit` images of a split; 0: all.
+std::unique_ptr<Dataset> open_data(const std::string& split, int64_t limit, Recipe& recipe) {
+  std::unique_ptr<Dataset> data = open_split(recipe, split == "train" ? Split::kTrain : Split::kTest);
+  if (limit == 0 || limit >= data->size()) return data;
+  return subset(std::shared_ptr<const Dataset>(std::move(data)), 0, limit);
+}
+
+/// One black image, of the channels and classes that the weights were trained for, else of the model's own.
+std::unique_ptr<Dataset> black_image(const ModelSource& source) {
+  const GraphRequest own = published_request(source.recipe, Mode::kEval, 1);
+  WeightsShape shape{own.image.channels, own.classes};
+  if (!source.weights.empty()) shape = weights_shape(source.recipe, SafetensorsFile::read(source.weights));
+  const ImageShape image{own.image.height, own.image.width, static_cast<int>(shape.channels)};
+  return std::make_unique<MemoryDataset>(MemoryDataset::Contents{
+      image,
+      std::vector<uint8_t>(static_cast<size_t>(image.height * image.width * image.channels)),
+      {0},
+      numbered_classes(static_cast<int>(shape.classes)),
+      {}});
 }
 
 }  // namespace
 
-void add_lab_options(CLI::App& command, LabArguments& arguments) {
+void add_lab_options(const Command& command, LabArguments& arguments) {
   add_model_source(command, arguments.source);
   arguments.source.keys.add_to(command, {kModelFlag,
                                          kDataFlag,
                                          {"--eval-batch", "train.eval_batch", "train.eval_batch"},
                                          kPrecisionFlag,
                                          kThreadsFlag});
-  command.add_option("--split", arguments.split, "test or train")
-      ->check(CLI::IsMember({"test", "train"}))
-      ->capture_default_str();
+  command
+      .add_option("--split", arguments.split,
+                  "test or train; default: train where the verb trains, else test")
+      .one_of({"test", "train"});
   command.add_option("--limit", arguments.limit, "Use the first N images only; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--seed", arguments.seed, "Of random choices")->capture_default_str();
+      .not_negative()
+      .show_default();
+  command.add_option("--seed", arguments.seed, "Of random choices").show_default();
   add_device_options(command, arguments.device);
-  CLI::Option* out = command.add_option("--out", arguments.out, "Where the results go: JSON, CSV and a page")
-                         ->type_name("DIR");
+  Option out = command.add_option("--out", arguments.out, "Where the results go: JSON, CSV and a page")
+                   .type_name("DIR");
   add_png_option(command, out, arguments.png);
   command.add_flag("--json", arguments.json, "For programs");
 }
 
-void add_png_option(CLI::App& command, CLI::Option* out, bool& png) {
-  command.add_flag("--png", png, "Also write each figure as PNG; needs Chromium")->needs(out);
+void add_png_option(const Command& command, Option out, bool& png) {
+  command.add_flag("--png", png, "Also write each figure as PNG; needs Chromium").needs(out);
 }
 
-void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches) {
-  command.add_option("--batch", batch, "Images in a batch")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command.add_option("--batches", batches, "Batches looked at")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+void add_batch_options(const Command& command, int64_t& batch, int64_t& batches) {
+  command.add_option("--batch", batch, "Images in a batch").positive().show_default();
+  command.add_option("--batches", batches, "Batches looked at").positive().show_default();
 }
 
-LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
-    : source_(find_model_source(arguments.source, need)), split_(arguments.split) {
+LabSession::LabSession(const LabArguments& arguments, WeightsNeed need, DataNeed data_need)
+    : source_(find_model_source(arguments.source, need)), data_need_(data_need), split_(arguments.split) {
+  if (split_.empty()) split_ = data_need == DataNeed::kTraining ? "train" : "test";
   if (arguments.png) check_can_draw();
   Recipe& recipe = source_.recipe;
-  data_ = open_data(arguments, recipe);
+  data_ = data_need == DataNeed::kNone ? black_image(source_) : open_data(split_, arguments.limit, recipe);
   check_combinations(recipe);
   backend_ = open_device(arguments.device, recipe.train);
   device_ = backend_->describe();
@@ -84,24 +99,27 @@ LabSession::LabSession(const LabArguments& arguments, WeightsNeed need)
 }
 
 nlohmann::ordered_json LabSession::head(const std::string& analysis) const {
-  nlohmann::ordered_json json = {{"analysis", analysis},
-                                 {"model", source_.recipe.model.name},
-                                 {"weights", source_.weights.string()},
-                                 {"data", source_.recipe.data.path},
-                                 {"split", split_},
-                                 {"samples", data_->size()},
-                                 {"device", device_}};
+  nlohmann::ordered_json json = {
+      {"analysis", analysis}, {"model", source_.recipe.model.name}, {"weights", source_.weights.string()}};
   if (source_.weights.empty()) json["weights"] = nullptr;
+  if (data_need_ != DataNeed::kNone) {
+    json["data"] = source_.recipe.data.path;
+    json["split"] = split_;
+    json["samples"] = data_->size();
+  }
+  json["device"] = device_;
   return json;
 }
 
 Page LabSession::page(const std::string& title) const {
   const Recipe& recipe = source_.recipe;
   std::vector<std::pair<std::string, std::string>> facts = {
-      {"model", recipe.model.name},
-      {"weights", has_weights() ? source_.weights.string() : "as initialised"},
-      {"data", fmt::format("{} split of {}, {} images", split_, recipe.data.path, count_text(data_->size()))},
-      {"device", device_}};
+      {"model", recipe.model.name}, {"weights", has_weights() ? source_.weights.string() : "as initialised"}};
+  if (data_need_ != DataNeed::kNone) {
+    facts.emplace_back("data", fmt::format("{} split of {}, {} images", split_, recipe.data.path,
+                                           count_text(data_->size())));
+  }
+  facts.emplace_back("device", device_);
   std::ranges::copy(program_facts(), std::back_inserter(facts));
   Page page(title, recipe.model.name);
   page.facts(std::move(facts));
@@ -139,7 +157,7 @@ void finish_analysis(const LabArguments& arguments, Analysis analysis) {
   if (!arguments.out.empty()) {
     const std::filesystem::path out = arguments.out;
     make_directories(out);
-    write_file_atomically(out / (analysis.name + ".json"), analysis.json.dump(2) + "\n");
+    write_file_atomically(out / (analysis.name + ".json"), json_text(analysis.json, 2) + "\n");
     analysis.page.write_csv(out / (analysis.name + "-csv"));
     if (can_write_pages()) {
       analysis.page.listing("Command line", fmt::format("{}\n", fmt::join(process_command_line(), " ")));
@@ -156,25 +174,20 @@ void finish_analysis(const LabArguments& arguments, Analysis analysis) {
   }
 }
 
-Verb lab_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("lab", "Takes networks apart: lesions, paths, gradients");
-  command->require_subcommand(1);
-  command->footer(
+Verb lab_verb(const Command& program) {
+  const Command command = program.add_command("lab", "Takes networks apart: lesions, paths, gradients");
+  command.require_command();
+  command.footer(
       "Examples:\n"
       "  residuum lab lesion --run runs/a --out lab/a\n"
       "  residuum lab paths --model cifar_resnet110 --count-only\n"
       "  residuum lab lesion --help");
   const std::vector<Verb> verbs = {
-      lab_lesion_verb(*command),      lab_shuffle_verb(*command),       lab_paths_verb(*command),
-      lab_gradients_verb(*command),   lab_response_verb(*command),      lab_iteration_verb(*command),
-      lab_lambda_verb(*command),      lab_singularities_verb(*command), lab_pairing_verb(*command),
-      lab_degradation_verb(*command), lab_shortcuts_verb(*command),     lab_placements_verb(*command)};
-  return {command, [verbs]() -> int {
-            for (const Verb& verb : verbs) {
-              if (verb.command->parsed()) return verb.run();
-            }
-            fail(ErrorKind::kInternal, "no verb of lab was run");
-          }};
+      lab_lesion_verb(command),      lab_shuffle_verb(command),       lab_paths_verb(command),
+      lab_gradients_verb(command),   lab_response_verb(command),      lab_iteration_verb(command),
+      lab_lambda_verb(command),      lab_singularities_verb(command), lab_pairing_verb(command),
+      lab_degradation_verb(command), lab_shortcuts_verb(command),     lab_placements_verb(command)};
+  return {command, [verbs] { return run_given(verbs); }};
 }
 
 }  // namespace residuum

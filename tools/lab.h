@@ -2,60 +2,67 @@
 // go.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "engine/lab/subject.h"
+#include "tools/command.h"
 #include "tools/device.h"
 #include "tools/model_source.h"
 #include "tools/page/page.h"
-#include "tools/verbs.h"
 
 namespace residuum {
 
-Verb lab_lesion_verb(CLI::App& lab);
-Verb lab_shuffle_verb(CLI::App& lab);
-Verb lab_paths_verb(CLI::App& lab);
-Verb lab_degradation_verb(CLI::App& lab);
-Verb lab_shortcuts_verb(CLI::App& lab);
-Verb lab_placements_verb(CLI::App& lab);
-Verb lab_gradients_verb(CLI::App& lab);
-Verb lab_response_verb(CLI::App& lab);
-Verb lab_iteration_verb(CLI::App& lab);
-Verb lab_lambda_verb(CLI::App& lab);
-Verb lab_singularities_verb(CLI::App& lab);
-Verb lab_pairing_verb(CLI::App& lab);
+Verb lab_lesion_verb(const Command& lab);
+Verb lab_shuffle_verb(const Command& lab);
+Verb lab_paths_verb(const Command& lab);
+Verb lab_degradation_verb(const Command& lab);
+Verb lab_shortcuts_verb(const Command& lab);
+Verb lab_placements_verb(const Command& lab);
+Verb lab_gradients_verb(const Command& lab);
+Verb lab_response_verb(const Command& lab);
+Verb lab_iteration_verb(const Command& lab);
+Verb lab_lambda_verb(const Command& lab);
+Verb lab_singularities_verb(const Command& lab);
+Verb lab_pairing_verb(const Command& lab);
 
 struct LabArguments {
   ModelSourceArguments source;
   DeviceOptions device;
-  std::string split = "test", out;
+  std::string split;  ///< test or train; empty: the verb's own
+  std::string out;
   int64_t limit = 0;  ///< images used; 0: all
   uint64_t seed = 1;  ///< of random choices
   bool json = false, png = false;
 };
 
 /// Model, weights, data, device and output options.
-void add_lab_options(CLI::App& command, LabArguments& arguments);
+void add_lab_options(const Command& command, LabArguments& arguments);
 
 /// --png, which needs `out`.
-void add_png_option(CLI::App& command, CLI::Option* out, bool& png);
+void add_png_option(const Command& command, Option out, bool& png);
 
 /// How a command line's analysis looks at images: --batch and --batches.
-void add_batch_options(CLI::App& command, int64_t& batch, int64_t& batches);
+void add_batch_options(const Command& command, int64_t& batch, int64_t& batches);
+
+enum class DataNeed : uint8_t {
+  kImages,
+  kTraining,  ///< images that are trained on: without --split those of the training split
+  kNone,      ///< the subject has one black image of the right shape, and no data set is opened
+};
 
 /// A model ready for analysis. Everything lives as long as this.
 class LabSession {
  public:
   /// Opens data and device, makes the state and reads the weights, when there are any. Throws what those
   /// throw.
-  LabSession(const LabArguments& arguments, WeightsNeed need);
+  LabSession(const LabArguments& arguments, WeightsNeed need, DataNeed data_need = DataNeed::kImages);
 
   const Subject& subject() const { return *subject_; }
   bool has_weights() const { return !source_.weights.empty(); }
-  /// {"analysis", "model", "weights", "data", "split", "samples", "device"}: the head of every result.
+  /// {"analysis", "model", "weights", "data", "split", "samples", "device"}: the head of every result;
+  /// without the part on data where none was needed.
   nlohmann::ordered_json head(const std::string& analysis) const;
   /// A page that begins with the same; finish_analysis adds the command line.
   Page page(const std::string& title) const;
@@ -63,6 +70,7 @@ class LabSession {
 
  private:
   ModelSource source_;
+  DataNeed data_need_;
   std::string split_, device_;
   std::unique_ptr<Dataset> data_;
   std::unique_ptr<Backend> backend_;

@@ -144,41 +144,40 @@ int run_comparison_verb(const ComparisonKind& kind, const CompareArguments& argu
   return kExitOk;
 }
 
-Verb comparison_verb(CLI::App& lab, const ComparisonKind& kind) {
-  CLI::App* command = lab.add_subcommand(kind.name, kind.help);
+Verb comparison_verb(const Command& lab, const ComparisonKind& kind) {
+  const Command command = lab.add_command(kind.name, kind.help);
   const auto arguments = std::make_shared<CompareArguments>();
-  arguments->keys.add_to(*command, {kDataFlag, kPrecisionFlag, kThreadsFlag});
+  arguments->keys.add_to(command, {kDataFlag, kPrecisionFlag, kThreadsFlag});
   std::vector<std::string> budgets;
   for (const ComparisonBudget& budget : comparison_budgets()) budgets.push_back(budget.name);
   command
-      ->add_option("--budget", arguments->budget,
-                   "small: minutes on a few cores; medium; full: as in the paper. The options below change "
-                   "parts of it")
-      ->check(CLI::IsMember(budgets))
-      ->capture_default_str();
+      .add_option("--budget", arguments->budget,
+                  "small: minutes on a few cores; medium; full: as in the paper. The options below change "
+                  "parts of it")
+      .one_of(budgets)
+      .show_default();
   command
-      ->add_option(kind.several_depths ? "--depths" : "--depth", arguments->depths,
-                   kind.several_depths ? "Of the nets" : "Of the net; the paper's figures are of 110")
-      ->delimiter(',')
-      ->type_name(kind.several_depths ? "N,..." : "N");
+      .add_option(kind.several_depths ? "--depths" : "--depth", arguments->depths,
+                  kind.several_depths ? "Of the nets" : "Of the net; the paper's figures are of 110")
+      .delimiter(',')
+      .type_name(kind.several_depths ? "N,..." : "N");
   const auto add_count = [&](const char* flag, int64_t& value, const char* help) {
-    command->add_option(flag, value, help)->check(CLI::PositiveNumber);
+    command.add_option(flag, value, help).positive();
   };
   add_count("--steps", arguments->steps, "Of each training");
   add_count("--batch", arguments->batch, "Images in a batch");
   add_count("--seeds", arguments->seeds, "Trainings of each net");
-  command->add_option("--train-images", arguments->train_images, "Use the first N only; 0: all");
-  command->add_option("--test-images", arguments->test_images, "Use the first N only; 0: all");
-  command->add_flag("--random-labels", arguments->random_labels,
-                    "Training labels drawn at random: what a net can memorise");
-  add_device_options(*command, arguments->device);
-  CLI::Option* out =
-      command->add_option("--out", arguments->out, "Runs and results; the same command there goes on")
-          ->required()
-          ->type_name("DIR");
-  add_png_option(*command, out, arguments->png);
-  command->add_flag("--json", arguments->json, "For programs");
-  command->footer(
+  command.add_option("--train-images", arguments->train_images, "Use the first N only; 0: all");
+  command.add_option("--test-images", arguments->test_images, "Use the first N only; 0: all");
+  command.add_flag("--random-labels", arguments->random_labels,
+                   "Training labels drawn at random: what a net can memorise");
+  add_device_options(command, arguments->device);
+  Option out = command.add_option("--out", arguments->out, "Runs and results; the same command there goes on")
+                   .required()
+                   .type_name("DIR");
+  add_png_option(command, out, arguments->png);
+  command.add_flag("--json", arguments->json, "For programs");
+  command.footer(
       fmt::format("A finished training is never repeated, one cut off goes on. DIR gets {0}.json, {0}.csv, "
                   "curves.csv and\n"
                   "{0}.html, and in runs/ a directory for each training.\n\n"
@@ -191,13 +190,13 @@ Verb comparison_verb(CLI::App& lab, const ComparisonKind& kind) {
 
 }  // namespace
 
-Verb lab_degradation_verb(CLI::App& lab) {
+Verb lab_degradation_verb(const Command& lab) {
   return comparison_verb(lab, kDegradation);
 }
-Verb lab_shortcuts_verb(CLI::App& lab) {
+Verb lab_shortcuts_verb(const Command& lab) {
   return comparison_verb(lab, kShortcuts);
 }
-Verb lab_placements_verb(CLI::App& lab) {
+Verb lab_placements_verb(const Command& lab) {
   return comparison_verb(lab, kPlacements);
 }
 

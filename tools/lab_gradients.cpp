@@ -139,7 +139,8 @@ Page page_of(const LabSession& session, const std::vector<NetStats>& looks) {
 }
 
 int run_gradients(GradientsArguments& arguments) {
-  const LabSession session(arguments.lab, WeightsNeed::kOptional);
+  const LabSession session(arguments.lab, WeightsNeed::kOptional,
+                           arguments.options.steps > 0 ? DataNeed::kTraining : DataNeed::kImages);
   arguments.options.seed = arguments.lab.seed;
   arguments.options.progress = lab_progress;
   const std::vector<NetStats> looks = layer_statistics(session.subject(), arguments.options);
@@ -156,19 +157,17 @@ int run_gradients(GradientsArguments& arguments) {
 
 }  // namespace
 
-Verb lab_gradients_verb(CLI::App& lab) {
-  CLI::App* command =
-      lab.add_subcommand("gradients", "Norms of weights, gradients and activations of each layer");
+Verb lab_gradients_verb(const Command& lab) {
+  const Command command =
+      lab.add_command("gradients", "Norms of weights, gradients and activations of each layer");
   const auto arguments = std::make_shared<GradientsArguments>();
-  add_lab_options(*command, arguments->lab);
-  add_batch_options(*command, arguments->options.batch, arguments->options.batches);
-  command->add_option("--steps", arguments->options.steps, "Train this many steps and look on the way")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--every", arguments->options.every, "Steps between looks")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->footer(
+  add_lab_options(command, arguments->lab);
+  add_batch_options(command, arguments->options.batch, arguments->options.batches);
+  command.add_option("--steps", arguments->options.steps, "Train this many steps and look on the way")
+      .not_negative()
+      .show_default();
+  command.add_option("--every", arguments->options.every, "Steps between looks").positive().show_default();
+  command.footer(
       "Batch norms use the batch's statistics. Training uses the images of --split.\n\n"
       "Examples:\n"
       "  residuum lab gradients --model cifar_plain56 --data cifar10 --out lab/plain\n"

@@ -139,21 +139,21 @@ int run_lesion(LesionArguments& arguments) {
 
 }  // namespace
 
-Verb lab_lesion_verb(CLI::App& lab) {
-  CLI::App* command =
-      lab.add_subcommand("lesion", "Error without each block, layer or gate, and without several");
+Verb lab_lesion_verb(const Command& lab) {
+  const Command command =
+      lab.add_command("lesion", "Error without each block, layer or gate, and without several");
   const auto arguments = std::make_shared<LesionArguments>();
-  add_lab_options(*command, arguments->lab);
-  command->add_option("--kind", arguments->kind, "What is taken away: auto, blocks, layers or gates")
-      ->check(CLI::IsMember({"auto", "blocks", "layers", "gates"}))
-      ->capture_default_str();
-  command->add_option("--delete", arguments->options.counts, "Also delete this many at random, e.g. 1,2,5,10")
-      ->delimiter(',')
-      ->type_name("N,...");
-  command->add_option("--draws", arguments->options.draws, "Random choices for each number")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->footer(
+  add_lab_options(command, arguments->lab);
+  command.add_option("--kind", arguments->kind, "What is taken away: auto, blocks, layers or gates")
+      .one_of({"auto", "blocks", "layers", "gates"})
+      .show_default();
+  command.add_option("--delete", arguments->options.counts, "Also delete this many at random, e.g. 1,2,5,10")
+      .delimiter(',')
+      .type_name("N,...");
+  command.add_option("--draws", arguments->options.draws, "Random choices for each number")
+      .positive()
+      .show_default();
+  command.footer(
       "A block is deleted by making its output its input; of a down-sampling block the branch goes and the "
       "shortcut\n"
       "stays. auto takes gates of highway nets, blocks of residual nets, layers of plain nets.\n\n"

@@ -177,23 +177,23 @@ int run_paths(PathsArguments& arguments) {
 
 }  // namespace
 
-Verb lab_paths_verb(CLI::App& lab) {
-  CLI::App* command =
-      lab.add_subcommand("paths", "Number and length of paths, and the gradient each length carries");
+Verb lab_paths_verb(const Command& lab) {
+  const Command command =
+      lab.add_command("paths", "Number and length of paths, and the gradient each length carries");
   const auto arguments = std::make_shared<PathsArguments>();
-  add_lab_options(*command, arguments->lab);
-  command->add_flag("--count-only", arguments->count_only,
-                    "Exact numbers from the graph; no data, no weights");
-  command->add_option("--samples", arguments->options.samples, "Random paths of each length, for each batch")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  add_batch_options(*command, arguments->options.batch, arguments->options.batches);
+  add_lab_options(command, arguments->lab);
+  command.add_flag("--count-only", arguments->count_only,
+                   "Exact numbers from the graph; no data, no weights");
+  command.add_option("--samples", arguments->options.samples, "Random paths of each length, for each batch")
+      .positive()
+      .show_default();
+  add_batch_options(command, arguments->options.batch, arguments->options.batches);
   command
-      ->add_option("--lengths", arguments->options.lengths,
-                   "Only paths through this many modules; default: all")
-      ->delimiter(',')
-      ->type_name("K,...");
-  command->footer(
+      .add_option("--lengths", arguments->options.lengths,
+                  "Only paths through this many modules; default: all")
+      .delimiter(',')
+      .type_name("K,...");
+  command.footer(
       "Without --run or --weights the net is as it is initialised. Batch norms use the batch's "
       "statistics.\n\n"
       "Examples:\n"

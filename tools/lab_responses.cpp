@@ -134,13 +134,13 @@ int run_lambda(const SampleArguments& arguments) {
   return kExitOk;
 }
 
-Verb sample_verb(CLI::App& lab, const char* name, const char* help, const char* footer,
+Verb sample_verb(const Command& lab, const char* name, const char* help, const char* footer,
                  int (*run)(const SampleArguments&)) {
-  CLI::App* command = lab.add_subcommand(name, help);
+  const Command command = lab.add_command(name, help);
   const auto arguments = std::make_shared<SampleArguments>();
-  add_lab_options(*command, arguments->lab);
-  add_batch_options(*command, arguments->options.batch, arguments->options.batches);
-  command->footer(
+  add_lab_options(command, arguments->lab);
+  add_batch_options(command, arguments->options.batch, arguments->options.batches);
+  command.footer(
       std::string("Without --run or --weights the net is as it is initialised, with batch statistics.\n\n") +
       footer);
   return {command, [arguments, run] { return run(*arguments); }};
@@ -148,7 +148,7 @@ Verb sample_verb(CLI::App& lab, const char* name, const char* help, const char* 
 
 }  // namespace
 
-Verb lab_response_verb(CLI::App& lab) {
+Verb lab_response_verb(const Command& lab) {
   return sample_verb(lab, "response", "Standard deviation of each layer's response (He 2015, figure 7)",
                      "Examples:\n"
                      "  residuum lab response --run runs/a --batches 4 --out lab/a\n"
@@ -156,14 +156,14 @@ Verb lab_response_verb(CLI::App& lab) {
                      run_response);
 }
 
-Verb lab_iteration_verb(CLI::App& lab) {
+Verb lab_iteration_verb(const Command& lab) {
   return sample_verb(lab, "iteration", "How the blocks of a stage refine an estimate (Greff 2017)",
                      "Examples:\n"
                      "  residuum lab iteration --run runs/a --batches 4 --out lab/a",
                      run_iteration);
 }
 
-Verb lab_lambda_verb(CLI::App& lab) {
+Verb lab_lambda_verb(const Command& lab) {
   return sample_verb(lab, "lambda", "Product of the shortcuts' scales, predicted and measured (He 2016)",
                      "Examples:\n"
                      "  residuum lab lambda --model cifar_preresnet20 --data cifar10 --out lab/a\n"

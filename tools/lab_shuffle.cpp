@@ -66,20 +66,20 @@ int run_shuffle(ShuffleArguments& arguments) {
 
 }  // namespace
 
-Verb lab_shuffle_verb(CLI::App& lab) {
-  CLI::App* command =
-      lab.add_subcommand("shuffle", "Error with equal blocks exchanged, against Kendall's tau");
+Verb lab_shuffle_verb(const Command& lab) {
+  const Command command =
+      lab.add_command("shuffle", "Error with equal blocks exchanged, against Kendall's tau");
   const auto arguments = std::make_shared<ShuffleArguments>();
   arguments->options.swaps = {1, 2, 4, 8, 16};
-  add_lab_options(*command, arguments->lab);
-  command->add_option("--swaps", arguments->options.swaps, "Numbers of exchanges")
-      ->delimiter(',')
-      ->type_name("N,...")
-      ->capture_default_str();
-  command->add_option("--draws", arguments->options.draws, "Random choices for each number")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->footer(
+  add_lab_options(command, arguments->lab);
+  command.add_option("--swaps", arguments->options.swaps, "Numbers of exchanges")
+      .delimiter(',')
+      .type_name("N,...")
+      .show_default();
+  command.add_option("--draws", arguments->options.draws, "Random choices for each number")
+      .positive()
+      .show_default();
+  command.footer(
       "Examples:\n"
       "  residuum lab shuffle --run runs/a --out lab/a\n"
       "  residuum lab shuffle --run runs/a --swaps 1,3,10 --draws 5 --json");

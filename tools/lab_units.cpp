@@ -113,7 +113,8 @@ void add_tied_units(const TiedUnits& tied, Analysis& analysis) {
 }
 
 int run_singularities(const UnitsArguments& arguments) {
-  const LabSession session(arguments.lab, WeightsNeed::kOptional);
+  const LabSession session(arguments.lab, WeightsNeed::kOptional,
+                           arguments.tie_steps > 0 ? DataNeed::kTraining : DataNeed::kNone);
   const std::vector<UnitStats> layers =
       unit_statistics(graph_of(session), session.subject().state, arguments.lab.seed);
   Analysis analysis{"singularities", session.head("singularities"), to_text(unit_table(layers)),
@@ -130,7 +131,7 @@ int run_singularities(const UnitsArguments& arguments) {
 }
 
 int run_pairing(const UnitsArguments& arguments) {
-  const LabSession session(arguments.lab, WeightsNeed::kOptional);
+  const LabSession session(arguments.lab, WeightsNeed::kOptional, DataNeed::kNone);
   const Subject& subject = session.subject();
   const std::vector<PairingStats> layers =
       pairing_statistics(graph_of(session), subject.state, subject.model, arguments.lab.seed);
@@ -166,30 +167,33 @@ int run_pairing(const UnitsArguments& arguments) {
 
 }  // namespace
 
-Verb lab_singularities_verb(CLI::App& lab) {
-  CLI::App* command =
-      lab.add_subcommand("singularities", "Norms, overlaps and rank of weights; the tied-unit experiment");
+Verb lab_singularities_verb(const Command& lab) {
+  const Command command =
+      lab.add_command("singularities", "Norms, overlaps and rank of weights; the tied-unit experiment");
   const auto arguments = std::make_shared<UnitsArguments>();
-  add_lab_options(*command, arguments->lab);
-  command->add_option("--tie-steps", arguments->tie_steps, "Tie two units, then train this many steps")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--block", arguments->block, "Whose last layer is tied; default: the middle one");
-  command->footer(
+  add_lab_options(command, arguments->lab);
+  command.add_option("--tie-steps", arguments->tie_steps, "Tie two units, then train this many steps")
+      .not_negative()
+      .show_default();
+  command.add_option("--block", arguments->block, "Whose last layer is tied; default: the middle one");
+  command.footer(
       "Examples:\n"
       "  residuum lab singularities --run runs/a --out lab/a\n"
-      "  residuum lab singularities --model cifar_plain20 --data cifar10 --split train --tie-steps 10");
+      "  residuum lab singularities --model resnet50 --weights resnet50.safetensors\n"
+      "  residuum lab singularities --model cifar_plain20 --data cifar10 --tie-steps 10");
   return {command, [arguments] { return run_singularities(*arguments); }};
 }
 
-Verb lab_pairing_verb(CLI::App& lab) {
-  CLI::App* command =
-      lab.add_subcommand("pairing", "How opposite the filters of each layer are (Shang 2016)");
+Verb lab_pairing_verb(const Command& lab) {
+  const Command command =
+      lab.add_command("pairing", "How opposite the filters of each layer are (Shang 2016)");
   const auto arguments = std::make_shared<UnitsArguments>();
-  add_lab_options(*command, arguments->lab);
-  command->footer(
+  add_lab_options(command, arguments->lab);
+  command.footer(
+      "Looks at the weights alone: no data set is opened.\n\n"
       "Examples:\n"
-      "  residuum lab pairing --run runs/a --out lab/a");
+      "  residuum lab pairing --run runs/a --out lab/a\n"
+      "  residuum lab pairing --model resnet50 --weights resnet50.safetensors");
   return {command, [arguments] { return run_pairing(*arguments); }};
 }
 

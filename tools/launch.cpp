@@ -153,19 +153,19 @@ int run_launch(const LaunchArguments& arguments) {
 
 }  // namespace
 
-Verb launch_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("launch", "Several processes of a verb on this machine");
+Verb launch_verb(const Command& program) {
+  const Command command = program.add_command("launch", "Several processes of a verb on this machine");
   const auto arguments = std::make_shared<LaunchArguments>();
-  command->add_option("-n,--processes", arguments->processes, "How many: one for each GPU")
-      ->check(CLI::Range(1, 1024))
-      ->required();
-  command->add_option("--grace", arguments->grace, "Seconds that the others have to end when one has failed")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
-  command->add_option("command", arguments->command, "What each of them runs")
-      ->required()
-      ->type_name("-- VERB ...");
-  command->footer(
+  command.add_option("-n,--processes", arguments->processes, "How many: one for each GPU")
+      .range(1, 1024)
+      .required();
+  command.add_option("--grace", arguments->grace, "Seconds that the others have to end when one has failed")
+      .range(0.0, 1e6)
+      .show_default();
+  command.add_option("command", arguments->command, "What each of them runs")
+      .required()
+      .type_name("-- VERB ...");
+  command.footer(
       "Sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun does.\n"
       "SIGTERM, SIGINT and SIGHUP are passed on. The exit code is that of the first process that failed by "
       "itself.\n\n"

@@ -9,36 +9,35 @@
 namespace residuum {
 namespace {
 
-CLI::Option* add_positive(CLI::App& command, const std::string& flag, int64_t& value,
-                          const std::string& help) {
-  return command.add_option(flag, value, help)->check(CLI::PositiveNumber);
+Option add_positive(const Command& command, const std::string& flag, int64_t& value,
+                    const std::string& help) {
+  return command.add_option(flag, value, help).positive();
 }
 
 }  // namespace
 
-void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
+void add_model_arguments(const Command& command, ModelArguments& arguments) {
   command.add_option("model", arguments.name, "Name of the model, for example resnet50")
-      ->required()
-      ->type_name("NAME");
-  add_positive(command, "--batch", arguments.batch, "Images in a batch")->capture_default_str();
+      .required()
+      .type_name("NAME");
+  add_positive(command, "--batch", arguments.batch, "Images in a batch").show_default();
   add_positive(command, "--image-size", arguments.image_size, "Height and width; default: the model's");
   add_positive(command, "--channels", arguments.channels, "Of the images; default: the model's");
   add_positive(command, "--classes", arguments.classes, "Default: the model's");
   command.add_flag("--v1", arguments.v1, "A bottleneck's stride on its first 1x1 (paper), not on its 3x3");
   command.add_option("--block", arguments.block, "Block of CIFAR nets: auto, basic or bottleneck")
-      ->check(CLI::IsMember({"auto", "basic", "bottleneck"}));
+      .one_of({"auto", "basic", "bottleneck"});
   command
       .add_option("--shortcut", arguments.shortcut, "auto, A (zeros), B (projection) or C (all projections)")
-      ->check(CLI::IsMember({"auto", "A", "B", "C"}));
+      .one_of({"auto", "A", "B", "C"});
   command.add_option("--zeros", arguments.zeros, "New channels of shortcut A: both_sides or end")
-      ->check(CLI::IsMember({"both_sides", "end"}));
+      .one_of({"both_sides", "end"});
   command
       .add_option(
           "--set", arguments.sets,
           "A key model.* of recipes (train --help-keys), such as model.gate=exclusive; may be repeated")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      .type_name("KEY=VALUE")
+      .repeatable();
 }
 
 ModelOptions model_options(const ModelArguments& arguments) {

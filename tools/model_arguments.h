@@ -1,11 +1,11 @@
 // A model without a recipe on the command line: the options of summary and plan.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "models/model.h"
+#include "tools/command.h"
 
 namespace residuum {
 
@@ -16,7 +16,7 @@ struct ModelArguments {
   std::vector<std::string> sets;  ///< "model.gate=exclusive"
 };
 
-void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+void add_model_arguments(const Command& command, ModelArguments& arguments);
 
 /// As build_model wants them. Throws Error(kUsage) for a --set that is not of the model, and as parse_recipe.
 ModelOptions model_options(const ModelArguments& arguments);

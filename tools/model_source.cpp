@@ -1,9 +1,8 @@
 #include "tools/model_source.h"
 
-#include <spdlog/spdlog.h>
-
 #include "engine/checkpoint/safetensors.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 #include "models/zoo.h"
 
 namespace residuum {
@@ -39,7 +38,7 @@ Recipe find_recipe(const ModelSourceArguments& arguments, WeightsNeed need) {
   const std::string inside = weights ? recipe_inside(arguments.weights) : "";
   if (!inside.empty() &&
       parse_recipe(inside, arguments.weights).model.name == arguments.keys.value("--model")) {
-    spdlog::info("normalisation and model options are those of the run that wrote {}", arguments.weights);
+    log_info("normalisation and model options are those of the run that wrote {}", arguments.weights);
     return parse_recipe(inside, arguments.weights, overrides);
   }
   return parse_recipe("[train]\nepochs = 1\n", "command line", overrides);
@@ -54,14 +53,14 @@ Recipe load_run_recipe(const std::filesystem::path& run, const std::vector<std::
   return load_recipe(file, overrides);
 }
 
-void add_model_source(CLI::App& command, ModelSourceArguments& arguments) {
+void add_model_source(const Command& command, ModelSourceArguments& arguments) {
   command.add_option("--run", arguments.run, "A run of train: its recipe, data and last weights")
-      ->type_name("DIR");
+      .type_name("DIR");
   command.add_flag("--best", arguments.best, "With --run: the best weights instead of the last ones");
   command.add_option("--weights", arguments.weights, "safetensors file with torchvision's names")
-      ->type_name("FILE");
+      .type_name("FILE");
   command.add_option("--recipe", arguments.recipe, "Normalisation and model options from a recipe")
-      ->type_name("RECIPE.toml");
+      .type_name("RECIPE.toml");
 }
 
 ModelSource find_model_source(const ModelSourceArguments& arguments, WeightsNeed need) {

@@ -1,11 +1,11 @@
 // Which trained model eval and predict use: the one of a run, or a weights file with a model's name.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
 
 #include "engine/train/recipe.h"
+#include "tools/command.h"
 #include "tools/recipe_arguments.h"
 
 namespace residuum {
@@ -16,7 +16,7 @@ struct ModelSourceArguments {
   RecipeArguments keys;
 };
 
-void add_model_source(CLI::App& command, ModelSourceArguments& arguments);
+void add_model_source(const Command& command, ModelSourceArguments& arguments);
 
 struct ModelSource {
   Recipe recipe;  ///< model, normalisation and evaluation transform

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "engine/core/check.h"
+#include "engine/core/json.h"
 
 namespace residuum {
 
@@ -19,7 +20,7 @@ void print_result(std::string_view text) {
 
 void print_json(const nlohmann::ordered_json& json) {
   // Paths and class names need not be UTF-8.
-  print_result(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  print_result(lossy_json_text(json, 2) + "\n");
 }
 
 void check_can_write(const std::string& file) {

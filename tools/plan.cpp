@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "engine/backend/backend_passes.h"
+#include "engine/core/json.h"
 #include "engine/graph/passes.h"
 #include "engine/train/memory_fit.h"
 #include "engine/train/precision.h"
@@ -135,7 +136,7 @@ std::string to_json(const Plan& plan, const PlanArguments& arguments, int64_t la
     }
     json["groups"].push_back(group_json(plan, g));
   }
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string group_line(const Plan& plan, size_t g) {
@@ -193,32 +194,32 @@ int show_plan(PlanArguments arguments) {
 
 }  // namespace
 
-Verb plan_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("plan", "Launches, cost and memory of a step; runs nothing");
+Verb plan_verb(const Command& program) {
+  const Command command = program.add_command("plan", "Launches, cost and memory of a step; runs nothing");
   const auto arguments = std::make_shared<PlanArguments>();
   arguments->model.batch = 32;
-  add_model_arguments(*command, arguments->model);
+  add_model_arguments(command, arguments->model);
   command
-      ->add_option("--precision", arguments->precision,
-                   "Of activations: fp32, tf32, bf16 or fp16; bf16 on cuda and fp32 on cpu when not given")
-      ->check(CLI::IsMember(std::vector<std::string>(kPrecisionNames.begin(), kPrecisionNames.end())));
-  command->add_flag("--recompute", arguments->recompute, "Keep block outputs only, compute the rest again");
-  command->add_flag("--gram-batch-norm", arguments->gram_batch_norm,
-                    "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
-  command->add_flag("--inference", arguments->inference,
-                    "The forward pass of evaluation, not a training step");
-  add_disable_pass_option(*command, arguments->passes_off);
-  command->add_option("--device", arguments->device, "auto (the best one present), cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
-  add_threads_option(*command, arguments->threads);
-  command->add_option("--memory", arguments->memory, "Tell the largest batch that fits: bytes, 80GB or 16GiB")
-      ->transform(CLI::AsSizeValue(true))
-      ->check(CLI::PositiveNumber)
-      ->type_name("BYTES");
-  add_scaling_options(*command, arguments->scaling);
-  command->add_flag("--json", arguments->json, "For programs");
-  command->footer(
+      .add_option("--precision", arguments->precision,
+                  "Of activations: fp32, tf32, bf16 or fp16; bf16 on cuda and fp32 on cpu when not given")
+      .one_of({kPrecisionNames.begin(), kPrecisionNames.end()});
+  command.add_flag("--recompute", arguments->recompute, "Keep block outputs only, compute the rest again");
+  command.add_flag("--gram-batch-norm", arguments->gram_batch_norm,
+                   "Batch norms of wide 1x1 convolutions from the Gram matrix of their input");
+  command.add_flag("--inference", arguments->inference,
+                   "The forward pass of evaluation, not a training step");
+  add_disable_pass_option(command, arguments->passes_off);
+  command.add_option("--device", arguments->device, "auto (the best one present), cpu or cuda")
+      .one_of({"auto", "cpu", "cuda"})
+      .show_default();
+  add_threads_option(command, arguments->threads);
+  command.add_option("--memory", arguments->memory, "Tell the largest batch that fits: bytes, 80GB or 16GiB")
+      .bytes()
+      .positive()
+      .type_name("BYTES");
+  add_scaling_options(command, arguments->scaling);
+  command.add_flag("--json", arguments->json, "For programs");
+  command.footer(
       "Examples:\n"
       "  residuum plan resnet50 --batch 16\n"
       "  residuum plan cifar_resnet1202 --batch 32 --recompute --json\n"

@@ -11,6 +11,7 @@
 #include "engine/comm/network_fit.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "engine/exec/scaling.h"
 #include "engine/train/units.h"
 #include "tools/chip_preset.h"
@@ -59,7 +60,7 @@ std::string nodes_text(const Plan& plan, size_t group) {
 
 /// Seconds by nodes_text().
 std::map<std::string, double> read_launch_times(const std::string& file) {
-  const Json json = Json::parse(read_text_file(file), nullptr, false);
+  const Json json = try_parse_json<Json>(read_text_file(file));
   check(json.is_object() && json.contains("per_launch") && json["per_launch"].is_array(), ErrorKind::kData,
         "{} is no measurement of a step with its launches: it has no list 'per_launch'", file);
   std::map<std::string, double> seconds;
@@ -67,7 +68,7 @@ std::map<std::string, double> read_launch_times(const std::string& file) {
     const bool fits = row.is_object() && row.contains("nodes") && row["nodes"].is_string() &&
                       row.contains("ms") && row["ms"].is_number() && row["ms"].get<double>() >= 0;
     check(fits, ErrorKind::kData, "{}: a row of 'per_launch' must have 'nodes' and 'ms', but one is {}", file,
-          row.dump());
+          json_text(row));
     seconds[row["nodes"].get<std::string>()] = row["ms"].get<double>() * 1e-3;
   }
   return seconds;
@@ -112,7 +113,7 @@ struct SourcedNetwork {
 
 /// From what `bench allreduce --json` wrote.
 SourcedNetwork measured_network(const std::string& file) {
-  const Json json = Json::parse(read_text_file(file), nullptr, false);
+  const Json json = try_parse_json<Json>(read_text_file(file));
   const bool fits = json.is_object() && json.contains("ranks") && json["ranks"].is_number_integer() &&
                     json.contains("sizes") && json["sizes"].is_array();
   check(fits, ErrorKind::kData, "{} is no measurement of all-reduces: it has no 'ranks' and 'sizes'", file);
@@ -121,7 +122,7 @@ SourcedNetwork measured_network(const std::string& file) {
     check(row.is_object() && row.contains("bytes") && row["bytes"].is_number_unsigned() &&
               row.contains("seconds") && row["seconds"].is_number(),
           ErrorKind::kData, "{}: a row of 'sizes' must have 'bytes' and 'seconds', but one is {}", file,
-          row.dump());
+          json_text(row));
     sums.push_back({row["bytes"].get<size_t>(), row["seconds"].get<double>()});
   }
   const int ranks = json["ranks"].get<int>();
@@ -309,26 +310,25 @@ Page page_of(const Scaling& scaling) {
 
 }  // namespace
 
-void add_scaling_options(CLI::App& command, ScalingArguments& arguments) {
-  CLI::Option* gpus = command.add_option(
+void add_scaling_options(const Command& command, ScalingArguments& arguments) {
+  Option gpus = command.add_option(
       "--gpus", arguments.gpus,
       "Compute the step on many GPUs: 4096 (the powers of two up to it) or 8,64,512; --batch is one GPU's");
-  gpus->type_name("N");
+  gpus.type_name("N");
   const auto add = [&](const char* name, auto& value, const char* help, const char* type) {
-    return command.add_option(name, value, help)->type_name(type)->needs(gpus);
+    return command.add_option(name, value, help).type_name(type).needs(gpus);
   };
   add("--network", arguments.network, "Links between GPUs, for example nvlink4+ib400x8", "SPEC");
   add("--all-reduce-times", arguments.all_reduce_times,
       "A network fitted to measured sums instead: JSON of bench allreduce", "FILE")
-      ->excludes("--network");
+      .excludes("--network");
   add("--chip", arguments.chip, "Ceilings that launches reach; default h100 on cuda", "SPEC");
   add("--per-launch-times", arguments.launch_times,
       "Measured times instead of ceilings: JSON with per_launch, as benchmarks of a step write it", "FILE");
-  add("--bucket", arguments.bucket_bytes, "Gradients summed together; 0: chosen", "BYTES")
-      ->transform(CLI::AsSizeValue(true));
+  add("--bucket", arguments.bucket_bytes, "Gradients summed together; 0: chosen", "BYTES").bytes();
   add("--slowdown", arguments.slowdown, "Part of its speed that a launch loses while gradients are summed",
       "SHARE")
-      ->check(CLI::Range(0.0, 0.99));
+      .range(0.0, 0.99);
   add("--html", arguments.page, "Also write the scaling as a page", "FILE");
 }
 
@@ -336,7 +336,7 @@ std::string show_scaling(const Plan& plan, const ScalingSubject& subject, const 
                          bool json) {
   const Scaling scaling = simulate_all(plan, subject, arguments);
   if (!arguments.page.empty()) page_of(scaling).write(arguments.page);
-  return json ? to_json(scaling).dump(2) + "\n" : to_text(scaling);
+  return json ? json_text(to_json(scaling), 2) + "\n" : to_text(scaling);
 }
 
 std::string describe_scaling() {

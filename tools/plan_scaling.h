@@ -1,7 +1,6 @@
 // `residuum plan --gpus ... --network ...`: a data-parallel step on many GPUs, from the plan of one.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -9,6 +8,7 @@
 
 #include "engine/exec/plan.h"
 #include "engine/train/precision.h"
+#include "tools/command.h"
 
 namespace residuum {
 
@@ -20,7 +20,7 @@ struct ScalingArguments {
   bool wanted() const { return !gpus.empty(); }
 };
 
-void add_scaling_options(CLI::App& command, ScalingArguments& arguments);
+void add_scaling_options(const Command& command, ScalingArguments& arguments);
 
 /// What the numbers are about.
 struct ScalingSubject {

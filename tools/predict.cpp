@@ -174,15 +174,15 @@ int run_predict(const PredictArguments& arguments) {
 
 }  // namespace
 
-Verb predict_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("predict", "The five most probable classes of images");
+Verb predict_verb(const Command& program) {
+  const Command command = program.add_command("predict", "The five most probable classes of images");
   const auto arguments = std::make_shared<PredictArguments>();
-  command->add_option("images", arguments->images, "JPEG or PNG files")->required()->type_name("IMAGE...");
-  add_model_source(*command, arguments->source);
-  arguments->source.keys.add_to(*command, {kModelFlag, kDataFlag, kPrecisionFlag, kThreadsFlag});
-  add_device_options(*command, arguments->device);
-  command->add_flag("--json", arguments->json, "For programs");
-  command->footer(
+  command.add_option("images", arguments->images, "JPEG or PNG files").required().type_name("IMAGE...");
+  add_model_source(command, arguments->source);
+  arguments->source.keys.add_to(command, {kModelFlag, kDataFlag, kPrecisionFlag, kThreadsFlag});
+  add_device_options(command, arguments->device);
+  command.add_flag("--json", arguments->json, "For programs");
+  command.footer(
       "Classes have the names of --data, else those that train wrote into the weights file, else numbers. "
       "An\n"
       "image is resized to what the model was trained on.\n\n"

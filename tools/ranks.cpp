@@ -17,37 +17,37 @@ constexpr const char* kGroup =
 
 }  // namespace
 
-void add_rank_options(CLI::App& command, RankOptions& options) {
+void add_rank_options(const Command& command, RankOptions& options) {
   command
       .add_option("--launch", options.flags.launch,
                   "Whose variables say which rank this is: auto, torchrun, slurm, mpi or none")
-      ->check(CLI::IsMember({"auto", "torchrun", "slurm", "mpi", "none"}))
-      ->capture_default_str()
-      ->group(kGroup);
+      .one_of({"auto", "torchrun", "slurm", "mpi", "none"})
+      .show_default()
+      .group(kGroup);
   command.add_option("--rank", options.flags.rank, "Which of --ranks processes this is, from 0")
-      ->group(kGroup);
-  command.add_option("--ranks", options.flags.ranks, "How many processes train together")->group(kGroup);
+      .group(kGroup);
+  command.add_option("--ranks", options.flags.ranks, "How many processes train together").group(kGroup);
   command
       .add_option("--local-rank", options.flags.local_rank,
                   "Which of this machine's processes; chooses the GPU")
-      ->group(kGroup);
+      .group(kGroup);
   command.add_option("--rendezvous", options.flags.rendezvous, "Where rank 0 listens")
-      ->type_name("HOST:PORT")
-      ->group(kGroup);
+      .type_name("HOST:PORT")
+      .group(kGroup);
   command
       .add_option("--network", options.network,
                   "Between CPUs: tcp, mpi, or auto (mpi under mpirun); between GPUs NCCL when it is there")
-      ->check(CLI::IsMember({"auto", "tcp", "mpi"}))
-      ->capture_default_str()
-      ->group(kGroup);
+      .one_of({"auto", "tcp", "mpi"})
+      .show_default()
+      .group(kGroup);
   command
       .add_option(
           "--comm-timeout", options.timeout,
           "Seconds until a rank that does not come or answer, or a collective that does not end, ends "
           "all ranks")
-      ->check(CLI::Range(0.5, 1e6))
-      ->capture_default_str()
-      ->group(kGroup);
+      .range(0.5, 1e6)
+      .show_default()
+      .group(kGroup);
 }
 
 int gpu_of(const RankPlace& place) {

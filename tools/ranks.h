@@ -1,11 +1,11 @@
 // The options by which a process learns its place among others, and the way it joins them.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
 #include "engine/comm/communicator.h"
+#include "tools/command.h"
 
 namespace residuum {
 
@@ -16,7 +16,7 @@ struct RankOptions {
 };
 
 /// --launch, --rank, --ranks, --local-rank, --rendezvous, --network, --comm-timeout.
-void add_rank_options(CLI::App& command, RankOptions& options);
+void add_rank_options(const Command& command, RankOptions& options);
 
 /// The GPU of this rank: of those in CUDA_VISIBLE_DEVICES, which may be this rank's own alone.
 int gpu_of(const RankPlace& place);

@@ -24,17 +24,16 @@ std::string override_text(std::string_view key, const std::string& value) {
 
 }  // namespace
 
-void RecipeArguments::add_to(CLI::App& command, std::vector<KeyFlag> flags) {
+void RecipeArguments::add_to(const Command& command, std::vector<KeyFlag> flags) {
   flags_ = std::move(flags);
   values_.resize(flags_.size());
   for (size_t i = 0; i < flags_.size(); ++i) {
-    command.add_option(flags_[i].flag, values_[i], flags_[i].help)->type_name("VALUE");
+    command.add_option(flags_[i].flag, values_[i], flags_[i].help).type_name("VALUE");
   }
   add_disable_pass_option(command, disable_passes_);
   command.add_option("--set", sets_, "Any key of the recipe (train --help-keys); may be repeated")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      .type_name("KEY=VALUE")
+      .repeatable();
 }
 
 std::vector<std::string> RecipeArguments::overrides() const {

@@ -1,11 +1,12 @@
 // Recipe keys on the command line: --set key=value and short flags for common keys.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "tools/command.h"
 
 namespace residuum {
 
@@ -26,7 +27,7 @@ inline constexpr KeyFlag kThreadsFlag = {"--threads", "train.threads",
 class RecipeArguments {
  public:
   /// Adds `flags`, --disable-pass and --set. Once, and this object must outlive the parsing.
-  void add_to(CLI::App& command, std::vector<KeyFlag> flags);
+  void add_to(const Command& command, std::vector<KeyFlag> flags);
 
   /// What was given as KEY=VALUE texts for parse_recipe: flags, then --set.
   /// Throws Error(kUsage) for --epochs together with --steps.

@@ -41,17 +41,18 @@ int write_report(const ReportArguments& arguments) {
 
 }  // namespace
 
-Verb report_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("report", "HTML page of a training run, or of several compared");
+Verb report_verb(const Command& program) {
+  const Command command =
+      program.add_command("report", "HTML page of a training run, or of several compared");
   const auto arguments = std::make_shared<ReportArguments>();
-  command->add_option("runs", arguments->runs, "Directories of runs")->type_name("RUN...")->required();
-  command->add_option("--out", arguments->out, "The page; default RUN/report.html")->type_name("FILE");
-  command->add_option("--csv", arguments->csv, "Also write each figure and table here as CSV")
-      ->type_name("DIR");
-  command->add_option("--png", arguments->png, "Also write each figure here as PNG; needs Chromium")
-      ->type_name("DIR");
-  command->add_flag("--json", arguments->json, "Print the results for programs");
-  command->footer(
+  command.add_option("runs", arguments->runs, "Directories of runs").type_name("RUN...").required();
+  command.add_option("--out", arguments->out, "The page; default RUN/report.html").type_name("FILE");
+  command.add_option("--csv", arguments->csv, "Also write each figure and table here as CSV")
+      .type_name("DIR");
+  command.add_option("--png", arguments->png, "Also write each figure here as PNG; needs Chromium")
+      .type_name("DIR");
+  command.add_flag("--json", arguments->json, "Print the results for programs");
+  command.footer(
       "The page holds everything it needs and opens from a file, without a network. Its figures can be saved "
       "as\n"
       "CSV, PNG and SVG. train writes it at the end of a run. --png wants Chromium on PATH, or its name in\n"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/core/json.h"
 #include "engine/train/recipe_keys.h"
 #include "engine/train/units.h"
 #include "models/published.h"
@@ -150,7 +151,7 @@ Table results_table(const Runs& runs) {
     const auto pace = run.images_per_second();
     const std::string note = prefix == "test_ema" ? "averaged weights" : "";
     table.rows.push_back(
-        {run.name, run.recipe.model.name, run.metrics.empty() ? "0" : run.metrics.back()["step"].dump(),
+        {run.name, run.recipe.model.name, run.metrics.empty() ? "0" : json_text(run.metrics.back()["step"]),
          Cell(percent(run.last(prefix + "/top1")), note),
          Cell(best ? fixed_text(best->value * 100, 2) : "-", best ? fmt::format("step {}", best->step) : ""),
          published_cell(run), number(prefix + "/loss", 4), number("train/loss", 4),
@@ -187,7 +188,7 @@ void add_recipes(Page& page, const Runs& runs) {
 /// A value of environment.json in one line.
 std::string fact_text(const nlohmann::ordered_json& value) {
   if (value.is_string()) return value.get<std::string>();
-  if (!value.is_structured()) return value.dump();
+  if (!value.is_structured()) return json_text(value);
   std::string text;
   for (const auto& item : value.items()) {
     text += text.empty() ? "" : value.is_object() ? ", " : " ";

@@ -7,6 +7,7 @@
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "engine/train/metrics_log.h"
 
 namespace residuum {
@@ -21,7 +22,7 @@ fs::path file_of_run(const fs::path& directory, const char* name) {
 }
 
 nlohmann::ordered_json read_environment(const fs::path& file) {
-  auto environment = nlohmann::ordered_json::parse(read_text_file(file), nullptr, false);
+  auto environment = try_parse_json<nlohmann::ordered_json>(read_text_file(file));
   check(environment.is_object(), ErrorKind::kData, "{} is not a JSON object", file.string());
   return environment;
 }

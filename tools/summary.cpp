@@ -26,12 +26,12 @@ int show_summary(const SummaryOptions& options) {
 
 }  // namespace
 
-Verb summary_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("summary", "Layers, parameters and cost of a model");
+Verb summary_verb(const Command& program) {
+  const Command command = program.add_command("summary", "Layers, parameters and cost of a model");
   const auto options = std::make_shared<SummaryOptions>();
-  add_model_arguments(*command, options->model);
-  command->add_flag("--json", options->json, "For programs");
-  command->footer(
+  add_model_arguments(command, options->model);
+  command.add_flag("--json", options->json, "For programs");
+  command.footer(
       "Examples:\n"
       "  residuum summary resnet50\n"
       "  residuum summary cifar_resnet110 --shortcut B --json\n\n" +

@@ -1,6 +1,5 @@
 // residuum train: a recipe, the command line's changes to it, and a training run in a directory of its own.
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <sched.h>
 
@@ -10,6 +9,8 @@
 #include <memory>
 
 #include "engine/core/check.h"
+#include "engine/core/json.h"
+#include "engine/core/log.h"
 #include "engine/train/metrics_observer.h"
 #include "engine/train/progress.h"
 #include "engine/train/team.h"
@@ -78,7 +79,7 @@ std::string write_page(const fs::path& out) {
   try {
     run_page({read_run(out)}).write(file);
   } catch (const Error& error) {
-    spdlog::warn("no {}: {}", file.string(), error.what());
+    log_warning("no {}: {}", file.string(), error.what());
     return "";
   }
   return file.string();
@@ -152,8 +153,8 @@ int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Commu
   const auto test_data = open_split(recipe, Split::kTest);
   check_combinations(recipe);
   if (place.rank == 0 && train_data->describe(0) == test_data->describe(0)) {
-    spdlog::warn("{} has no split: what is called test accuracy is that on the training images",
-                 recipe.data.path);
+    log_warning("{} has no split: what is called test accuracy is that on the training images",
+                recipe.data.path);
   }
   const auto backend = open_device(arguments.device, with_own_threads(recipe.train, place), gpu_of(place));
   const auto exchange = communicator == nullptr
@@ -171,7 +172,7 @@ int train_as_rank(const TrainArguments& arguments, const RankPlace& place, Commu
 
   if (place.rank == 0) {
     const std::string page = result.interrupted ? "" : write_page(out);
-    print_unless_closed(arguments.json ? to_json(result, out, page).dump() + "\n"
+    print_unless_closed(arguments.json ? json_text(to_json(result, out, page)) + "\n"
                                        : to_text(result, out, page));
   }
   return result.interrupted ? kExitInterrupted : kExitOk;
@@ -216,31 +217,31 @@ constexpr const char* kFooter =
 
 }  // namespace
 
-Verb train_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("train", "Train a model from a recipe");
+Verb train_verb(const Command& program) {
+  const Command command = program.add_command("train", "Train a model from a recipe");
   const auto arguments = std::make_shared<TrainArguments>();
-  command->add_option("recipe", arguments->recipe, "TOML file; without one the keys have their defaults")
-      ->type_name("RECIPE.toml");
+  command.add_option("recipe", arguments->recipe, "TOML file; without one the keys have their defaults")
+      .type_name("RECIPE.toml");
   arguments->keys.add_to(
-      *command, {kModelFlag,
-                 kDataFlag,
-                 {"--weights", "train.weights", "train.weights: safetensors file that training starts from"},
-                 {"--epochs", "train.epochs", "train.epochs, in place of train.steps"},
-                 {"--steps", "train.steps", "train.steps, in place of train.epochs"},
-                 {"--batch", "train.batch", "train.batch"},
-                 {"--lr", "optimizer.lr", "optimizer.lr: before the schedule"},
-                 {"--seed", "train.seed", "train.seed: of all randomness"},
-                 kPrecisionFlag,
-                 kThreadsFlag});
-  command->add_option("--out", arguments->out, "Directory of the run; default runs/MODEL-DATE")
-      ->type_name("DIR");
-  command->add_flag("--resume", arguments->resume,
-                    "Continue the run in --out, by its recipe.toml if none is given");
-  add_device_options(*command, arguments->device);
-  add_rank_options(*command, arguments->ranks);
-  command->add_flag("--json", arguments->json, "Progress to standard error, one line of JSON at the end");
-  command->add_flag("--help-keys", arguments->help_keys, "All keys of a recipe, with allowed values");
-  command->footer(kFooter);
+      command, {kModelFlag,
+                kDataFlag,
+                {"--weights", "train.weights", "train.weights: safetensors file that training starts from"},
+                {"--epochs", "train.epochs", "train.epochs, in place of train.steps"},
+                {"--steps", "train.steps", "train.steps, in place of train.epochs"},
+                {"--batch", "train.batch", "train.batch"},
+                {"--lr", "optimizer.lr", "optimizer.lr: before the schedule"},
+                {"--seed", "train.seed", "train.seed: of all randomness"},
+                kPrecisionFlag,
+                kThreadsFlag});
+  command.add_option("--out", arguments->out, "Directory of the run; default runs/MODEL-DATE")
+      .type_name("DIR");
+  command.add_flag("--resume", arguments->resume,
+                   "Continue the run in --out, by its recipe.toml if none is given");
+  add_device_options(command, arguments->device);
+  add_rank_options(command, arguments->ranks);
+  command.add_flag("--json", arguments->json, "Progress to standard error, one line of JSON at the end");
+  command.add_flag("--help-keys", arguments->help_keys, "All keys of a recipe, with allowed values");
+  command.footer(kFooter);
   return {command, [arguments] { return run_training(*arguments); }};
 }
 

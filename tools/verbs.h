@@ -1,26 +1,20 @@
 // The verbs of the program: each adds its command to the parser and says what to do when it was given.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <functional>
+#include "tools/command.h"
 
 namespace residuum {
 
-struct Verb {
-  CLI::App* command = nullptr;
-  std::function<int()> run;  ///< after parsing; returns the exit code, or throws Error
-};
-
-Verb train_verb(CLI::App& program);
-Verb eval_verb(CLI::App& program);
-Verb predict_verb(CLI::App& program);
-Verb summary_verb(CLI::App& program);
-Verb plan_verb(CLI::App& program);
-Verb data_verb(CLI::App& program);
-Verb report_verb(CLI::App& program);
-Verb bench_verb(CLI::App& program);
-Verb lab_verb(CLI::App& program);
-Verb launch_verb(CLI::App& program);
-Verb version_verb(CLI::App& program);
+Verb train_verb(const Command& program);
+Verb eval_verb(const Command& program);
+Verb predict_verb(const Command& program);
+Verb summary_verb(const Command& program);
+Verb plan_verb(const Command& program);
+Verb data_verb(const Command& program);
+Verb report_verb(const Command& program);
+Verb bench_verb(const Command& program);
+Verb lab_verb(const Command& program);
+Verb launch_verb(const Command& program);
+Verb version_verb(const Command& program);
 
 }  // namespace residuum

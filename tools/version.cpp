@@ -41,11 +41,11 @@ int show_version(const VersionOptions& options) {
 
 }  // namespace
 
-Verb version_verb(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("version", "Version, commit, compiler, libraries and devices");
+Verb version_verb(const Command& program) {
+  const Command command = program.add_command("version", "Version, commit, compiler, libraries and devices");
   const auto options = std::make_shared<VersionOptions>();
-  command->add_flag("--json", options->json, "For programs");
-  command->footer("Examples:\n  residuum version\n  residuum version --json");
+  command.add_flag("--json", options->json, "For programs");
+  command.footer("Examples:\n  residuum version\n  residuum version --json");
   return {command, [options] { return show_version(*options); }};
 }
 

@@ -26,13 +26,14 @@ const StoredTensor& weight_of(const Graph& graph, const Node& node, const Safete
 
 WeightsShape weights_shape(const Recipe& recipe, const SafetensorsFile& weights) {
   // Size and classes are the model's own: neither changes the names.
-  const ImageShape image{0, 0, static_cast<int>(recipe.data.mean.size())};
-  const Graph graph = model_builder(recipe)({Mode::kEval, 1, image, 0});
+  const GraphRequest request = published_request(recipe, Mode::kEval, 1);
+  const Graph graph = model_builder(recipe)(request);
   const auto first_conv = std::find_if(graph.nodes.begin(), graph.nodes.end(), has_op<Conv>);
   const auto last_linear = std::find_if(graph.nodes.rbegin(), graph.nodes.rend(), has_op<Linear>);
-  check(first_conv != graph.nodes.end() && last_linear != graph.nodes.rend(), ErrorKind::kInternal,
-        "model {} has no convolution or no fully connected layer", recipe.model.name);
-  return {weight_of(graph, *first_conv, weights).shape.at(1),
+  check(last_linear != graph.nodes.rend(), ErrorKind::kInternal, "model {} has no fully connected layer",
+        recipe.model.name);
+  const bool convolves = first_conv != graph.nodes.end();
+  return {convolves ? weight_of(graph, *first_conv, weights).shape.at(1) : request.image.channels,
           weight_of(graph, *last_linear, weights).shape.at(0)};
 }
 

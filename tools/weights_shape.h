@@ -13,8 +13,8 @@ struct WeightsShape {
 };
 
 /// Channels of the images and number of classes that `weights` were trained for: the extents of the first
-/// convolution and of the last fully connected layer of recipe.model. Throws Error(kCheckpoint) when the file
-/// lacks one of them.
+/// convolution, where recipe.model has one, and of its last fully connected layer. Throws Error(kCheckpoint)
+/// when the file lacks one of them.
 WeightsShape weights_shape(const Recipe& recipe, const SafetensorsFile& weights);
 
 }  // namespace residuum

@@ -1,9 +1,9 @@
 // The one place that knows which backends this build has.
-#include <spdlog/spdlog.h>
 
 #include "engine/backend/backend.h"
 #include "engine/backend/cuda/cuda_backend.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 #ifdef RESIDUUM_HAS_CPU
 #include "engine/backend/cpu/cpu_backend.h"
 #endif
@@ -30,7 +30,7 @@ std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOpti
     return cuda::make_cuda_backend(options);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kDevice) throw;
-    spdlog::info("{}; using the CPU", error.what());
+    log_info("{}; using the CPU", error.what());
     return make_cpu(options);
   }
 }

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 
 #include "engine/core/check.h"
+#include "engine/core/json.h"
 
 namespace residuum {
 namespace {
@@ -70,14 +70,14 @@ std::string to_json(const StateManifest& manifest) {
   const nlohmann::ordered_json json = {
       {"format", kFormat},     {"version", kVersion},     {"step", manifest.step},
       {"file", manifest.file}, {"bytes", manifest.bytes}, {"crc32c", fmt::format("{:08x}", manifest.crc32c)}};
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 StateManifest parse_manifest(const std::string& name, std::string_view text) {
   using Type = nlohmann::json::value_t;
   check(text.size() <= kMaxManifestBytes, ErrorKind::kCheckpoint,
         "{}: manifest has {} bytes, at most {} are expected", name, text.size(), kMaxManifestBytes);
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json json = try_parse_json(text);
   check(json.is_object(), ErrorKind::kCheckpoint, "{}: manifest is not a JSON object", name);
   const std::string format = field_of(name, json, "format", Type::string);
   check(format == kFormat, ErrorKind::kCheckpoint, "{}: manifest format is '{}', expected '{}'", name, format,

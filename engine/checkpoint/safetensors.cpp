@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <utility>
 
 #include "engine/checkpoint/safetensors_header.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 
 namespace residuum {
 namespace {
@@ -50,7 +50,7 @@ void check_tensor(const StoredTensor& tensor) {
 
 std::string quoted(const std::string& text) {
   try {
-    return nlohmann::json(text).dump();
+    return json_text(nlohmann::json(text));
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::kCheckpoint, "a name or metadata text cannot be stored: {}", error.what());
   }

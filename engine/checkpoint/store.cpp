@@ -3,8 +3,6 @@
 // orphan.
 #include "engine/checkpoint/store.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <system_error>
 #include <utility>
@@ -13,6 +11,8 @@
 #include "engine/core/check.h"
 #include "engine/core/crc32c.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
+#include "engine/core/log.h"
 
 namespace residuum {
 namespace fs = std::filesystem;
@@ -34,7 +34,7 @@ std::vector<std::string> names_in(const fs::path& directory) {
 
 std::string dump_meta(const nlohmann::json& meta) {
   try {
-    return meta.dump();
+    return json_text(meta);
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::kCheckpoint, "meta data of a training state cannot be stored: {}", error.what());
   }
@@ -82,15 +82,15 @@ void CheckpointStore::save(const TrainingState& state, const WeightsFile& last, 
     write(files);
   } catch (const DiskFull& error) {
     if (!make_room()) throw;
-    spdlog::warn("{}; older training states are deleted to make room", error.what());
+    log_warning("{}; older training states are deleted to make room", error.what());
     write(files);
   }
   try {
     remove_superseded(state.step);
     remove_orphans();
   } catch (const Error& error) {
-    spdlog::warn("the training state of step {} is saved, but an older one could not be deleted: {}",
-                 state.step, error.what());
+    log_warning("the training state of step {} is saved, but an older one could not be deleted: {}",
+                state.step, error.what());
   }
 }
 
@@ -104,7 +104,7 @@ void CheckpointStore::write(const Files& files) const {
     try {
       remove_orphans();
     } catch (const Error& error) {  // which must not hide why the save failed
-      spdlog::warn("what a failed save left behind could not be deleted: {}", error.what());
+      log_warning("what a failed save left behind could not be deleted: {}", error.what());
     }
     throw;
   }
@@ -140,7 +140,7 @@ std::optional<LoadedState> CheckpointStore::load_newest() {
     try {
       return load(*step);
     } catch (const Error& error) {
-      spdlog::warn("training state of step {} is not usable, trying the one before: {}", *step, error.what());
+      log_warning("training state of step {} is not usable, trying the one before: {}", *step, error.what());
       reasons += fmt::format("\n  step {}: {}", *step, error.what());
     }
   }
@@ -167,7 +167,7 @@ LoadedState CheckpointStore::load(int64_t step) const {
   const auto meta_text = file.metadata().find(kMetaKey);
   check(meta_text != file.metadata().end(), ErrorKind::kCheckpoint, "{} lacks the metadata '{}'",
         path.string(), kMetaKey);
-  nlohmann::json meta = nlohmann::json::parse(meta_text->second, nullptr, false);
+  nlohmann::json meta = try_parse_json(meta_text->second);
   check(!meta.is_discarded(), ErrorKind::kCheckpoint, "{}: metadata '{}' is not JSON", path.string(),
         kMetaKey);
   return {step, std::move(meta), std::move(file)};
@@ -189,8 +189,8 @@ void CheckpointStore::remove_superseded(int64_t newest) const {
   size_t kept = 0;
   for (auto step = all.rbegin(); step != all.rend(); ++step) {
     if (*step > newest) {
-      spdlog::warn("deleting the training state of step {}: this run went back and is now at step {}", *step,
-                   newest);
+      log_warning("deleting the training state of step {}: this run went back and is now at step {}", *step,
+                  newest);
       remove_file(directory_ / manifest_name(*step));
     } else if (++kept > keep_) {
       remove_file(directory_ / manifest_name(*step));

@@ -1,7 +1,5 @@
 #include "engine/comm/communicator.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -13,6 +11,7 @@
 #include "engine/comm/mpi_network.h"
 #include "engine/comm/tcp_network.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 
 namespace residuum {
 namespace {
@@ -45,10 +44,10 @@ class Record {
       return std::chrono::duration<double, std::milli>(time).count();
     };
     for (const Entry& entry : entries_) {
-      spdlog::warn("rank {}: collective #{} '{}', {} bytes, began {:.1f} ms ago, {}", rank, entry.number,
-                   entry.name, entry.bytes, ms(now - entry.begin),
-                   entry.is_open() ? std::string("has not ended")
-                                   : fmt::format("took {:.1f} ms", ms(entry.end - entry.begin)));
+      log_warning("rank {}: collective #{} '{}', {} bytes, began {:.1f} ms ago, {}", rank, entry.number,
+                  entry.name, entry.bytes, ms(now - entry.begin),
+                  entry.is_open() ? std::string("has not ended")
+                                  : fmt::format("took {:.1f} ms", ms(entry.end - entry.begin)));
     }
   }
 

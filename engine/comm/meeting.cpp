@@ -2,9 +2,8 @@
 
 #include <unistd.h>
 
-#include <nlohmann/json.hpp>
-
 #include "engine/core/check.h"
+#include "engine/core/json.h"
 
 namespace residuum {
 namespace {
@@ -69,7 +68,7 @@ class Host {
     Json roster = Json::array();
     for (const RankInfo& info : meeting_.ranks) roster.push_back(to_json(info));
     for (size_t r = 1; r < meeting_.control.size(); ++r) {
-      meeting_.control[r].send_text(Json{{"ranks", roster}}.dump(), patience());
+      meeting_.control[r].send_text(json_text(Json{{"ranks", roster}}), patience());
     }
   }
 
@@ -97,14 +96,14 @@ class Host {
 
   void welcome(Socket visitor) {
     const std::string text = visitor.receive_text(patience(), size_t{1} << 16);
-    const Json hello = Json::parse(text);
+    const Json hello = parse_json(text);
     if (hello.value("greeting", "") != kGreeting) return;
     RankInfo info = rank_from_json(hello);
     info.address = visitor.peer_address();
     if (is_loopback(info.address)) info.address.clear();  // beside rank 0, whose address everybody has
     const auto refuse = [&](std::string reason) {
       refused_ = std::move(reason);
-      visitor.send_text(Json{{"error", refused_}}.dump(), patience());
+      visitor.send_text(json_text(Json{{"error", refused_}}), patience());
       fail(ErrorKind::kCommunication, "{}", refused_);
     };
     const int ranks = hello.at("ranks").get<int>();
@@ -133,7 +132,7 @@ class Host {
     for (Socket& rank : meeting_.control) {
       if (!rank.is_open()) continue;
       try {
-        rank.send_text(Json{{"error", refused_}}.dump(), patience());
+        rank.send_text(json_text(Json{{"error", refused_}}), patience());
       } catch (const Error&) {  // it has gone
       }
     }
@@ -182,8 +181,8 @@ void visit(const RankPlace& place, const MeetingOptions& options, Meeting& meeti
   try {
     Json hello = to_json(meeting.ranks[static_cast<size_t>(place.rank)]);
     hello.update({{"greeting", kGreeting}, {"ranks", place.ranks}, {"version", options.version}});
-    meeting.control[0].send_text(hello.dump(), late);
-    const Json answer = Json::parse(meeting.control[0].receive_text(late));
+    meeting.control[0].send_text(json_text(hello), late);
+    const Json answer = parse_json(meeting.control[0].receive_text(late));
     reason = answer.value("error", "");
     for (const Json& entry : reason.empty() ? answer.at("ranks") : Json::array()) {
       ranks.push_back(rank_from_json(entry));

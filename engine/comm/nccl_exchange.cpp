@@ -1,7 +1,6 @@
 // Sums of device memory by NCCL on the backend's side queue, outside of the recorded programs: each bucket is
 // one group of all-reduces in place, or, in fixed order, halves that partners send each other and the
 // engine's own kernel adds. NCCL's own waits know no deadline: the monitor ends them by ncclCommAbort.
-#include <spdlog/spdlog.h>
 
 #include <atomic>
 #include <bit>
@@ -14,6 +13,7 @@
 #include "engine/comm/nccl.h"
 #include "engine/comm/network.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 
 namespace residuum {
 namespace {
@@ -33,8 +33,8 @@ void tell_sharers_apart(Communicator& communicator, const SideQueue& queue) {
   }
   setenv("NCCL_HOSTID", fmt::format("{}/{}", devices[mine], mine).c_str(), 1);
   if (mine != sharers[0]) return;
-  spdlog::warn("ranks {} share one GPU: NCCL_HOSTID is set, so that NCCL takes them for ranks of {} machines",
-               fmt::join(sharers, ", "), sharers.size());
+  log_warning("ranks {} share one GPU: NCCL_HOSTID is set, so that NCCL takes them for ranks of {} machines",
+              fmt::join(sharers, ", "), sharers.size());
 }
 
 class NcclExchange : public Exchange {
@@ -237,7 +237,7 @@ std::unique_ptr<Exchange> make_exchange(Communicator& communicator, Backend& bac
     return std::make_unique<NcclExchange>(communicator, backend, std::move(nccl), std::move(queue),
                                           fixed_order);
   }
-  if (nccl == nullptr) spdlog::warn("{}: gradients go through host memory", reason);
+  if (nccl == nullptr) log_warning("{}: gradients go through host memory", reason);
   return make_host_exchange(communicator, backend);
 }
 

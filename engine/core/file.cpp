@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include <vector>
 
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 
 namespace residuum {
 namespace fs = std::filesystem;
@@ -272,7 +272,7 @@ void AppendFile::write(std::span<const std::byte> bytes) {
     write_all(file_, bytes, path_);
   } catch (const Error&) {
     if (::ftruncate(file_.get(), before) != 0) {
-      spdlog::warn("{}: an incomplete write could not be cut off", path_.string());
+      log_warning("{}: an incomplete write could not be cut off", path_.string());
     }
     throw;
   }
@@ -323,8 +323,8 @@ DirectoryLock::DirectoryLock(const fs::path& directory) {
            directory.string(), read_text_file(path, 4096));
     }
     if (errno != ENOTSUP && errno != ENOSYS && errno != ENOLCK) fail_io("lock", path);
-    spdlog::warn("{}: this file system has no locks; take care that no other process uses the directory",
-                 directory.string());
+    log_warning("{}: this file system has no locks; take care that no other process uses the directory",
+                directory.string());
     break;
   }
   std::array<char, 256> host{};

@@ -2,7 +2,6 @@
 #include "engine/data/file.h"
 
 #include <fcntl.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -18,6 +17,7 @@
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/log.h"
 
 namespace residuum {
 namespace {
@@ -79,7 +79,7 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, int64_t max_
     try {
       return try_to_read(path, max_bytes);
     } catch (const PassingError& error) {
-      spdlog::warn("{}; trying again", error.what());
+      log_warning("{}; trying again", error.what());
       std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
     }
   }

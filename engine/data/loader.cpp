@@ -3,8 +3,6 @@
 // it.
 #include "engine/data/loader.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -16,6 +14,7 @@
 #include <utility>
 
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 #include "engine/data/batch_filler.h"
 
 namespace residuum {
@@ -161,7 +160,7 @@ class Loader::Impl {
       check(bad_samples() < options_.bad_sample_limit, ErrorKind::kData,
             "{} (unreadable sample {}, the limit is {})", sample.reason, bad_samples() + 1,
             options_.bad_sample_limit);
-      spdlog::warn("sample {} masked: {}", sample.id, sample.reason);
+      log_warning("sample {} masked: {}", sample.id, sample.reason);
       bad_ids_.insert(sample.id);
     }
   }

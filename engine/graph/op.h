@@ -1,7 +1,7 @@
 // The closed set of operations: one small attribute struct each, in one variant.
 // Adding an operation = one struct here, its shape rule (shape_rule.cpp), its gradient rule (autodiff.cpp),
-// its cost (cost.cpp), one function per backend, one naive reference in tests/reference.h. Notation of the
-// comments: (inputs) -> (outputs), activations N,H,W,C, vectors C. "d_x" is the loss gradient of x.
+// its cost (cost.cpp), one function per backend, one naive reference in tests/reference/reference.h. Notation
+// of the comments: (inputs) -> (outputs), activations N,H,W,C, vectors C. "d_x" is the loss gradient of x.
 #pragma once
 
 #include <cstddef>

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "engine/train/metrics_observer.h"
 #include "engine/train/resume.h"
 #include "engine/train/trainer.h"
@@ -36,7 +36,7 @@ std::vector<CurvePoint> read_curve(const fs::path& directory) {
   if (!fs::exists(file)) return curve;
   std::istringstream lines(read_text_file(file));
   for (std::string text; std::getline(lines, text);) {
-    const Json line = Json::parse(text, nullptr, false);
+    const Json line = try_parse_json<Json>(text);
     if (!line.is_object() || !line.contains("step")) continue;
     CurvePoint point{
         line["step"].get<int64_t>(), {}, error_at(line, "train/top1"), error_at(line, "test/top1")};
@@ -85,7 +85,7 @@ std::string identity(const Recipe& recipe, const std::string& data_name) {
 std::optional<CaseRun> finished_run(const fs::path& directory, const std::string& wanted, int64_t seed) {
   const fs::path file = directory / kResultFile;
   if (!fs::exists(file)) return std::nullopt;
-  const Json json = Json::parse(read_text_file(file), nullptr, false);
+  const Json json = try_parse_json<Json>(read_text_file(file));
   check(json.is_object() && json.contains("identity") && json.contains("diverged"), ErrorKind::kCheckpoint,
         "{} is damaged: remove it, or its directory", file.string());
   check(json["identity"] == wanted, ErrorKind::kConfig,
@@ -109,7 +109,7 @@ std::optional<CaseRun> train_case(const Recipe& recipe, const ComparisonSetup& s
     diverged = true;
   }
   const Json json = {{"identity", wanted}, {"diverged", diverged}};
-  write_file_atomically(directory / kResultFile, json.dump(2) + "\n");
+  write_file_atomically(directory / kResultFile, json_text(json, 2) + "\n");
   return summarize_run(seed, diverged, read_curve(directory));
 }
 

@@ -2,8 +2,6 @@
 // whenever a new metric adds a column.
 #include "engine/train/metrics_log.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -12,6 +10,8 @@
 
 #include "engine/core/check.h"
 #include "engine/core/csv.h"
+#include "engine/core/json.h"
+#include "engine/core/log.h"
 
 namespace residuum {
 namespace {
@@ -40,7 +40,7 @@ int for_each_line(const std::filesystem::path& path, Visit visit) {
   for (size_t begin = 0; begin < content.size();) {
     const size_t end = std::min(content.find('\n', begin), content.size());
     const std::string_view text = std::string_view(content).substr(begin, end - begin);
-    const Json line = Json::parse(text, nullptr, false);
+    const Json line = try_parse_json<Json>(text);
     const bool is_whole = line.is_object() && line.contains("step") && line["step"].is_number_integer();
     if (is_whole) visit(text, line);
     if (!is_whole) ++damaged;
@@ -94,7 +94,7 @@ MetricsLog::MetricsLog(std::filesystem::path directory, int64_t resumed_step, st
 void MetricsLog::write(int64_t step, int64_t epoch, const Metrics& metrics) {
   const double wall_time = seconds_now();
   const Json line = make_line(step, epoch, metrics, wall_time);
-  try_io([&] { json_->write(line.dump() + "\n"); });
+  try_io([&] { json_->write(json_text(line) + "\n"); });
   try_io([&] { write_csv(line); });
   try_io([&] {
     for (const auto& [name, value] : metrics) events_->add_scalar(name, value, step, wall_time);
@@ -117,7 +117,7 @@ void MetricsLog::drop_lines_after(int64_t step, std::string_view redone) {
       const bool again = found == step && has_metric(line, redone);
       if (found <= step && !again) kept.append(text).push_back('\n');
     });
-    if (damaged > 0) spdlog::warn("{}: {} incomplete lines are dropped", json_path().string(), damaged);
+    if (damaged > 0) log_warning("{}: {} incomplete lines are dropped", json_path().string(), damaged);
   }
   write_file_atomically(json_path(), kept);
 }
@@ -154,7 +154,7 @@ void MetricsLog::try_io(Action action) {
   try {
     action();
   } catch (const Error& error) {
-    if (!warned_) spdlog::warn("metrics are incomplete from here on, training goes on: {}", error.what());
+    if (!warned_) log_warning("metrics are incomplete from here on, training goes on: {}", error.what());
     warned_ = true;
   }
 }

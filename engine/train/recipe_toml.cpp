@@ -1,9 +1,9 @@
 #include "engine/train/recipe_toml.h"
 
 #include <charconv>
-#include <nlohmann/json.hpp>
 
 #include "engine/core/check.h"
+#include "engine/core/json.h"
 
 namespace residuum {
 namespace {
@@ -51,7 +51,7 @@ void decode_strings(toml::node& node) {
 
 bool is_utf8(std::string_view text) {
   try {
-    nlohmann::json(text).dump();
+    json_text(nlohmann::json(text));
     return true;
   } catch (const nlohmann::json::type_error&) {
     return false;

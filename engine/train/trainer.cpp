@@ -1,7 +1,5 @@
 #include "engine/train/trainer.h"
 
-#include <spdlog/spdlog.h>
-
 #include <array>
 #include <chrono>
 #include <utility>
@@ -9,6 +7,8 @@
 #include "engine/checkpoint/store.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
+#include "engine/core/log.h"
 #include "engine/train/memory_fit.h"
 #include "engine/train/non_finite.h"
 #include "engine/train/resume.h"
@@ -37,9 +37,9 @@ void warn_of_other_normalisation(const SafetensorsFile& file, const DataRecipe& 
   if (recipe == metadata.end()) return;
   const DataRecipe before = parse_recipe(recipe->second, file.name()).data;
   if (before.mean == now.mean && before.std == now.std) return;
-  spdlog::warn("{} was trained with data.mean = [{}] and data.std = [{}], this run has [{}] and [{}]",
-               file.name(), fmt::join(before.mean, ", "), fmt::join(before.std, ", "),
-               fmt::join(now.mean, ", "), fmt::join(now.std, ", "));
+  log_warning("{} was trained with data.mean = [{}] and data.std = [{}], this run has [{}] and [{}]",
+              file.name(), fmt::join(before.mean, ", "), fmt::join(before.std, ", "),
+              fmt::join(now.mean, ", "), fmt::join(now.std, ", "));
 }
 
 /// A report that the disk refuses must neither end a run nor hide what it is about.
@@ -47,7 +47,7 @@ void write_or_warn(const std::filesystem::path& file, const std::string& text) {
   try {
     write_file_atomically(file, text);
   } catch (const Error& error) {
-    spdlog::warn("{}", error.what());
+    log_warning("{}", error.what());
   }
 }
 
@@ -158,7 +158,7 @@ class Trainer {
             options_.out.string());
     }
     if (files_ != nullptr && meta.is_null()) begin();
-    meta = nlohmann::json::parse(team_.from_leader(meta.dump(), "progress"));
+    meta = parse_json(team_.from_leader(json_text(meta), "progress"));
     team_.share(state_);
     if (meta.is_null()) return -1;
     progress_ = progress_from_json(meta);
@@ -186,8 +186,8 @@ class Trainer {
       const SafetensorsFile file = SafetensorsFile::read(recipe_.train.weights);
       warn_of_other_normalisation(file, recipe_.data);
       const bool whole = import_initial_weights(state_, file, head_parameters(forward_));
-      spdlog::info("training starts from {}{}", recipe_.train.weights,
-                   whole ? "" : ", but for the last layer, whose classes are others there");
+      log_info("training starts from {}{}", recipe_.train.weights,
+               whole ? "" : ", but for the last layer, whose classes are others there");
     }
     if (recipe_.optimizer.ema_decay == 0) return;
     for (const State::Entry& entry : state_.entries()) {
@@ -295,7 +295,7 @@ class Trainer {
                            {"samples", step.batch.ids},    {"learning_rate", params.learning_rate}};
     dump = first_found(dump);
     const std::filesystem::path file = options_.out / "non_finite.json";
-    if (files_ != nullptr) write_or_warn(file, dump.dump(2) + "\n");
+    if (files_ != nullptr) write_or_warn(file, json_text(dump, 2) + "\n");
     const std::string message =
         fmt::format("step {}: loss or gradients are not finite; first in '{}' ({}, {}); sample numbers in {}",
                     params.step, dump["value"].get<std::string>(), dump["operation"].get<std::string>(),
@@ -304,14 +304,14 @@ class Trainer {
           "{}; weights, statistics and checkpoints are those before the step (train.nan_policy = \"skip\" "
           "goes on)",
           message);
-    if (files_ != nullptr) spdlog::warn("{}; the step is skipped", message);
+    if (files_ != nullptr) log_warning("{}; the step is skipped", message);
   }
 
   /// What the first rank that found something found, with the samples of all ranks.
   nlohmann::json first_found(const nlohmann::json& mine) const {
     nlohmann::json first, samples = nlohmann::json::array();
-    for (const std::string& text : team_.gather(mine.dump(), "not finite")) {
-      const nlohmann::json theirs = nlohmann::json::parse(text);
+    for (const std::string& text : team_.gather(json_text(mine), "not finite")) {
+      const nlohmann::json theirs = parse_json(text);
       samples.insert(samples.end(), theirs["samples"].begin(), theirs["samples"].end());
       if (first.is_null() || first["value"] == "") first = theirs;
     }
@@ -368,7 +368,7 @@ class Trainer {
     } catch (const Error& error) {
       // On the way out there is no later save to hope for.
       if (error.kind() != ErrorKind::kIo || result_.interrupted || progress_.step == total_steps_) throw;
-      spdlog::warn("the state of step {} was not saved: {}", progress_.step, error.what());
+      log_warning("the state of step {} was not saved: {}", progress_.step, error.what());
     }
   }
 
@@ -385,7 +385,7 @@ class Trainer {
       files_->store.save(state, last, &best);
       unsaved_best_.reset();
     } catch (const DiskFull& error) {
-      spdlog::warn("the best weights, of step {}, are not saved: {}", best.metadata.at("step"), error.what());
+      log_warning("the best weights, of step {}, are not saved: {}", best.metadata.at("step"), error.what());
       files_->store.save(state, last);
       if (progress_.step == total_steps_ && !result_.interrupted) throw;
     }

@@ -1,11 +1,11 @@
 #include "engine/train/weights.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "engine/checkpoint/state_dict.h"
 #include "engine/checkpoint/tensor_values.h"
 #include "engine/core/check.h"
+#include "engine/core/json.h"
 
 namespace residuum {
 namespace {
@@ -60,13 +60,13 @@ std::string counter_name(const std::string& variance) {
 
 std::string class_names_text(const std::vector<std::string>& names) {
   // Names of folders may be any bytes; what is no UTF-8 is replaced.
-  return nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return lossy_json_text(nlohmann::json(names));
 }
 
 std::vector<std::string> class_names(const SafetensorsFile& file) {
   const auto found = file.metadata().find(kClassesKey);
   if (found == file.metadata().end()) return {};
-  const nlohmann::json names = nlohmann::json::parse(found->second, nullptr, false);
+  const nlohmann::json names = try_parse_json(found->second);
   const auto is_text = [](const nlohmann::json& name) { return name.is_string(); };
   if (!names.is_array() || !std::ranges::all_of(names, is_text)) return {};
   return names.get<std::vector<std::string>>();

@@ -14,7 +14,7 @@ import unittest
 
 from browser import DARK, LIGHT, BrowserCase, chromium, contrast, crowded, probe_all
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent))
+sys.path.append(str(pathlib.Path(__file__).parent.parent / "program"))
 from cli_program import SMALL_RECIPE, SOURCE, run, write_idx  # noqa: E402: of the tests of the program
 
 # charts.js: the colours of series, in their order.

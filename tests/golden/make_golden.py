@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Golden results of PyTorch for tests/torch_parity_test.cpp: logits, loss, gradients and a short training run.
+"""Golden results of PyTorch for tests/models/torch_parity_test.cpp: logits, loss, gradients and a short training run.
 
 Weights and inputs come from a counter-based generator (fnv1a-64 of a name, then splitmix64 of a counter) that
-tests/golden_data.cpp repeats bit for bit, so that only results are stored. Everything is computed in float64; the same
+tests/support/golden_data.cpp repeats bit for bit, so that only results are stored. Everything is computed in float64; the same
 run in float32 gives "float32_deviation", how far PyTorch itself is from the exact result, which sizes the tolerances.
 
     make_golden.py                     writes NET.json beside this file, for every net

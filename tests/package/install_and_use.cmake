@@ -1,5 +1,6 @@
 # The test of the package: installs the libraries below WORK_DIR, then configures, builds and runs the project beside
-# this file against that copy alone. Started with -D BUILD_DIR=..., WORK_DIR, CXX_COMPILER, C_COMPILER, LAUNCHER.
+# this file against that copy alone, and builds it once more with the sources as a part of it. Started with
+# -D BUILD_DIR=..., WORK_DIR, CXX_COMPILER, C_COMPILER, LAUNCHER.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status)
   if(NOT status EQUAL 0)
@@ -11,9 +12,12 @@ file(REMOVE_RECURSE ${WORK_DIR})
 run(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/installed)
 # Moved: a package must not depend on where it was installed first.
 file(RENAME ${WORK_DIR}/installed ${WORK_DIR}/moved)
-run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${WORK_DIR}/build -G Ninja -D CMAKE_BUILD_TYPE=Release
-    -D CMAKE_PREFIX_PATH=${WORK_DIR}/moved -D CMAKE_CXX_COMPILER=${CXX_COMPILER} -D CMAKE_C_COMPILER=${C_COMPILER}
-    -D CMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER})
+function(configure folder)
+  run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${WORK_DIR}/${folder} -G Ninja -D CMAKE_BUILD_TYPE=Release
+      -D CMAKE_CXX_COMPILER=${CXX_COMPILER} -D CMAKE_C_COMPILER=${C_COMPILER} -D CMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}
+      ${ARGN})
+endfunction()
+configure(build -D CMAKE_PREFIX_PATH=${WORK_DIR}/moved)
 run(${CMAKE_COMMAND} --build ${WORK_DIR}/build)
 run(${WORK_DIR}/build/train_ten_steps ${WORK_DIR}/weights.safetensors)
 # Without CMake: one line of a shell.
@@ -32,7 +36,14 @@ run(${WORK_DIR}/moved/bin/residuum summary cifar_resnet20)
 if(NOT EXISTS ${WORK_DIR}/weights.safetensors)
   message(FATAL_ERROR "no weights were written")
 endif()
-file(READ ${CMAKE_CURRENT_LIST_DIR}/../../README.md readme)
+# A part of the project; with this build's flags, so that ccache has most of it.
+cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH tests_dir)
+cmake_path(GET tests_dir PARENT_PATH source_dir)
+configure(part -D RESIDUUM_SOURCE=${source_dir} -D RESIDUUM_CUDA=OFF -D RESIDUUM_WERROR=ON)
+run(${CMAKE_COMMAND} --build ${WORK_DIR}/part --target classify)
+run(${WORK_DIR}/part/classify ${WORK_DIR}/weights.safetensors)
+
+file(READ ${source_dir}/README.md readme)
 file(READ ${CMAKE_CURRENT_LIST_DIR}/classify.cpp program)
 string(REGEX REPLACE "^(//[^\n]*\n)+" "" program "${program}")
 string(FIND "${readme}" "```cpp\n${program}```" found)

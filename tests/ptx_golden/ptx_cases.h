@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/compare.h"
+#include "tests/support/compare.h"
 
 namespace residuum::ptx {
 

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <span>
 
 #include "engine/core/crc32c.h"
 #include "engine/core/file.h"
-#include "tests/device_array.h"
+#include "engine/core/json.h"
+#include "tests/kernels/device_array.h"
 #include "tests/ptx_golden/ptx_kernels.h"
 
 namespace residuum::ptx {
@@ -67,13 +67,13 @@ void write_recording(const std::filesystem::path& path, const Recording& recordi
     json["cases"][name] = {{"inputs_crc32c", fmt::format("{:08x}", answer.inputs_crc)},
                            {"outputs", hex_of(answer.outputs)}};
   }
-  write_file_atomically(path, json.dump(1) + "\n");
+  write_file_atomically(path, json_text(json, 1) + "\n");
 }
 
 Recording read_recording(const std::filesystem::path& path) {
   const std::string text = read_text_file(path);
   try {
-    const Json json = Json::parse(text);
+    const Json json = parse_json<Json>(text);
     Recording recording{json.at("device"), {}};
     for (const auto& [name, answer] : json.at("cases").items()) {
       recording.answers[name] = {words_of(answer.at("inputs_crc32c")).at(0), words_of(answer.at("outputs"))};

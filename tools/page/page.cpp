@@ -8,6 +8,7 @@
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "engine/core/overloaded.h"
 #include "tools/page/assets.h"
 #include "tools/page/pictures.h"
@@ -46,7 +47,7 @@ std::string escaped(std::string_view text) {
 
 /// JSON that cannot end the script element around it.
 std::string embedded_json(const nlohmann::ordered_json& json) {
-  const std::string text = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  const std::string text = lossy_json_text(json);
   std::string safe;
   safe.reserve(text.size());
   for (const char c : text) {

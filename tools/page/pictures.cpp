@@ -6,10 +6,10 @@
 
 #include <charconv>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
 #include "engine/core/program.h"
 #include "engine/core/temporary_folder.h"
 
@@ -77,7 +77,7 @@ std::vector<std::string> draw_pictures(const std::string& html, size_t figures) 
   const size_t begin = document.rfind(mark);
   check(begin != std::string::npos, ErrorKind::kIo, "{} did not draw the page's figures", chromium.string());
   const size_t first = begin + mark.size(), end = document.find("</script>", first);
-  const nlohmann::json drawn = nlohmann::json::parse(document.substr(first, end - first), nullptr, false);
+  const nlohmann::json drawn = try_parse_json(document.substr(first, end - first));
   check(drawn.is_array() && drawn.size() == figures, ErrorKind::kIo, "{} drew {} of the page's {} figures",
         chromium.string(), drawn.size(), figures);
   std::vector<std::string> pictures;

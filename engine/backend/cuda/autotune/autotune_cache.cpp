@@ -1,11 +1,9 @@
 #include "engine/backend/cuda/autotune/autotune_cache.h"
 
-#include <spdlog/spdlog.h>
-
-#include <nlohmann/json.hpp>
-
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "engine/core/json.h"
+#include "engine/core/log.h"
 
 namespace residuum::cuda {
 namespace {
@@ -39,9 +37,9 @@ Measured from_json(const Json& json) {
 Json read_sections(const std::filesystem::path& path) {
   if (path.empty() || !std::filesystem::exists(path)) return Json::array();
   try {
-    const Json file = Json::parse(read_text_file(path));
+    const Json file = parse_json<Json>(read_text_file(path));
     check(file.at("format") == kFormat, ErrorKind::kData, "its format is {}, not \"{}\"",
-          file.at("format").dump(), kFormat);
+          json_text(file.at("format")), kFormat);
     for (const Json& section : file.at("sections")) {
       static_cast<void>(section.at("header").get<AutotuneCache::Header>());
       for (const Json& entry : section.at("entries")) {
@@ -51,8 +49,8 @@ Json read_sections(const std::filesystem::path& path) {
     }
     return file.at("sections");
   } catch (const std::exception& error) {
-    spdlog::warn("autotuner: the cache file {} is ignored and will be replaced: {}", path.string(),
-                 error.what());
+    log_warning("autotuner: the cache file {} is ignored and will be replaced: {}", path.string(),
+                error.what());
     return Json::array();
   }
 }
@@ -87,7 +85,7 @@ void AutotuneCache::add(const std::string& signature, Measured measured) {
   try {
     write();
   } catch (const Error& error) {
-    spdlog::warn("autotuner: choices are not kept: {}", error.what());
+    log_warning("autotuner: choices are not kept: {}", error.what());
     writable_ = false;
   }
 }
@@ -110,7 +108,7 @@ void AutotuneCache::write() {
   sections.push_back({{"header", header_}, {"entries", entries}});
   const Json file = {{"format", kFormat}, {"sections", sections}};
   constexpr auto kReplace = Json::error_handler_t::replace;  // of what is not UTF-8
-  write_file_atomically(path_, file.dump(1, ' ', false, kReplace) + "\n");
+  write_file_atomically(path_, lossy_json_text(file, 1) + "\n");
 }
 
 }  // namespace residuum::cuda

@@ -4,14 +4,13 @@
 // cuDNN has algorithms that take a hundred times as long.
 #include "engine/backend/cuda/autotune/autotuner.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
 
 #include "engine/backend/cuda/launch/program.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 
 namespace residuum::cuda {
 namespace {
@@ -165,14 +164,14 @@ size_t Autotuner::choose(const Graph& graph, const Group& group, const std::vect
     try {
       cache_.add(signature, measure(graph, group, candidates, own));
     } catch (const OutOfMemory& error) {
-      spdlog::warn("autotuner: {}: not measured, {} is taken: {}", signature, candidates.front().name,
-                   error.what());
+      log_warning("autotuner: {}: not measured, {} is taken: {}", signature, candidates.front().name,
+                  error.what());
       unmeasured_.insert(signature);
       return 0;
     }
     known = cache_.find(signature);
     ++fresh_;
-    spdlog::info("autotuner: {}: {}, from {}", signature, known->choice, times_text(*known));
+    log_info("autotuner: {}: {}, from {}", signature, known->choice, times_text(*known));
   }
   chosen_[signature] = known->choice;
   return *index_of(candidates, known->choice);
@@ -206,7 +205,7 @@ Measured Autotuner::measure(const Graph& graph, const Group& group, const std::v
       continue;
     }
     measured.excluded.emplace_back(runners[i]->name(), reason);
-    spdlog::warn("autotuner: candidate {} is left out: {}", runners[i]->name(), reason);
+    log_warning("autotuner: candidate {} is left out: {}", runners[i]->name(), reason);
   }
   time_in_turns(usable, *stopwatch_);
   for (const Runner* runner : usable)

@@ -1,11 +1,10 @@
 #include "engine/backend/cuda/autotune/step_choice.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 
 #include "engine/backend/cuda/fusion/fusion.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 
 namespace residuum::cuda {
 namespace {
@@ -17,7 +16,7 @@ std::unique_ptr<Library> open_library(bool asked, const std::function<std::uniqu
     return open();
   } catch (const Error& error) {
     if (asked) throw;
-    spdlog::info("autotuner: without a library: {}", error.what());
+    log_info("autotuner: without a library: {}", error.what());
     return nullptr;
   }
 }

@@ -1,7 +1,7 @@
 // What a step costs by counting: every input that has an address read once, every output that has one written
 // once, and what the step says of its kernels besides (Step::beside). Bytes are distinct bytes of device
-// memory for each kernel: what a cache serves counts once. Invariant: tests/cuda_cost_test.cpp holds this
-// against the bytes that the emulator sees each launch touch.
+// memory for each kernel: what a cache serves counts once. Invariant: tests/cuda/cuda_cost_test.cpp holds
+// this against the bytes that the emulator sees each launch touch.
 #pragma once
 
 #include "engine/graph/cost.h"
