@@ -85,7 +85,8 @@ LabSession::LabSession(const LabArguments& arguments, WeightsNeed need, DataNeed
   if (split_.empty()) split_ = data_need == DataNeed::kTraining ? "train" : "test";
   if (arguments.png) check_can_draw();
   Recipe& recipe = source_.recipe;
-  data_ = data_need == DataNeed::kNone ? black_image(source_) : open_data(split_, arguments.limit, recipe);
+  data_ = data_need == DataNeed::kWeightsAlone ? black_image(source_)
+                                               : open_data(split_, arguments.limit, recipe);
   check_combinations(recipe);
   backend_ = open_device(arguments.device, recipe.train);
   device_ = backend_->describe();
@@ -102,7 +103,7 @@ nlohmann::ordered_json LabSession::head(const std::string& analysis) const {
   nlohmann::ordered_json json = {
       {"analysis", analysis}, {"model", source_.recipe.model.name}, {"weights", source_.weights.string()}};
   if (source_.weights.empty()) json["weights"] = nullptr;
-  if (data_need_ != DataNeed::kNone) {
+  if (data_need_ != DataNeed::kWeightsAlone) {
     json["data"] = source_.recipe.data.path;
     json["split"] = split_;
     json["samples"] = data_->size();
@@ -115,7 +116,7 @@ Page LabSession::page(const std::string& title) const {
   const Recipe& recipe = source_.recipe;
   std::vector<std::pair<std::string, std::string>> facts = {
       {"model", recipe.model.name}, {"weights", has_weights() ? source_.weights.string() : "as initialised"}};
-  if (data_need_ != DataNeed::kNone) {
+  if (data_need_ != DataNeed::kWeightsAlone) {
     facts.emplace_back("data", fmt::format("{} split of {}, {} images", split_, recipe.data.path,
                                            count_text(data_->size())));
   }

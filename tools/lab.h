@@ -48,8 +48,8 @@ void add_batch_options(const Command& command, int64_t& batch, int64_t& batches)
 
 enum class DataNeed : uint8_t {
   kImages,
-  kTraining,  ///< images that are trained on: without --split those of the training split
-  kNone,      ///< the subject has one black image of the right shape, and no data set is opened
+  kTraining,      ///< images that are trained on: without --split those of the training split
+  kWeightsAlone,  ///< the subject has one black image of the right shape, and no data set is opened
 };
 
 /// A model ready for analysis. Everything lives as long as this.

@@ -114,7 +114,7 @@ void add_tied_units(const TiedUnits& tied, Analysis& analysis) {
 
 int run_singularities(const UnitsArguments& arguments) {
   const LabSession session(arguments.lab, WeightsNeed::kOptional,
-                           arguments.tie_steps > 0 ? DataNeed::kTraining : DataNeed::kNone);
+                           arguments.tie_steps > 0 ? DataNeed::kTraining : DataNeed::kWeightsAlone);
   const std::vector<UnitStats> layers =
       unit_statistics(graph_of(session), session.subject().state, arguments.lab.seed);
   Analysis analysis{"singularities", session.head("singularities"), to_text(unit_table(layers)),
@@ -131,7 +131,7 @@ int run_singularities(const UnitsArguments& arguments) {
 }
 
 int run_pairing(const UnitsArguments& arguments) {
-  const LabSession session(arguments.lab, WeightsNeed::kOptional, DataNeed::kNone);
+  const LabSession session(arguments.lab, WeightsNeed::kOptional, DataNeed::kWeightsAlone);
   const Subject& subject = session.subject();
   const std::vector<PairingStats> layers =
       pairing_statistics(graph_of(session), subject.state, subject.model, arguments.lab.seed);

@@ -107,7 +107,6 @@ void AutotuneCache::write() {
   for (const auto& [signature, measured] : entries_) entries.push_back(to_json(signature, measured));
   sections.push_back({{"header", header_}, {"entries", entries}});
   const Json file = {{"format", kFormat}, {"sections", sections}};
-  constexpr auto kReplace = Json::error_handler_t::replace;  // of what is not UTF-8
   write_file_atomically(path_, lossy_json_text(file, 1) + "\n");
 }
 
