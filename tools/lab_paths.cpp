@@ -72,6 +72,8 @@ nlohmann::ordered_json to_json(nlohmann::ordered_json json, const PathReport& re
     json["lengths"].push_back({{"modules", length.modules},
                                {"mean_norm", length.mean_norm},
                                {"std_norm", length.std_norm},
+                               {"lowest_norm", length.lowest},
+                               {"highest_norm", length.highest},
                                {"share", length.share}});
   }
   json["factor_per_module"] = report.factor_per_module;
@@ -128,13 +130,15 @@ Page report_page(const LabSession& session, const PathReport& report) {
   for (const PathReport::Length& length : report.lengths) {
     norm.x.push_back(length.modules);
     norm.y.push_back(length.mean_norm);
+    norm.low.push_back(length.lowest);
+    norm.high.push_back(length.highest);
     share.x.push_back(length.modules);
     share.y.push_back(length.share);
   }
-  page.figure({"Gradient of a path",
-               LineChart{{"modules on the path"}, {"gradient at the images", true}, {norm}},
-               "Norm of the loss's gradient at the normalised images. Veit 2016: it falls exponentially with "
-               "the length."});
+  page.figure(
+      {"Gradient of a path", LineChart{{"modules on the path"}, {"gradient at the images", true}, {norm}},
+       "Norm of the loss's gradient at the normalised images, in a band from the lowest to the highest of "
+       "the paths drawn. Veit 2016: it falls exponentially with the length."});
   page.figure({"Share of all gradient",
                LineChart{{"modules on the path"}, {"share of the gradient"}, {share}},
                "Number of paths times gradient of a path. Veit 2016, trained ResNet-110: most comes from 5 "

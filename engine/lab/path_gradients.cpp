@@ -31,6 +31,17 @@ double norm_of(const std::vector<float>& values) {
   return moments.norm();
 }
 
+/// Of the paths of one length.
+struct Norms {
+  void add(double norm) {
+    moments.add(norm);
+    lowest = std::min(lowest, norm);
+    highest = std::max(highest, norm);
+  }
+  Moments moments;
+  double lowest = INFINITY, highest = 0;
+};
+
 /// Slope of the least-squares line through ln(norm) against the length, of norms above 0.
 double log_slope(const std::vector<PathReport::Length>& lengths) {
   double n = 0, x = 0, y = 0, xx = 0, xy = 0;
@@ -124,7 +135,7 @@ PathReport sample_paths(const Subject& subject, const PathOptions& options) {
   PathProbe probe(subject, samples, options.seed);
   std::vector<int> lengths = options.lengths;
   for (int k = 0; options.lengths.empty() && k <= probe.modules(); ++k) lengths.push_back(k);
-  std::vector<Moments> norms(lengths.size());
+  std::vector<Norms> norms(lengths.size());
   for (const Batch& batch : samples.batches) {
     probe.write(batch);
     report.whole_norm += norm_of(probe.whole()) / static_cast<double>(samples.batches.size());
@@ -139,12 +150,14 @@ PathReport sample_paths(const Subject& subject, const PathOptions& options) {
       }
       if (options.progress) {
         options.progress(fmt::format("paths through {} of {} modules: gradient {:.3e}", lengths[i],
-                                     probe.modules(), norms[i].mean()));
+                                     probe.modules(), norms[i].moments.mean()));
       }
     }
   }
   for (size_t i = 0; i < lengths.size(); ++i) {
-    report.lengths.push_back({lengths[i], norms[i].mean(), norms[i].std()});
+    const Norms& found = norms[i];
+    report.lengths.push_back(
+        {lengths[i], found.moments.mean(), found.moments.std(), found.lowest, found.highest});
   }
   summarize_paths(report);
   return report;

@@ -48,9 +48,9 @@ struct PathReport {
   double whole_norm = 0;  ///< of the ordinary gradient, mean over the batches
   struct Length {
     int modules = 0;
-    double mean_norm = 0, std_norm = 0;  ///< of a path's gradient
-    double log_total = 0;                ///< ln(C(n, k) mean_norm)
-    double share = 0;                    ///< of all lengths measured
+    double mean_norm = 0, std_norm = 0, lowest = 0, highest = 0;  ///< of a path's gradient
+    double log_total = 0;                                         ///< ln(C(n, k) mean_norm)
+    double share = 0;                                             ///< of all lengths measured
   };
   std::vector<Length> lengths;
   double factor_per_module = 0;  ///< of the norm: e^slope of a line through ln(mean_norm) against k

@@ -182,7 +182,10 @@ TEST(LabPaths, SamplesAreRepeatable) {
   const PathReport second = sample_paths(net.subject(), options);
   EXPECT_EQ(first.lengths[1].mean_norm, second.lengths[0].mean_norm);
   EXPECT_GT(first.lengths[1].std_norm, 0) << "two different paths";
+  EXPECT_LT(first.lengths[1].lowest, first.lengths[1].mean_norm);
+  EXPECT_GT(first.lengths[1].highest, first.lengths[1].mean_norm);
   EXPECT_EQ(first.lengths[0].std_norm, 0) << "there is one path through shortcuts alone";
+  EXPECT_EQ(first.lengths[0].lowest, first.lengths[0].highest);
   options.lengths = {7};
   EXPECT_THROW(sample_paths(net.subject(), options), Error);
 }
