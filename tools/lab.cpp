@@ -33,12 +33,12 @@ std::unique_ptr<Dataset> open_data(const std::string& split, int64_t limit, Reci
   return subset(std::shared_ptr<const Dataset>(std::move(data)), 0, limit);
 }
 
-/// One black image, of the channels and classes that the weights were trained for, else of the model's own.
+/// One black image, of the shape and classes that the weights were trained for, else of the model's own.
 std::unique_ptr<Dataset> black_image(const ModelSource& source) {
   const GraphRequest own = published_request(source.recipe, Mode::kEval, 1);
-  WeightsShape shape{own.image.channels, own.classes};
+  WeightsShape shape{own.image.channels, own.classes, own.image.height};
   if (!source.weights.empty()) shape = weights_shape(source.recipe, SafetensorsFile::read(source.weights));
-  const ImageShape image{own.image.height, own.image.width, static_cast<int>(shape.channels)};
+  const ImageShape image{shape.size, shape.size, static_cast<int>(shape.channels)};
   return std::make_unique<MemoryDataset>(MemoryDataset::Contents{
       image,
       std::vector<uint8_t>(static_cast<size_t>(image.height * image.width * image.channels)),

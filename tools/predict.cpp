@@ -14,7 +14,6 @@
 #include "engine/train/units.h"
 #include "engine/train/weights.h"
 #include "models/recipe_model.h"
-#include "models/zoo.h"
 #include "tools/data_source.h"
 #include "tools/device.h"
 #include "tools/exit_codes.h"
@@ -79,7 +78,7 @@ Task find_task(const Recipe& recipe, const SafetensorsFile& weights, bool data_a
   if (std::holds_alternative<KeepImage>(task.transform)) {
     // Images of any size come in; the model saw those of its data set as they were.
     const std::optional<ImageShape> own = dataset ? dataset->image_shape() : std::nullopt;
-    const int size = own ? own->height : static_cast<int>(model_defaults(recipe.model.name).image_size);
+    const int size = own ? own->height : shape.size;
     task.transform = ResizeCenterCrop{size, size};
   }
   return task;

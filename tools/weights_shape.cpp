@@ -1,6 +1,7 @@
 #include "tools/weights_shape.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/core/check.h"
 #include "engine/train/weights.h"
@@ -32,9 +33,16 @@ WeightsShape weights_shape(const Recipe& recipe, const SafetensorsFile& weights)
   const auto last_linear = std::find_if(graph.nodes.rbegin(), graph.nodes.rend(), has_op<Linear>);
   check(last_linear != graph.nodes.rend(), ErrorKind::kInternal, "model {} has no fully connected layer",
         recipe.model.name);
-  const bool convolves = first_conv != graph.nodes.end();
-  return {convolves ? weight_of(graph, *first_conv, weights).shape.at(1) : request.image.channels,
-          weight_of(graph, *last_linear, weights).shape.at(0)};
+  const ImageShape& own = request.image;
+  WeightsShape shape{own.channels, weight_of(graph, *last_linear, weights).shape.at(0), own.height};
+  if (first_conv != graph.nodes.end()) {
+    shape.channels = weight_of(graph, *first_conv, weights).shape.at(1);
+  } else {
+    const auto first_linear = std::find_if(graph.nodes.begin(), graph.nodes.end(), has_op<Linear>);
+    const int64_t inputs = weight_of(graph, *first_linear, weights).shape.at(1);
+    shape.size = static_cast<int>(std::lround(std::sqrt(static_cast<double>(inputs / own.channels))));
+  }
+  return shape;
 }
 
 }  // namespace residuum

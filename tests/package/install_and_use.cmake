@@ -1,5 +1,5 @@
 # The test of the package: installs the libraries below WORK_DIR, then configures, builds and runs the project beside
-# this file against that copy alone, and builds it once more with the sources as a part of it. Started with
+# this file against that copy alone, and configures it once more with the sources as a part of it. Started with
 # -D BUILD_DIR=..., WORK_DIR, CXX_COMPILER, C_COMPILER, LAUNCHER.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status)
@@ -36,12 +36,15 @@ run(${WORK_DIR}/moved/bin/residuum summary cifar_resnet20)
 if(NOT EXISTS ${WORK_DIR}/weights.safetensors)
   message(FATAL_ERROR "no weights were written")
 endif()
-# A part of the project; with this build's flags, so that ccache has most of it.
+# A part of the project: every target links what it needs, and one layer is built, with this build's flags, so that ccache
+# may have it.
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH tests_dir)
 cmake_path(GET tests_dir PARENT_PATH source_dir)
 configure(part -D RESIDUUM_SOURCE=${source_dir} -D RESIDUUM_CUDA=OFF -D RESIDUUM_WERROR=ON)
-run(${CMAKE_COMMAND} --build ${WORK_DIR}/part --target classify)
-run(${WORK_DIR}/part/classify ${WORK_DIR}/weights.safetensors)
+run(${CMAKE_COMMAND} --build ${WORK_DIR}/part --target residuum_graph)
+if(EXISTS ${WORK_DIR}/part/residuum/bin/residuum OR NOT EXISTS ${WORK_DIR}/part/residuum/lib/libresiduum_graph.a)
+  message(FATAL_ERROR "as a part of a project, more or less was built than asked for")
+endif()
 
 file(READ ${source_dir}/README.md readme)
 file(READ ${CMAKE_CURRENT_LIST_DIR}/classify.cpp program)

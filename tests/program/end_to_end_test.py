@@ -308,6 +308,11 @@ class EvalAndPredict(SmallRun):
         write_png(self.folder / "a.png", made_up_images(1, 8, 10, 2)[0][0], 8)
         found = self.json_of(run("predict", "--run", self.folder / "connected", self.folder / "a.png", "--json"))
         self.assertEqual(len(found["images"][0]["classes"]), 5)
+        weights = self.folder / "connected" / "checkpoints" / "last.safetensors"
+        alone = self.folder / "alone.safetensors"
+        shutil.copy(weights, alone)
+        without_data = run("predict", "--model", "mnist_plain3_8", "--weights", alone, self.folder / "a.png", "--json")
+        self.assertEqual(self.json_of(without_data)["images"], found["images"])
 
     def test_weights_know_the_names_of_their_classes(self):
         names = [f"thing {i}" for i in range(10)]
