@@ -24,6 +24,13 @@ file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cu ${
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/backend/cuda/*.cpp
      ${PROJECT_SOURCE_DIR}/engine/backend/cuda/*/*.cpp)
 
+# Compiled once for all forms: the code for the host, with CUDA's headers from `include`.
+function(residuum_cuda_host_code include)
+  add_library(residuum_cuda_host OBJECT ${cuda_sources})
+  target_include_directories(residuum_cuda_host SYSTEM PRIVATE ${include})
+  target_link_libraries(residuum_cuda_host PUBLIC residuum_graph PRIVATE residuum_options)
+endfunction()
+
 add_library(residuum_cuda STATIC)
 set_target_properties(residuum_cuda PROPERTIES EXPORT_NAME cuda LINKER_LANGUAGE CXX)
 add_library(residuum::cuda ALIAS residuum_cuda)
@@ -41,7 +48,8 @@ if(RESIDUUM_CUDA_FOUND)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know it
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   find_package(CUDAToolkit REQUIRED)
-  target_sources(residuum_cuda PRIVATE ${kernel_sources} ${cuda_sources})
+  residuum_cuda_host_code("${CUDAToolkit_INCLUDE_DIRS}")
+  target_sources(residuum_cuda PRIVATE ${kernel_sources} $<TARGET_OBJECTS:residuum_cuda_host>)
   # A register spill is an error: a kernel that spills is a bug.
   target_compile_options(residuum_cuda PRIVATE
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-lineinfo;-Xptxas=-warn-spills,-warn-lmem-usage>"

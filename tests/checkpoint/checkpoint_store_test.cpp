@@ -3,8 +3,6 @@
 #include "engine/checkpoint/store.h"
 
 #include <gtest/gtest.h>
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,12 +10,12 @@
 #include <fstream>
 #include <functional>
 #include <set>
-#include <sstream>
 
 #include "engine/checkpoint/manifest.h"
 #include "engine/checkpoint/tensor_values.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "tests/support/log_capture.h"
 
 namespace residuum {
 namespace {
@@ -47,13 +45,9 @@ class CheckpointStoreTest : public testing::Test {
   void SetUp() override {
     std::string pattern = testing::TempDir() + "residuum_store_XXXXXX";
     directory_ = ::mkdtemp(pattern.data());
-    logger_before_ = spdlog::default_logger();
-    spdlog::set_default_logger(
-        std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_st>(log_)));
   }
   void TearDown() override {
     inject_file_faults("");
-    spdlog::set_default_logger(logger_before_);
     fs::remove_all(directory_);
   }
   CheckpointStore store(size_t keep) const { return CheckpointStore(directory_ / "checkpoints", keep); }
@@ -113,8 +107,7 @@ class CheckpointStoreTest : public testing::Test {
   }
 
   fs::path directory_;
-  std::ostringstream log_;
-  std::shared_ptr<spdlog::logger> logger_before_;
+  LogCapture log_;
 };
 
 TEST_F(CheckpointStoreTest, SavesLoadsAndKeepsTheNewest) {
@@ -128,7 +121,7 @@ TEST_F(CheckpointStoreTest, SavesLoadsAndKeepsTheNewest) {
   EXPECT_EQ(step_of_weights(store.best_weights()), 10);
   CheckpointStore reopened = this->store(2);
   EXPECT_EQ(loaded_step(reopened), 20);
-  EXPECT_EQ(log_.str(), "");
+  EXPECT_EQ(log_.text(), "");
 }
 
 TEST_F(CheckpointStoreTest, RefusesToKeepNothingAndNegativeSteps) {
@@ -154,7 +147,7 @@ TEST_F(CheckpointStoreTest, GoingBackSupersedesLaterSteps) {
   EXPECT_EQ(loaded_step(store), 10);
   save(store, 15);
   EXPECT_EQ(store.steps(), (std::vector<int64_t>{10, 15}));
-  EXPECT_NE(log_.str().find("deleting the training state of step 20"), std::string::npos) << log_.str();
+  EXPECT_NE(log_.text().find("deleting the training state of step 20"), std::string::npos) << log_.text();
   EXPECT_EQ(state_files().size(), 4u);
 }
 
@@ -178,10 +171,10 @@ TEST_F(CheckpointStoreTest, DamagedNewestStateFallsBackWithAWarning) {
     std::string content = read_text_file(path);
     change(content);
     write_file_atomically(path, content);
-    log_.str("");
+    log_.clear();
     EXPECT_EQ(loaded_step(store), 10);
-    EXPECT_NE(log_.str().find("step 20 is not usable"), std::string::npos) << log_.str();
-    EXPECT_NE(log_.str().find(warning), std::string::npos) << log_.str();
+    EXPECT_NE(log_.text().find("step 20 is not usable"), std::string::npos) << log_.text();
+    EXPECT_NE(log_.text().find(warning), std::string::npos) << log_.text();
     EXPECT_TRUE(fs::exists(path)) << "damaged files are kept for a person to look at";
   };
   damage(
@@ -225,7 +218,7 @@ TEST_F(CheckpointStoreTest, MissingTensorFileFallsBack) {
   for (const int64_t step : {10, 20}) save(store, step);
   fs::remove(file_of(20, false));
   EXPECT_EQ(loaded_step(store), 10);
-  EXPECT_NE(log_.str().find("No such file"), std::string::npos) << log_.str();
+  EXPECT_NE(log_.text().find("No such file"), std::string::npos) << log_.text();
 }
 
 TEST_F(CheckpointStoreTest, OnlyDamagedStatesAreAnErrorNotAFreshStart) {
@@ -251,7 +244,7 @@ TEST_F(CheckpointStoreTest, FailureOfEveryCallIsReportedAndHarmless) {
         SCOPED_TRACE(fmt::format("{}:{}:{}", operation, call, effect));
         CheckpointStore store = copy_of_prepared(1);
         inject_file_faults(fmt::format("{}:{}:{}", operation, call, effect));
-        log_.str("");
+        log_.clear();
         bool failed = false;
         try {
           save(store, 20, true);
@@ -261,7 +254,7 @@ TEST_F(CheckpointStoreTest, FailureOfEveryCallIsReportedAndHarmless) {
           failed = true;
         }
         inject_file_faults("");
-        const bool warned = !log_.str().empty();
+        const bool warned = !log_.text().empty();
         const int64_t step = loaded_step(store);
         EXPECT_TRUE(failed ? step == 10 || step == 20 : step == 20) << step;
         step_of_weights(store.last_weights());
@@ -299,8 +292,8 @@ TEST_F(CheckpointStoreTest, OnAFullDiskOlderStatesGiveWay) {
   save(store, 40);
   EXPECT_EQ(store.steps(), (std::vector<int64_t>{30, 40}));
   EXPECT_EQ(loaded_step(store), 40);
-  EXPECT_NE(log_.str().find("No space left on device; older training states are deleted"), std::string::npos)
-      << log_.str();
+  EXPECT_NE(log_.text().find("No space left on device; older training states are deleted"), std::string::npos)
+      << log_.text();
   EXPECT_EQ(state_files().size(), 4u);
 
   // What stays is a state that can be loaded, although it is not the newest.
@@ -353,7 +346,7 @@ TEST_F(CheckpointStoreTest, KillAtEveryCallLeavesALoadableState) {
         }
         save(store, test.saved + 1);
         EXPECT_EQ(loaded_step(store), test.saved + 1);
-        EXPECT_EQ(log_.str(), "") << "a kill damages nothing";
+        EXPECT_EQ(log_.text(), "") << "a kill damages nothing";
         if (!killed) break;
         EXPECT_EQ(WTERMSIG(status), SIGKILL);
         ++kills;

@@ -4,7 +4,7 @@
 
 #include <cstdlib>
 
-#include "engine/core/check.h"
+#include "tests/support/error_of.h"
 #include "tests/support/one_node.h"
 #include "tests/support/op_case.h"
 #include "tests/support/random_tensor.h"
@@ -49,13 +49,8 @@ TEST_F(Cublas, MultipliesAsTheReference) {
 
 TEST_F(Cublas, MissingLibraryIsNamed) {
   setenv("RESIDUUM_CUBLAS_LIBRARY", "no_such_library.so", 1);
-  try {
-    make_backend("cuda", {.cublas = true});
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kDevice);
-    EXPECT_NE(std::string(error.what()).find("no_such_library.so"), std::string::npos) << error.what();
-  }
+  const std::string message = error_of(ErrorKind::kDevice, [] { make_backend("cuda", {.cublas = true}); });
+  EXPECT_NE(message.find("no_such_library.so"), std::string::npos) << message;
 }
 
 }  // namespace

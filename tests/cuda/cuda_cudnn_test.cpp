@@ -6,8 +6,8 @@
 #include <cstdlib>
 
 #include "engine/backend/cuda/libraries/cudnn.h"
-#include "engine/core/check.h"
 #include "tests/emulator/runtime.h"
+#include "tests/support/error_of.h"
 #include "tests/support/one_node.h"
 #include "tests/support/op_case.h"
 #include "tests/support/random_tensor.h"
@@ -87,13 +87,8 @@ TEST_F(Cudnn, OffersOnlyWhatRepeatsItsBitsAndRounds32BitsAsAsked) {
 
 TEST_F(Cudnn, MissingLibraryIsNamed) {
   setenv("RESIDUUM_CUDNN_LIBRARY", "no_such_library.so", 1);
-  try {
-    make_backend("cuda", {.cudnn = true});
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kDevice);
-    EXPECT_NE(std::string(error.what()).find("no_such_library.so"), std::string::npos) << error.what();
-  }
+  const std::string message = error_of(ErrorKind::kDevice, [] { make_backend("cuda", {.cudnn = true}); });
+  EXPECT_NE(message.find("no_such_library.so"), std::string::npos) << message;
 }
 
 }  // namespace

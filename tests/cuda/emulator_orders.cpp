@@ -25,6 +25,10 @@ const bool kNamed = [] {
       order_of("reverse, early copies", Order::kReverse, Copies::kEager, StreamOrder::kReverse),
       order_of("random", Order::kRandom, Copies::kRandom, StreamOrder::kRandom),
   };
+#ifdef __SANITIZE_ADDRESS__
+  // Whether the bits are the same is for the other builds: they take a third of the time.
+  emulator_orders().erase(emulator_orders().begin() + 1, emulator_orders().end());
+#endif
   return true;
 }();
 

@@ -1,8 +1,6 @@
 // Opening data sets: round trips of files written here, detection, every refusal, prefixes and flipped header
 // bytes, and the real Fashion-MNIST where Debian's package has installed it.
 #include <fcntl.h>
-#include <spdlog/sinks/base_sink.h>
-#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 #include "engine/data/idx.h"
 #include "engine/data/memory_dataset.h"
 #include "tests/support/data_fixtures.h"
+#include "tests/support/log_capture.h"
 
 namespace residuum {
 namespace {
@@ -347,26 +346,20 @@ TEST(ReadFile, RefusesFoldersAndPipes) {
   expect_error(ErrorKind::kData, {"pipe", "not a regular file"}, [&] { read_file(pipe); });
 }
 
-/// This process can open no further file, until it warns of something for the n-th time.
-class NoFilesUntilWarning final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+/// This process can open no further file while it lives, or until allow().
+class NoFiles {
  public:
-  explicit NoFilesUntilWarning(int warnings) : left_(warnings) {
+  NoFiles() {
     const int unused = ::open("/dev/null", O_RDONLY);
     ::close(unused);
     ::getrlimit(RLIMIT_NOFILE, &before_);
     const rlimit none{static_cast<rlim_t>(unused), before_.rlim_max};
     ::setrlimit(RLIMIT_NOFILE, &none);
   }
-  ~NoFilesUntilWarning() override { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
- protected:
-  void sink_it_(const spdlog::details::log_msg&) override {
-    if (--left_ == 0) ::setrlimit(RLIMIT_NOFILE, &before_);
-  }
-  void flush_() override {}
+  ~NoFiles() { allow(); }
+  void allow() { ::setrlimit(RLIMIT_NOFILE, &before_); }
 
  private:
-  int left_;
   rlimit before_{};
 };
 
@@ -376,12 +369,11 @@ TEST(ReadFile, WhatPassesIsTriedAgain) {
 #endif
   const TemporaryFolder folder;
   folder.write("file", {1, 2, 3});
-  const auto logger = spdlog::default_logger();
   const auto read_when_files_are_back_after = [&](int warnings) {
-    spdlog::set_default_logger(
-        std::make_shared<spdlog::logger>("test", std::make_shared<NoFilesUntilWarning>(warnings)));
-    const auto restore = [&](spdlog::logger*) { spdlog::set_default_logger(logger); };
-    const std::unique_ptr<spdlog::logger, decltype(restore)> guard(spdlog::default_logger_raw(), restore);
+    NoFiles no_files;
+    const LogCapture log([&] {
+      if (--warnings == 0) no_files.allow();
+    });
     return read_file(folder.path() / "file").size();
   };
   EXPECT_EQ(read_when_files_are_back_after(1), 3u);

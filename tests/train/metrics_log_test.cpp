@@ -3,8 +3,6 @@
 #include "engine/train/metrics_log.h"
 
 #include <gtest/gtest.h>
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 
 #include "engine/core/check.h"
 #include "engine/core/crc32c.h"
+#include "tests/support/log_capture.h"
 
 namespace residuum {
 namespace {
@@ -28,13 +27,9 @@ class MetricsLogTest : public testing::Test {
   void SetUp() override {
     std::string pattern = testing::TempDir() + "residuum_metrics_XXXXXX";
     directory_ = ::mkdtemp(pattern.data());
-    logger_before_ = spdlog::default_logger();
-    spdlog::set_default_logger(
-        std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_st>(log_)));
   }
   void TearDown() override {
     inject_file_faults("");
-    spdlog::set_default_logger(logger_before_);
     fs::remove_all(directory_);
   }
   // `text` with the characters of a number after each `before` replaced by W.
@@ -78,8 +73,7 @@ class MetricsLogTest : public testing::Test {
   }
 
   fs::path directory_;
-  std::ostringstream log_;
-  std::shared_ptr<spdlog::logger> logger_before_;
+  LogCapture log_;
 };
 
 TEST_F(MetricsLogTest, WritesLinesAndTable) {
@@ -99,7 +93,7 @@ TEST_F(MetricsLogTest, WritesLinesAndTable) {
             "2,0,W,nan,nan,\n"
             "2,1,W,,,12.25\n"
             "3,1,W,3.0,1e-07,\n");
-  EXPECT_EQ(log_.str(), "");
+  EXPECT_EQ(log_.text(), "");
 }
 
 TEST_F(MetricsLogTest, NamesMustDiffer) {
@@ -145,7 +139,7 @@ TEST_F(MetricsLogTest, TornLastLineIsDropped) {
   AppendFile(directory_ / "metrics.jsonl").write("{\"step\":3,\"epo");
   const MetricsLog log(directory_, 100);
   EXPECT_EQ(json_of(directory_), whole);
-  EXPECT_NE(log_.str().find("1 incomplete lines are dropped"), std::string::npos) << log_.str();
+  EXPECT_NE(log_.text().find("1 incomplete lines are dropped"), std::string::npos) << log_.text();
 }
 
 TEST_F(MetricsLogTest, DiskFullIsWarnedOfOnceAndTrainingGoesOn) {
@@ -154,12 +148,12 @@ TEST_F(MetricsLogTest, DiskFullIsWarnedOfOnceAndTrainingGoesOn) {
     SCOPED_TRACE(fault);
     MetricsLog log(directory_);
     log.write(1, 0, {{"loss", 0.5}});
-    log_.str("");
+    log_.clear();
     inject_file_faults(fault);
     log.write(2, 0, {{"loss", 0.25}});
     log.write(3, 0, {{"loss", 0.25}});
     inject_file_faults("");
-    const std::string text = log_.str();
+    const std::string text = log_.text();
     const size_t first = text.find("metrics are incomplete");
     EXPECT_NE(first, std::string::npos) << text;
     EXPECT_EQ(text.find("metrics are incomplete", first + 1), std::string::npos) << text;
