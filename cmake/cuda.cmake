@@ -41,9 +41,6 @@ set_property(GLOBAL APPEND PROPERTY RESIDUUM_TARGETS residuum_cuda)
 if(RESIDUUM_CUDA_FOUND)
   set(CMAKE_CUDA_COMPILER ${RESIDUUM_NVCC})
   set(CMAKE_CUDA_ARCHITECTURES ${RESIDUUM_CUDA_ARCHITECTURES})  # else it is the compiler's own choice
-  if(CCACHE)
-    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
-  endif()
   enable_language(CUDA)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know it
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
