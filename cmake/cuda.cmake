@@ -29,6 +29,7 @@ function(residuum_cuda_host_code include)
   add_library(residuum_cuda_host OBJECT ${cuda_sources})
   target_include_directories(residuum_cuda_host SYSTEM PRIVATE ${include})
   target_link_libraries(residuum_cuda_host PUBLIC residuum_graph PRIVATE residuum_options)
+  set_target_properties(residuum_cuda_host PROPERTIES RESIDUUM_CASTS_BYTES ON)  # cmake/options.cmake
 endfunction()
 
 add_library(residuum_cuda STATIC)

@@ -21,6 +21,16 @@ CLI::Validator bytes_with_unit() {
   return validator;
 }
 
+/// CLI11's own checks of this kind print the largest double, in 309 digits.
+CLI::Validator number_from(const std::string& name, const std::string& allowed, bool (*is_allowed)(double)) {
+  const auto check = [=](const std::string& text) {
+    double value = 0;
+    const bool right = CLI::detail::lexical_cast(text, value) && is_allowed(value);
+    return right ? std::string() : fmt::format("is {}, allowed is a number {}", text, allowed);
+  };
+  return {check, name};
+}
+
 [[noreturn]] void fail_unknown_verb(const CLI::App& program, const std::string& word) {
   std::vector<std::string> verbs;
   for (const CLI::App* command : program.get_subcommands({})) verbs.push_back(command->get_name());
@@ -61,12 +71,12 @@ Option& Option::real_range(double low, double high) {
 }
 
 Option& Option::positive() {
-  option_->check(CLI::PositiveNumber);
+  option_->check(number_from("POSITIVE", "above 0", [](double value) { return value > 0; }));
   return *this;
 }
 
 Option& Option::not_negative() {
-  option_->check(CLI::NonNegativeNumber);
+  option_->check(number_from("NONNEGATIVE", "0 or above", [](double value) { return value >= 0; }));
   return *this;
 }
 
