@@ -1,5 +1,6 @@
 // Rows of kernels.h as JSON and as a table.
-#include <fmt/format.h>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <map>

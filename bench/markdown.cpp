@@ -1,5 +1,6 @@
 // Reports as Markdown tables, and README's tables between their markers.
-#include <fmt/format.h>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include "bench/results.h"
 #include "engine/core/check.h"

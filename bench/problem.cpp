@@ -1,5 +1,6 @@
 #include "bench/problem.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // by something else do not move.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
 namespace residuum::bench {

@@ -1,6 +1,7 @@
 #include "bench/step.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "engine/core/random.h"
 #include "engine/train/switches.h"

@@ -1,5 +1,6 @@
 #include "models/zoo.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

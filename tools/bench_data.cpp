@@ -1,5 +1,6 @@
 // residuum bench data: images per second that the loader reads, decodes and augments, by format and threads.
-#include <fmt/format.h>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <filesystem>

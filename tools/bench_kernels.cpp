@@ -1,7 +1,8 @@
 // residuum bench kernels: the speed of each layer's operations by each implementation, beside what the
 // machine can do.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <chrono>

@@ -1,5 +1,6 @@
 // residuum bench compare and report: two results against each other, and README's tables from results.
-#include <fmt/format.h>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 

@@ -1,5 +1,5 @@
 // residuum bench kernels --static: what the compiler made of each kernel.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <filesystem>

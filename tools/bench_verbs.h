@@ -1,7 +1,7 @@
 // The subcommands of residuum bench, and what they share.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "bench/harness.h"

@@ -1,7 +1,8 @@
 #include "tools/build_info.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <cstdio>  // jpeglib.h wants FILE
+#include <nlohmann/json.hpp>
 
 #include <jpeglib.h>
 #include <png.h>

@@ -1,7 +1,7 @@
 // What this program was built from and with.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace residuum {

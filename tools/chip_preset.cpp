@@ -1,5 +1,6 @@
 #include "tools/chip_preset.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

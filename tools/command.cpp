@@ -1,5 +1,6 @@
 #include "tools/command.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>

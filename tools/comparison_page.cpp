@@ -1,6 +1,6 @@
 #include "tools/comparison_page.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,6 @@
 // residuum data verify: reads every sample of a data set once and lists the damaged ones.
-#include <fmt/format.h>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 #include <optional>

@@ -1,7 +1,7 @@
 // environment.json: where, when and with what a run was computed.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
 #include <vector>

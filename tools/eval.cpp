@@ -1,5 +1,5 @@
 // residuum eval: exact accuracy of weights on a data set, and the logits of every sample.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>

@@ -1,7 +1,7 @@
 // residuum lab gradients: norms of weights, gradients and activations, layer by layer, at initialisation or
 // over training. Nonlinearity, batch norm and initial scale are the recipe's: model.activation, batch_norm,
 // init_scale.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <memory>
 

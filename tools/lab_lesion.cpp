@@ -1,5 +1,5 @@
 // residuum lab lesion: what a trained net is without each of its parts, and without several at once.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

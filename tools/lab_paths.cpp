@@ -1,5 +1,5 @@
 // residuum lab paths: how many paths a net has, how long they are, and how much gradient each length carries.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // residuum lab response, iteration and lambda: what layers answer, how the blocks of a stage refine an
 // estimate, and how much the shortcuts alone carry.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>

@@ -1,5 +1,5 @@
 // residuum lab shuffle: a trained net with equal blocks exchanged at random.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <memory>
 

@@ -1,5 +1,5 @@
 // residuum lab singularities and pairing: the weights of a net, unit by unit.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>

@@ -1,7 +1,7 @@
 // residuum launch: several processes of this program on this machine, without MPI or Slurm. They meet at a
 // port that the launcher holds open before they start, so no other process can take it.
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>

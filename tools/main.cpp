@@ -1,5 +1,5 @@
 // The command line: parses, hands over to one verb, turns errors into one line and an exit code.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 

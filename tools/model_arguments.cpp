@@ -1,5 +1,6 @@
 #include "tools/model_arguments.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "engine/core/check.h"

@@ -1,7 +1,7 @@
 // What a verb prints: its result, once, on the standard output stream.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 

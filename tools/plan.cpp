@@ -1,6 +1,7 @@
 // residuum plan: the launches of one step, their cost and the memory plan, without running anything.
 #include "engine/exec/plan.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <array>

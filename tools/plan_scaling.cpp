@@ -1,6 +1,6 @@
 #include "tools/plan_scaling.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

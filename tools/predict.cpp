@@ -1,5 +1,6 @@
 // residuum predict: the most probable classes of images.
-#include <fmt/format.h>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,6 @@
 #include "tools/recipe_arguments.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <filesystem>

@@ -1,5 +1,5 @@
 // residuum report: the page of a training run, or of several beside each other.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <filesystem>
 #include <memory>

@@ -1,7 +1,7 @@
 // The page of a training run, or of several beside each other: curves, results, recipe and environment.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
 #include "tools/page/page.h"

@@ -1,5 +1,5 @@
 // residuum train: a recipe, the command line's changes to it, and a training run in a directory of its own.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <sched.h>
 

@@ -1,5 +1,6 @@
 // residuum version: what this program is and what it can run on.
-#include <fmt/format.h>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 

@@ -1,6 +1,7 @@
 // Safetensors files in memory and on disk; the header itself is parsed in safetensors_header.cpp.
 #include "engine/checkpoint/safetensors.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <array>
 #include <bit>

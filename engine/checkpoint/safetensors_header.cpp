@@ -1,6 +1,7 @@
 // A SAX handler: the place in the header is one state, every JSON event that does not fit it ends the parse.
 #include "engine/checkpoint/safetensors_header.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>

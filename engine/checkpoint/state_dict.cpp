@@ -1,5 +1,6 @@
 #include "engine/checkpoint/state_dict.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <optional>
 #include <string_view>

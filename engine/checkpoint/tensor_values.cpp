@@ -2,6 +2,7 @@
 // out.
 #include "engine/checkpoint/tensor_values.h"
 
+#include <fmt/format.h>
 #include <cstring>
 
 #include "engine/core/check.h"

@@ -2,6 +2,7 @@
 // one group of all-reduces in place, or, in fixed order, halves that partners send each other and the
 // engine's own kernel adds. NCCL's own waits know no deadline: the monitor ends them by ncclCommAbort.
 
+#include <fmt/format.h>
 #include <atomic>
 #include <bit>
 #include <cstdlib>

@@ -1,4 +1,5 @@
 // Networks by name: nominal rates of the links, latencies as NCCL assumes them.
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

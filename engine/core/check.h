@@ -2,7 +2,7 @@
 // A message names the thing, the value found and the value allowed.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <stdexcept>
 #include <string>

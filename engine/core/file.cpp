@@ -3,6 +3,7 @@
 #include "engine/core/file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/file.h>
 #include <sys/stat.h>

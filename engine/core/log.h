@@ -3,7 +3,7 @@
 // longer to compile.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 #include <utility>

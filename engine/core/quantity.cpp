@@ -1,5 +1,6 @@
 #include "engine/core/quantity.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

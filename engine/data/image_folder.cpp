@@ -1,6 +1,7 @@
 // Listing of class folders. Sorted throughout, so that sample numbers do not depend on the file system.
 #include "engine/data/image_folder.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

@@ -4,6 +4,13 @@
 
 namespace residuum {
 
+Graph::Graph() = default;
+Graph::Graph(const Graph&) = default;
+Graph::Graph(Graph&&) noexcept = default;
+Graph& Graph::operator=(const Graph&) = default;
+Graph& Graph::operator=(Graph&&) noexcept = default;
+Graph::~Graph() = default;
+
 ValueId Graph::add_persistent(std::string name, TensorDesc desc, ValueKind kind, Init init) {
   check(kind != ValueKind::kTensor, ErrorKind::kInternal, "value '{}' without a producer must be persistent",
         name);

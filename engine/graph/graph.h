@@ -64,6 +64,13 @@ struct Block {
 
 class Graph {
  public:
+  Graph();
+  Graph(const Graph&);
+  Graph(Graph&&) noexcept;
+  Graph& operator=(const Graph&);
+  Graph& operator=(Graph&&) noexcept;
+  ~Graph();
+
   std::vector<Value> values;
   std::vector<Node> nodes;
   std::vector<Block> blocks;

@@ -19,6 +19,12 @@ std::string_view activation_name(ActivationKind kind, bool backward) {
 
 }  // namespace
 
+Op::Op(const Op&) = default;
+Op::Op(Op&&) noexcept = default;
+Op& Op::operator=(const Op&) = default;
+Op& Op::operator=(Op&&) noexcept = default;
+Op::~Op() = default;
+
 std::string_view op_name(const Op& op) {
   using Name = std::string_view;
   return std::visit(

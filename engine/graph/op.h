@@ -244,7 +244,7 @@ struct BatchNormCommit {
   std::vector<int64_t> counts;
 };
 
-using Op =
+using OpKinds =
     std::variant<CropFlip, Normalize, Conv, Bias, BatchNormStats, BatchNormApply, Activation, ReluMask, Add,
                  Multiply, Scale, ShortcutA, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Linear, Dropout,
                  BlockGate, SoftmaxCrossEntropy, ConvBackwardData, ConvBackwardFilter, BiasBackward,
@@ -253,6 +253,17 @@ using Op =
                  GlobalAvgPoolBackward, LinearBackwardData, LinearBackwardFilter, SoftmaxCrossEntropyBackward,
                  Gram, GramStats, GramBackwardReduce, GramBackwardFilter, GramBackwardWeight, GradientNorm,
                  AccumulateGradient, AllReduce, SgdUpdate, EmaUpdate, BatchNormCommit>;
+
+/// One of them; std::visit, std::get and the like take it as the variant that it is. (Copies of fifty types
+/// are compiled in op.cpp alone, not in each file that has a graph.)
+struct Op : OpKinds {
+  using OpKinds::OpKinds;
+  Op(const Op&);
+  Op(Op&&) noexcept;
+  Op& operator=(const Op&);
+  Op& operator=(Op&&) noexcept;
+  ~Op();
+};
 
 /// "conv", "batch_norm_apply", "relu", "conv_backward_data", ...: the one name of an operation everywhere.
 std::string_view op_name(const Op& op);

@@ -1,6 +1,6 @@
 #include "engine/lab/big_count.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <limits>

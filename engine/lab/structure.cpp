@@ -1,5 +1,6 @@
 #include "engine/lab/structure.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

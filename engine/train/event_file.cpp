@@ -2,7 +2,7 @@
 // bytes, 5 four.
 #include "engine/train/event_file.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <array>

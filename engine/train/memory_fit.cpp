@@ -1,6 +1,6 @@
 #include "engine/train/memory_fit.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "engine/exec/plan.h"
 #include "engine/train/evaluator.h"

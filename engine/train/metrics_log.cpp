@@ -2,6 +2,7 @@
 // whenever a new metric adds a column.
 #include "engine/train/metrics_log.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <chrono>
 #include <cmath>

@@ -1,5 +1,6 @@
 #include "engine/train/precision.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

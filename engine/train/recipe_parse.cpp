@@ -1,4 +1,5 @@
 // Reading recipes: TOML by toml++, each leaf stored through the table of keys.
+#include <fmt/format.h>
 #include <algorithm>
 #include <optional>
 #include <span>

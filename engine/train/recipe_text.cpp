@@ -1,4 +1,5 @@
 // Recipes as text: values, allowed values, the help table and the whole recipe as TOML.
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

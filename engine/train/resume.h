@@ -1,7 +1,7 @@
 // The saved state of a run: what goes into it, and when a run may continue from it.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 

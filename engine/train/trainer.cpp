@@ -1,5 +1,6 @@
 #include "engine/train/trainer.h"
 
+#include <fmt/format.h>
 #include <array>
 #include <chrono>
 #include <utility>

@@ -1,7 +1,7 @@
 // Writes a page with every kind of part and figure, and its CSV files, for browser_test.py:
 //   sample_page FILE.html CSV-DIRECTORY
 // Its numbers follow from formulas, so the test knows what must be drawn.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <cstdio>

@@ -1,6 +1,6 @@
 // Ranks as threads of this process, which meet over loopback: launch variables, sums, and what happens when
 // ranks do not fit together, go different ways, fall silent or leave.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
 // close to the double references as on the CPU, joined into launches as a training run joins them and one
 // node a launch; and a run through the executor, recorded as CUDA graphs and replayed, has one set of bits in
 // every order of the emulator and ends where the CPU's run ends.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

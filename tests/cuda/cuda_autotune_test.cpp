@@ -1,6 +1,6 @@
 // The autotuner: that the fastest by given times is taken and what is wrong or hopeless is left out, what the
 // cache file keeps and for whom, and that training goes on as without it.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

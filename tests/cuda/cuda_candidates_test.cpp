@@ -1,6 +1,6 @@
 // The candidates of a group: which there are, in which steps, and that all compute the same on the data that
 // the autotuner tries them on.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

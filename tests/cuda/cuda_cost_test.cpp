@@ -1,7 +1,7 @@
 // The cost report against the truth: whole steps run on the emulated GPU launch by launch, and the bytes that
 // each launch's cost claims are held against the distinct bytes of device memory that the emulator saw its
 // kernels read and write. Runs under the race detector, which is what sees every access.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // Convolutions by cuDNN: the library loaded at run time (here the stand-in of tests/emulator, whose path the
 // build gives) and the convolutions asked of it.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -1,7 +1,7 @@
 // The sequences that one CUDA kernel computes (engine/backend/cuda/fusion/fusion.h): each is one launch with
 // the references' results, and a value that somebody else reads never disappears. Over whole nets: every
 // group is one step, and no step wants the address of a value that has none.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // The pass gram_batch_norm: which convolutions it changes, that a training step has the same values after it
 // (in double exactly, on the CPU as closely as without it), and that later passes give its nodes the order
 // and the weights they need.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

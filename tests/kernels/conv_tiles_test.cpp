@@ -1,7 +1,7 @@
 // The choice of tiles and patches for convolution kernels, and the geometry they work from, checked on the
 // host for every layer of the zoo. No GPU and no emulator is needed: kernels/conv/tiles.h and conv/geometry.h
 // are plain C++.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <map>

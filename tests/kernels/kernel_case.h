@@ -2,7 +2,7 @@
 // and in every order of the emulator, writes nothing behind any array, and leaves the counter at 0.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

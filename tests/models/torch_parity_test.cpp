@@ -2,8 +2,9 @@
 // run. Two comparisons: the graph run by the double references must agree with float64 torch to rounding
 // (structure, conventions, gradients), and the CPU backend in f32 as well as float32 torch does, within a
 // factor.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // Option-A shortcut, concatenation and slices: values are moved, so every bit must agree.
 #include <gtest/gtest.h>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "tests/op/op_shapes.h"
 #include "tests/support/op_case.h"

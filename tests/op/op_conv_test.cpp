@@ -1,5 +1,5 @@
 // Convolutions, forward and both backward passes, against the references.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "tests/support/op_case.h"

@@ -1,7 +1,7 @@
 // Image windows against the reference: inside, over every edge, far outside, mirrored.
 #include <gtest/gtest.h>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "tests/support/op_case.h"
 #include "tests/support/random_tensor.h"

@@ -1,6 +1,6 @@
 // The operations of a batch norm after a 1x1 convolution, from sums over the convolution's input, against the
 // references.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,7 +1,7 @@
 // Several nodes in one launch compute what one launch each computes: on the CPU the same bits, on CUDA the
 // same but for the order in which a convolution's kernel adds up its sums; and one set of bits in every
 // variant.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <utility>

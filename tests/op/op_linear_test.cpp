@@ -1,7 +1,7 @@
 // The fully connected layer against the references.
 #include <gtest/gtest.h>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "tests/support/op_case.h"
 #include "tests/support/random_tensor.h"

@@ -1,7 +1,7 @@
 // Softmax cross-entropy against the references: smoothing, masked rows, counts, extreme logits.
 #include <gtest/gtest.h>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

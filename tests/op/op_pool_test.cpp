@@ -1,7 +1,7 @@
 // Pooling, forward and backward, against the references.
 #include <gtest/gtest.h>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "tests/op/op_shapes.h"
 #include "tests/support/op_case.h"

@@ -1,6 +1,6 @@
 // The backward references against central finite differences of the forward references, in double: no backend
 // is needed. A case differentiates sum(direction * forward(inputs)) by every element of one input.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <functional>

@@ -2,8 +2,8 @@
 // the digests with which results are compared. Weights are in torch's layout (convolutions O,I,H,W).
 #pragma once
 
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
+#include <fmt/core.h>
+#include <nlohmann/json_fwd.hpp>
 
 #include <cstdint>
 #include <string>

@@ -1,6 +1,6 @@
 #include "tests/support/op_case.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

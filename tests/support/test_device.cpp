@@ -1,6 +1,6 @@
 #include "tests/support/test_device.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 #include <map>

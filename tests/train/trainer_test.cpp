@@ -1,4 +1,5 @@
 // The trainer on small data in memory: what it writes, and what happens when numbers stop being finite.
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

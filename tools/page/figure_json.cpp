@@ -1,5 +1,6 @@
 // Figures as charts.js reads them: one object each, its "kind" first. Values that are not finite are null.
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "engine/core/overloaded.h"
 #include "tools/page/figure.h"

@@ -2,7 +2,7 @@
 // the script embedded_json(): nothing a page shows can become markup.
 #include "tools/page/page.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 
