@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 
 #include "engine/core/check.h"
@@ -32,11 +33,45 @@ CLI::Validator number_from(const std::string& name, const std::string& allowed, 
   return {check, name};
 }
 
-[[noreturn]] void fail_unknown_verb(const CLI::App& program, const std::string& word) {
+/// The command given, the innermost one: of "residuum lab lesion --run a" that of "lab lesion".
+struct Given {
+  const CLI::App* app;
+  std::string path;  ///< "residuum lab lesion"
+  int words = 0;     ///< behind the program's name
+};
+
+Given given_command(const CLI::App& program) {
+  Given given{&program, program.get_name()};
+  for (auto below = program.get_subcommands(); !below.empty(); below = given.app->get_subcommands()) {
+    given = {below.front(), given.path + " " + below.front()->get_name(), given.words + 1};
+  }
+  return given;
+}
+
+/// When a command was wanted after the given one: the word that stands there is none, or there is no word.
+void check_verb(const Given& given, int argc, const char* const* argv) {
   std::vector<std::string> verbs;
-  for (const CLI::App* command : program.get_subcommands({})) verbs.push_back(command->get_name());
-  fail(ErrorKind::kUsage, "there is no verb '{}', nearest is {}; the verbs are {}", word,
-       nearest(word, verbs, 1).at(0), fmt::join(verbs, ", "));
+  for (const CLI::App* command : given.app->get_subcommands({})) verbs.push_back(command->get_name());
+  const int place = 1 + given.words;
+  if (verbs.empty() || (place < argc && argv[place][0] == '-')) return;
+  check(place < argc, ErrorKind::kUsage, "{} wants one of its verbs: {} (see {} --help)", given.path,
+        fmt::join(verbs, ", "), given.path);
+  fail(ErrorKind::kUsage, "there is no verb '{}', nearest is {}; the verbs of {} are {}", argv[place],
+       nearest(argv[place], verbs, 1).at(0), given.path, fmt::join(verbs, ", "));
+}
+
+/// When an option was given that there is not. "--batch=3" stands for "--batch".
+void check_options(const Given& given, const std::vector<std::string>& unexpected) {
+  const auto option = std::find_if(unexpected.begin(), unexpected.end(),
+                                   [](const std::string& word) { return word.starts_with("--"); });
+  if (option == unexpected.end()) return;
+  std::vector<std::string> known;
+  for (const CLI::Option* candidate : given.app->get_options()) {
+    for (const std::string& name : candidate->get_lnames()) known.push_back("--" + name);
+  }
+  const std::string word = option->substr(0, option->find('='));
+  fail(ErrorKind::kUsage, "there is no option '{}', nearest is {} (see {} --help)", word,
+       nearest(word, known, 1).at(0), given.path);
 }
 
 }  // namespace
@@ -173,13 +208,10 @@ std::optional<int> CommandLine::parse(int argc, const char* const* argv) try {
   return std::nullopt;
 } catch (const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app_->exit(error);  // --help
-  const auto given = app_->get_subcommands();
-  if (given.empty() && argc > 1 && argv[1][0] != '-') fail_unknown_verb(*app_, argv[1]);
-  std::string verb;  // with the verbs below it: "lab lesion "
-  for (auto words = given; !words.empty(); words = words.front()->get_subcommands()) {
-    verb += words.front()->get_name() + " ";
-  }
-  fail(ErrorKind::kUsage, "{} (see residuum {}--help)", error.what(), verb);
+  const Given given = given_command(*app_);
+  check_verb(given, argc, argv);
+  check_options(given, app_->remaining(true));
+  fail(ErrorKind::kUsage, "{} (see {} --help)", error.what(), given.path);
 }
 
 }  // namespace residuum

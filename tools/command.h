@@ -92,7 +92,7 @@ class CommandLine {
 
   Command program() const;
   /// The exit code when nothing is left to do, since help or version was asked for and printed. Throws
-  /// Error(kUsage), which names the verb and, for a verb that there is not, the nearest.
+  /// Error(kUsage), which names the verb and, for a verb or an option that there is not, the nearest.
   std::optional<int> parse(int argc, const char* const* argv);
 
  private:

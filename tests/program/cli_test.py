@@ -43,13 +43,23 @@ class Help(ProgramTest):
 
 class Usage(ProgramTest):
     def test_no_verb(self):
-        self.assert_refused(run(), USAGE)
+        self.assert_refused(run(), USAGE, "train", "see residuum --help")
+
+    def test_no_verb_below_a_verb(self):
+        self.assert_refused(run("lab"), USAGE, "lesion", "see residuum lab --help")
 
     def test_unknown_verb(self):
-        self.assert_refused(run("evil"), USAGE, "evil", "nearest is eval")
+        self.assert_refused(run("evil"), USAGE, "evil", "nearest is eval", "verbs of residuum are train")
 
-    def test_unknown_flag_names_the_help(self):
-        self.assert_refused(run("summary", "resnet18", "--fly"), USAGE, "--fly", "residuum summary --help")
+    def test_unknown_verb_below_a_verb(self):
+        self.assert_refused(run("lab", "pairin"), USAGE, "'pairin'", "nearest is pairing", "verbs of residuum lab are")
+
+    def test_unknown_option_names_the_nearest_and_the_help(self):
+        refused = run("plan", "resnet18", "--bacth=3")
+        self.assert_refused(refused, USAGE, "'--bacth'", "nearest is --batch ", "residuum plan --help")
+
+    def test_a_word_too_many_names_the_help(self):
+        self.assert_refused(run("summary", "resnet18", "resnet34"), USAGE, "resnet34", "residuum summary --help")
 
     def test_a_verb_below_a_verb_is_named_in_full(self):
         self.assert_refused(run("lab", "shuffle", "--swaps", "x"), USAGE, "residuum lab shuffle --help")
