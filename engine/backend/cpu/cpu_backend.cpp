@@ -14,6 +14,7 @@
 #include "engine/backend/cpu/onednn.h"
 #include "engine/backend/cpu/simd.h"
 #include "engine/core/check.h"
+#include "engine/core/log.h"
 
 namespace residuum::cpu {
 namespace {
@@ -131,14 +132,22 @@ bool joins(const Graph& graph, std::span<const NodeId> group, NodeId next) {
   return true;
 }
 
+bool has_bf16(const Graph& graph, const Group& group) {
+  return std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) {
+    const auto& outputs = graph.node(id).outputs;
+    return std::any_of(outputs.begin(), outputs.end(),
+                       [&](ValueId value) { return graph.desc(value).dtype == DType::kBF16; });
+  });
+}
+
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(int threads) : pool_(threads) {}
 
   std::string name() const override { return "cpu"; }
   std::string describe() const override {
-    return fmt::format("{}, {} threads, {} loops, {}", processor_name(), pool_.threads(), simd_level(),
-                       onednn::version());
+    return fmt::format("{}, {} thread{}, {} loops, {}", processor_name(), pool_.threads(),
+                       pool_.threads() == 1 ? "" : "s", simd_level(), onednn::version());
   }
   std::unique_ptr<Memory> allocate(size_t bytes) override { return std::make_unique<PageMemory>(bytes); }
   size_t free_bytes() const override { return available_memory(); }
@@ -163,6 +172,10 @@ class CpuBackend : public Backend {
   std::vector<Group> groups(const Graph& graph) const override { return form_groups(graph, joins); }
   bool absorbs(const Graph&, NodeId, size_t) const override { return false; }
   std::unique_ptr<Launch> prepare(const Graph& graph, const Group& group) override {
+    if (!told_of_bf16_ && has_bf16(graph, group) && simd_level() != std::string_view("avx512_bf16")) {
+      told_of_bf16_ = true;
+      log_warning("this CPU has no instructions for bf16: it takes less memory than fp32, but more time");
+    }
     const OneOpenMpThread sequential;
     return std::make_unique<CpuLaunch>(graph, group, pool_);
   }
@@ -178,6 +191,7 @@ class CpuBackend : public Backend {
 
  private:
   ThreadPool pool_;
+  bool told_of_bf16_ = false;
 };
 
 }  // namespace
