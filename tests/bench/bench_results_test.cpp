@@ -7,6 +7,7 @@
 #include "engine/core/file.h"
 #include "engine/core/json.h"
 #include "tests/support/data_fixtures.h"
+#include "tests/support/source_tree.h"
 
 namespace residuum::bench {
 namespace {
@@ -160,7 +161,7 @@ TEST(Report, TablesStandBetweenTheirMarkers) {
 }
 
 TEST(Report, ReadmeShowsTheResultsOnDisk) {
-  const std::filesystem::path root = RESIDUUM_SOURCE_DIR;
+  const std::filesystem::path root = source_tree();
   const std::string readme = read_text_file(root / "README.md");
   EXPECT_THAT(readme, HasSubstr("<!-- bench report: "));
   EXPECT_TRUE(with_tables(readme, root / "bench/results") == readme) << "residuum bench report bench/results";

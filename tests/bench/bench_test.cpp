@@ -16,6 +16,7 @@
 #include "tests/support/backend_wrapper.h"
 #include "tests/support/compare.h"
 #include "tests/support/data_fixtures.h"
+#include "tests/support/source_tree.h"
 #include "tests/support/test_device.h"
 
 namespace residuum::bench {
@@ -283,10 +284,10 @@ TEST(Problems, ShapesOfTheNetsAreThoseOfTheModels) {
   for (const auto& [model, batch] : nets) {
     ModelOptions options;
     options.batch = batch;
-    const auto file = fmt::format("{}/bench/shapes/{}_b{}.txt", RESIDUUM_SOURCE_DIR, model, batch);
+    const auto file = source_tree() / fmt::format("bench/shapes/{}_b{}.txt", model, batch);
     EXPECT_EQ(read_problems(file), problems_of(build_model(model, options))) << file;
   }
-  EXPECT_GT(read_problems(std::string(RESIDUUM_SOURCE_DIR) + "/bench/shapes/odd.txt").size(), 10u);
+  EXPECT_GT(read_problems(source_tree() / "bench/shapes/odd.txt").size(), 10u);
 }
 
 TEST(Problems, LayersOfANetAreCounted) {
@@ -320,7 +321,7 @@ TEST(Problems, LayersOfVectorsCountAndOnlyLearnedInputsHaveGradients) {
 }
 
 std::vector<Problem> small_problems() {
-  return read_problems(std::string(RESIDUUM_SOURCE_DIR) + "/bench/shapes/tests.txt");
+  return read_problems(source_tree() / "bench/shapes/tests.txt");
 }
 
 /// The benchmark's own definitions agree with the references of the tests, which other people wrote down.

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/source_tree.h"
+
 namespace residuum {
 namespace {
 
@@ -162,7 +164,7 @@ struct Source {
 
 /// Every source file below the layers' folders.
 std::vector<Source> sources() {
-  const fs::path root = RESIDUUM_SOURCE_DIR;
+  const fs::path root = source_tree();
   std::vector<Source> found;
   for (const char* folder : {"kernels", "engine", "models", "tools", "tests", "bench"}) {
     if (!fs::exists(root / folder)) continue;
@@ -179,7 +181,7 @@ std::vector<Source> sources() {
 
 TEST(Layers, IncludesFollowTheRules) {
   const std::vector<Source> all = sources();
-  ASSERT_GT(all.size(), 30u) << "the source tree was not found below " << RESIDUUM_SOURCE_DIR;
+  ASSERT_GT(all.size(), 30u) << "the source tree was not found below " << source_tree();
   for (const Source& source : all) {
     for (const std::string& message : violations(source.path, source.text)) ADD_FAILURE() << message;
   }
@@ -188,7 +190,7 @@ TEST(Layers, IncludesFollowTheRules) {
 TEST(Layers, QuotedIncludesAreFilesOfTheTree) {
   for (const Source& source : sources()) {
     for (const Include& include : includes_of(source.text)) {
-      if (include.quoted && !fs::exists(fs::path(RESIDUUM_SOURCE_DIR) / include.target)) {
+      if (include.quoted && !fs::exists(source_tree() / include.target)) {
         ADD_FAILURE() << fmt::format("{}:{}: \"{}\" is not a path from the root of the tree", source.path,
                                      include.line, include.target);
       }

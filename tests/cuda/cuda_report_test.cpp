@@ -10,6 +10,7 @@
 #include "engine/backend/cuda/report/kernel_name.h"
 #include "engine/core/check.h"
 #include "engine/core/file.h"
+#include "tests/support/source_tree.h"
 
 namespace residuum::cuda {
 namespace {
@@ -21,7 +22,7 @@ const std::string kConv =
 const std::string kCast = "_ZN8residuum7kernels11cast_kernelIfEEvPKT_";
 
 std::string recorded(const char* name) {
-  return read_text_file(std::filesystem::path(RESIDUUM_SOURCE_DIR) / "tests/golden/cuobjdump" / name);
+  return read_text_file(source_tree() / "tests/golden/cuobjdump" / name);
 }
 std::string resource_usage() {
   return recorded("resource_usage.txt");

@@ -8,6 +8,7 @@
 #include "engine/data/image.h"
 #include "engine/data/resize.h"
 #include "tests/support/data_fixtures.h"
+#include "tests/support/golden_data.h"
 
 namespace residuum {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 using namespace fixtures;
 
 TEST(Resize, EqualsPillowBitForBit) {
-  const auto cases = golden("resize_golden.json");
+  const auto cases = golden_json("resize_golden.json");
   ASSERT_GE(cases.size(), 20u);
   for (const auto& entry : cases) {
     SCOPED_TRACE(json_text(entry));
@@ -63,7 +64,7 @@ TEST(Resize, RefusesEmptySizesAndBoxesOutside) {
 }
 
 TEST(DecodeImage, EqualsPillow) {
-  const auto files = golden("image_golden.json");
+  const auto files = golden_json("image_golden.json");
   ASSERT_GE(files.size(), 20u);
   DecodeOptions turn;
   turn.apply_orientation = true;

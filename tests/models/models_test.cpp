@@ -13,6 +13,7 @@
 #include "engine/core/json.h"
 #include "models/recipe_model.h"
 #include "models/summary.h"
+#include "tests/support/source_tree.h"
 
 namespace residuum {
 namespace {
@@ -149,7 +150,7 @@ std::string digest(const std::vector<std::string>& lines) {
 
 TEST(Zoo, KeysAndShapesAreTorchvisionsInItsOrder) {
   const nlohmann::json golden =
-      parse_json(read_text_file(RESIDUUM_SOURCE_DIR "/tests/golden/state_dict_keys.json"));
+      parse_json(read_text_file(source_tree() / "tests/golden/state_dict_keys.json"));
   EXPECT_EQ(golden.at("models").size(), 18u);
   for (const nlohmann::json& model : golden.at("models")) {
     const std::string name = model.at("model");

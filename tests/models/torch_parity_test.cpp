@@ -51,7 +51,7 @@ void expect_close(double deviation, const Metric& metric, double torch_deviation
 
 struct Net {
   std::string name;
-  json golden = golden_results(RESIDUUM_SOURCE_DIR, name);
+  json golden = golden_json(name + ".json");
 
   template <typename T>
   T config(const char* key) const {

@@ -1,4 +1,5 @@
 #include "tests/support/data_fixtures.h"
+#include "tests/support/golden_data.h"
 
 #include <stdlib.h>
 #include <zlib.h>
@@ -6,7 +7,6 @@
 #include <fstream>
 #include <stdexcept>
 
-#include "engine/core/file.h"
 #include "engine/core/json.h"
 
 namespace residuum::fixtures {
@@ -112,12 +112,8 @@ Bytes from_base64(const std::string& text) {
   return bytes;
 }
 
-nlohmann::json golden(const std::string& name) {
-  return parse_json(read_text_file(std::string(RESIDUUM_SOURCE_DIR) + "/tests/golden/" + name));
-}
-
 Bytes golden_image(const std::string& name) {
-  for (const auto& entry : golden("image_golden.json")) {
+  for (const auto& entry : golden_json("image_golden.json")) {
     if (entry["name"] == name) return from_base64(entry["file"]);
   }
   throw std::runtime_error("no golden image " + name);

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -76,9 +75,6 @@ Image gradient(int height, int width, int seed);
 using bench::encode_jpeg, bench::encode_png;
 
 Bytes from_base64(const std::string& text);
-
-/// A JSON file of tests/golden.
-nlohmann::json golden(const std::string& name);
 
 /// The bytes of one file of image_golden.json.
 Bytes golden_image(const std::string& name);

@@ -7,6 +7,7 @@
 #include "engine/core/file.h"
 #include "engine/core/json.h"
 #include "tests/support/graph_run.h"
+#include "tests/support/source_tree.h"
 
 namespace residuum {
 namespace {
@@ -158,8 +159,8 @@ double vector_deviation(const std::vector<double>& found, const std::vector<doub
   return worst / std::sqrt(squares / static_cast<double>(expected.size()));
 }
 
-nlohmann::json golden_results(const std::string& source_dir, const std::string& net) {
-  return parse_json(read_text_file(source_dir + "/tests/golden/" + net + ".json"));
+nlohmann::json golden_json(const std::string& name) {
+  return parse_json(read_text_file(source_tree() / "tests/golden" / name));
 }
 
 }  // namespace residuum

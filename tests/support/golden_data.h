@@ -35,7 +35,7 @@ double digest_deviation(const std::vector<double>& found, const std::vector<doub
 /// The largest difference relative to the RMS of the expected values; infinite for other lengths or a NaN.
 double vector_deviation(const std::vector<double>& found, const std::vector<double>& expected);
 
-/// The committed results of a net.
-nlohmann::json golden_results(const std::string& source_dir, const std::string& net);
+/// A JSON file of tests/golden, such as "resnet18.json".
+nlohmann::json golden_json(const std::string& name);
 
 }  // namespace residuum

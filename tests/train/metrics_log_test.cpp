@@ -16,6 +16,7 @@
 #include "engine/core/check.h"
 #include "engine/core/crc32c.h"
 #include "tests/support/log_capture.h"
+#include "tests/support/source_tree.h"
 
 namespace residuum {
 namespace {
@@ -232,7 +233,7 @@ TEST_F(MetricsLogTest, TensorBoardReadsTheScalars) {
   }
   const fs::path output = directory_ / "output.txt";
   const std::string command = fmt::format("python3 '{}/tests/train/tensorboard_check.py' '{}' > '{}'",
-                                          RESIDUUM_SOURCE_DIR, directory_.string(), output.string());
+                                          source_tree().string(), directory_.string(), output.string());
   const int status = std::system(command.c_str());
   if (WIFEXITED(status) && (WEXITSTATUS(status) == 77 || WEXITSTATUS(status) == 127)) {
     GTEST_SKIP() << "python3 with the package tensorboard is not installed";

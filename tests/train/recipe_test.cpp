@@ -12,6 +12,7 @@
 #include "engine/train/recipe_transform.h"
 #include "engine/train/schedule.h"
 #include "models/recipe_model.h"
+#include "tests/support/source_tree.h"
 
 namespace residuum {
 namespace {
@@ -342,7 +343,7 @@ TEST(Schedule, Warmup) {
   EXPECT_FLOAT_EQ(learning_rate(linear, 100, 49), static_cast<float>(0.1 * (0.2 + 0.8 * 49 / 50)));
   EXPECT_EQ(learning_rate(linear, 100, 50), 0.1f);
 
-  const Recipe he110 = load_recipe(RESIDUUM_SOURCE_DIR "/models/recipes/cifar10_resnet110.toml");
+  const Recipe he110 = load_recipe(source_tree() / "models/recipes/cifar10_resnet110.toml");
   EXPECT_EQ(rates(he110, 352, {0, 399}), (std::vector<float>{static_cast<float>(0.1 * 0.1), 0.01f}));
   EXPECT_EQ(rates(he110, 352, {400, 31999, 32000}),
             (std::vector<float>{0.1f, 0.1f, static_cast<float>(0.1 * 0.1)}));
@@ -371,7 +372,7 @@ TEST(RecipeTransform, FollowsTheDataSection) {
 
 TEST(RecipeFiles, AllLoadRoundTripAndBuildTheirModel) {
   int files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(RESIDUUM_SOURCE_DIR "/models/recipes")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_tree() / "models/recipes")) {
     const std::string name = entry.path().filename().string();
     const Recipe recipe = load_recipe(entry.path());
     EXPECT_EQ(parse_recipe(to_toml(recipe), name), recipe) << name;
