@@ -64,6 +64,7 @@ struct Block {
 
 class Graph {
  public:
+  // Compiled in graph.cpp alone, as the copies of Op are.
   Graph();
   Graph(const Graph&);
   Graph(Graph&&) noexcept;
