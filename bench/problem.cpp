@@ -194,10 +194,12 @@ std::string to_string(const Problem& problem) {
                                                                     {"first", problem.first ? 1 : 0},
                                                                     {"times", problem.times}};
   std::string text = fmt::format("{} {}", rule.name, problem.name);
+  const auto contains = [](const auto& keys, std::string_view key) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+  };
   for (const auto& [key, value] : values) {
-    const auto is = [&](std::string_view k) { return k == key; };
-    const bool needed = std::any_of(rule.needed.begin(), rule.needed.end(), is);
-    const bool allowed = key == "times" || std::any_of(rule.allowed.begin(), rule.allowed.end(), is);
+    const bool needed = contains(rule.needed, key);
+    const bool allowed = key == "times" || contains(rule.allowed, key);
     const int64_t usual = key == "s" ? shape.r : key == "pad" || key == "first" ? 0 : 1;
     if (needed || (allowed && value != usual)) text += fmt::format(" {}={}", key, value);
   }

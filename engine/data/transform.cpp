@@ -161,7 +161,6 @@ struct Validate {
           "random_resized_crop.ratio is {} to {}, allowed are 0 < min <= max <= 100", t.min_ratio,
           t.max_ratio);
   }
-  static constexpr int kLongestSide = 1 << 30;  ///< of a strip that is resized
   void operator()(const ResizeCenterCrop& t) const {
     size("resize_center_crop.crop", t.crop, 1);
     size("resize_center_crop.resize_short", t.resize_short, t.crop);
