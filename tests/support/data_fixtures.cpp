@@ -1,5 +1,4 @@
 #include "tests/support/data_fixtures.h"
-#include "tests/support/golden_data.h"
 
 #include <stdlib.h>
 #include <zlib.h>
@@ -8,6 +7,7 @@
 #include <stdexcept>
 
 #include "engine/core/json.h"
+#include "tests/support/golden_data.h"
 
 namespace residuum::fixtures {
 
